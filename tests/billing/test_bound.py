@@ -1,0 +1,172 @@
+"""The bound covers every legal usage at every deployment of a route, and every limit the write may choose (T3, T4)."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenhub.billing import bound as bounds
+from tokenhub.billing import pricing
+from tokenhub.billing.bound import OUTPUT_FLOOR, OUTPUT_UNSTATED, Bound, bound
+from tokenhub.call import Call, Capability
+from tokenhub.catalog import load
+from tokenhub.catalog.models import Credential, Deployment
+from tokenhub.catalog.prices import PriceCard
+from tokenhub.money import ATTO_PER_NANO
+from tokenhub.usage import Usage
+
+CATALOG = load.load()
+CREDENTIALS = [
+    Credential(i, provider.id, region, "", "secret", "https://filled.example/v1")
+    for i, provider in enumerate(CATALOG.providers.values())
+    for region in provider.regions
+]
+DEPLOYMENTS = [
+    deployment
+    for model, deployments in CATALOG.offered(CREDENTIALS).items()
+    if CATALOG.models[model].capability is Capability.CHAT
+    for deployment in deployments
+]
+NOON, PEAK = 1_795_176_000_000, 1_795_158_000_000
+"""2026-11-20, a Friday, at 12:00 and at 07:00 UTC: inside DeepSeek's peak."""
+
+calls = st.builds(
+    Call,
+    capability=st.just(Capability.CHAT),
+    model=st.just("any"),
+    input_bytes=st.one_of(st.integers(2, 400), st.integers(2, 4_000_000)),
+    messages=st.integers(1, 200),
+    images=st.integers(0, 4),
+    audio_parts=st.integers(0, 1),
+    files=st.sampled_from([0, 0, 0, 1, 2]),
+    choices=st.integers(1, 4),
+    max_output=st.one_of(st.none(), st.integers(1, 500_000)),
+    uses_tools=st.booleans(),
+)
+routes = st.lists(st.sampled_from(DEPLOYMENTS), min_size=1, max_size=3).flatmap(
+    lambda ones: st.sampled_from([NOON, PEAK]).map(lambda at: [(one, one.prices.at(at)) for one in ones])
+)
+PROMPT = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input", "unknown")
+
+
+@st.composite
+def legal_usage(draw: st.DrawFn, call: Call, deployment: Deployment, limit: int) -> Usage:
+    """Any split of at most the most prompt and output tokens; often the most itself, in one bucket."""
+    prompt = draw(st.one_of(st.just(1.0), st.floats(0, 1)))
+    prompt_tokens = int(bounds.prompt_most(call, deployment) * prompt)
+    dearest = draw(st.sampled_from(PROMPT))
+    other = draw(st.sampled_from(PROMPT))
+    part = draw(st.integers(0, prompt_tokens))
+    split = dict.fromkeys(PROMPT, 0)
+    split[dearest] += prompt_tokens - part
+    split[other] += part
+    most = min(limit, bounds.output_most(call, deployment)) + bounds.reasoning_most(deployment)
+    output = draw(st.one_of(st.just(most * call.choices), st.integers(0, most * call.choices)))
+    return Usage(**split, output=output, reasoning=draw(st.sampled_from([0, output])))
+
+
+def held(limits: Bound, room_nano: int) -> tuple[int, int]:
+    """Hold and output limit as the write decides them: all that is wanted, else down the line."""
+    if room_nano >= limits.wanted_nano:
+        return limits.wanted_nano, limits.output_wanted
+    spare = room_nano - limits.minimum_nano
+    extra = spare * ATTO_PER_NANO // limits.output_token_atto if limits.output_token_atto else 0
+    return room_nano, min(limits.output_wanted, limits.output_minimum + extra)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.data())
+def test_t3_every_legal_usage_costs_at_most_what_is_wanted(data):
+    call, route, fee_bp = data.draw(calls), data.draw(routes), data.draw(st.integers(0, 10_000))
+    limits = bound(call, route, fee_bp)
+    for deployment, card in route:
+        usage = data.draw(legal_usage(call, deployment, limits.output_wanted))
+        assert pricing.charge_for(usage, card, fee_bp).total_nano <= limits.wanted_nano
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.data())
+def test_t3_lowered_output_limit_is_covered_by_the_hold_it_came_from(data):
+    call, route, fee_bp = data.draw(calls), data.draw(routes), data.draw(st.integers(0, 10_000))
+    limits = bound(call, route, fee_bp)
+    room = data.draw(st.integers(limits.minimum_nano, max(limits.minimum_nano, limits.wanted_nano)))
+    hold, limit = held(limits, room)
+    assert limits.output_minimum <= limit <= limits.output_wanted
+    for deployment, card in route:
+        usage = data.draw(legal_usage(call, deployment, limit))
+        assert pricing.charge_for(usage, card, fee_bp).total_nano <= hold
+
+
+@settings(max_examples=300, deadline=None)
+@given(calls, routes, st.integers(0, 10_000))
+def test_minimum_is_never_more_than_wanted_and_a_client_with_a_limit_gets_it_whole(call, route, fee_bp):
+    limits = bound(call, route, fee_bp)
+    assert 0 <= limits.minimum_nano <= limits.wanted_nano
+    if call.max_output is not None:
+        assert (limits.minimum_nano, limits.output_minimum) == (limits.wanted_nano, limits.output_wanted)
+        assert not limits.send_limit
+    else:
+        assert limits.output_minimum == min(OUTPUT_FLOOR, limits.output_wanted)
+
+
+def deployed(name: str) -> tuple[Deployment, PriceCard]:
+    found = next(one for one in DEPLOYMENTS if one.id.startswith(name + "#"))
+    return found, found.prices.at(NOON)
+
+
+def call(**facts: object) -> Call:
+    return Call(**{"capability": Capability.CHAT, "model": "any", "input_bytes": 1000, "messages": 1, **facts})
+
+
+def test_t4_hold_covers_the_dearest_of_the_route_whatever_comes_first():
+    free, dear = deployed("local/smollm2-135m@local"), deployed("anthropic/claude-opus-5@global")
+    assert bound(call(), [free], 300) == Bound(0, 0, 0, 3072, 1024, False)
+    assert bound(call(), [free, dear], 300).wanted_nano == bound(call(), [dear], 300).wanted_nano > 10**9
+
+
+def test_client_without_a_limit_holds_the_models_maximum_and_sends_none():
+    limits = bound(call(), [deployed("openai/gpt-4o@global")], 0)
+    assert (limits.output_wanted, limits.send_limit) == (16_384, False)
+
+
+def test_limit_is_sent_where_the_upstream_has_no_maximum_of_its_own():
+    limits = bound(call(), [deployed("moonshot/kimi-k3.1-pro@intl")], 0)
+    assert (limits.output_wanted, limits.send_limit) == (OUTPUT_UNSTATED, True)
+
+
+def test_t3_choices_multiply_the_output_and_not_the_prompt():
+    route = [deployed("openai/gpt-4o@global")]
+    one, three = (bound(call(choices=n, max_output=1000), route, 0).wanted_nano for n in (1, 3))
+    assert three - one == 2 * 1000 * 10_000
+
+
+def test_t3_tier_in_reach_of_the_prompt_is_the_one_that_is_held():
+    route = [deployed("anthropic/claude-haiku-5.5@global")]
+    below, above = (bound(call(input_bytes=size, max_output=100), route, 0) for size in (90_000, 100_001))
+    assert above.output_token_atto == 5 * below.output_token_atto
+
+
+def test_t3_peak_price_is_held_in_the_peak():
+    deployment, _ = deployed("deepseek/deepseek-v4-pro@cn")
+    off_peak, peak = (bound(call(), [(deployment, deployment.prices.at(at))], 0) for at in (NOON, PEAK))
+    assert peak.output_token_atto == 2 * off_peak.output_token_atto
+
+
+def test_t3_reasoning_that_the_limit_leaves_out_is_held_too():
+    deployment, card = deployed("alibaba/qwen3.8-flash@cn-beijing")
+    limits = bound(call(max_output=10), [(deployment, card)], 0)
+    usage = Usage(input=1000, output=10 + 81_920, reasoning=81_920)
+    assert pricing.cost_of(usage, card) <= limits.wanted_nano
+
+
+@pytest.mark.parametrize(("facts", "tokens"), [({}, 1144), ({"images": 2}, 4144), ({"uses_tools": True}, 2168), ({"files": 1}, 128_000), ({"input_bytes": 10**6}, 128_000)])
+def test_prompt_is_bounded_by_bytes_images_tools_files_and_the_context(facts, tokens):
+    deployment, _ = deployed("openai/gpt-4o@global")
+    assert bounds.prompt_most(call(**facts), deployment) == tokens
+
+
+def test_embeddings_hold_their_prompt_and_nothing_else():
+    found = CATALOG.offered(CREDENTIALS)["text-embedding-3-small"][0]
+    asked = call(capability=Capability.EMBEDDINGS, messages=0, input_bytes=872)
+    limits = bound(asked, [(found, found.prices.at(NOON))], 0)
+    assert limits.wanted_nano == limits.minimum_nano == 1000 * 20 + bounds.ROUNDING_NANO
+    assert (limits.output_wanted, limits.output_token_atto, limits.send_limit) == (0, 0, False)

@@ -1,0 +1,119 @@
+"""Fields that change the price: left out and said so, refused, or none of our business."""
+
+import pytest
+
+from tokenhub.billing import features
+from tokenhub.call import Wire
+from tokenhub.errors import InvalidRequest
+
+FUNCTION = {"type": "function", "function": {"name": "weather"}}
+SEARCH = {"type": "web_search", "search_context_size": "high"}
+
+
+def body(**fields: object) -> dict[str, object]:
+    return {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}], **fields}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("service_tier", "priority"),
+        ("service_tier", "flex"),
+        ("speed", "fast"),
+        ("prediction", {"type": "content", "content": "x"}),
+        ("store", True),
+        ("inference_geo", "us"),
+        ("models", ["gpt-4o", "gpt-5"]),
+        ("route", "fallback"),
+        ("enable_search", True),
+        ("search_options", {"enable_source": True}),
+    ],
+)
+def test_field_that_only_buys_speed_or_another_price_is_left_out_and_said(field, value):
+    asked = body(**{field: value}, temperature=0)
+    kept, dropped = features.check(asked, Wire.CHAT)
+    assert kept == body(temperature=0)
+    assert dropped == (field,)
+    assert field in asked
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("web_search_options", {"search_context_size": "low"}),
+        ("search_options", {"forced_search": True}),
+        ("plugins", [{"id": "web"}]),
+        ("preset", "house"),
+        ("modalities", ["text", "audio"]),
+        ("modalities", ["image", "text"]),
+        ("audio", {"voice": "alloy", "format": "wav"}),
+        ("best_of", 4),
+        ("mcp_servers", [{"url": "https://x.example"}]),
+        ("prompt_cache_options", {"ttl": "12h"}),
+    ],
+)
+def test_field_that_asks_for_a_paid_service_is_refused_by_name(field, value):
+    with pytest.raises(InvalidRequest) as refused:
+        features.check(body(**{field: value}), Wire.CHAT)
+    assert (refused.value.status, refused.value.code, refused.value.param) == (400, "unpriced_feature", field)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("modalities", ["text"]),
+        ("modalities", None),
+        ("audio", None),
+        ("web_search_options", None),
+        ("best_of", 1),
+        ("prompt_cache_options", {"mode": "explicit", "ttl": "1h"}),
+        ("prompt_cache_key", "session"),
+        ("reasoning_effort", "high"),
+        ("n", 3),
+        ("some_field_of_next_year", {"a": 1}),
+        ("tools", [FUNCTION]),
+        ("tools", [{"type": "custom", "custom": {"name": "sql"}}]),
+        ("tools", "nonsense"),
+    ],
+)
+def test_every_other_field_passes_in_the_same_body(field, value):
+    asked = body(**{field: value})
+    kept, dropped = features.check(asked, Wire.CHAT)
+    assert kept is asked
+    assert dropped == ()
+
+
+def test_absent_value_of_a_field_that_is_left_out_is_not_worth_saying():
+    assert features.check(body(store=False, service_tier=None), Wire.CHAT) == (body(), ())
+
+
+@pytest.mark.parametrize("choice", [None, "auto", "required", "none", {"type": "function", "function": {"name": "weather"}}])
+def test_hosted_tool_that_the_client_does_not_force_is_left_out(choice):
+    kept, dropped = features.check(body(tools=[FUNCTION, SEARCH], tool_choice=choice), Wire.CHAT)
+    assert kept == body(tools=[FUNCTION], tool_choice=choice)
+    assert dropped == ("tools.web_search",)
+
+
+def test_nothing_about_tools_is_left_when_all_were_hosted():
+    kept, dropped = features.check(body(tools=[SEARCH], tool_choice="auto", parallel_tool_calls=False), Wire.CHAT)
+    assert kept == body()
+    assert dropped == ("tools.web_search",)
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice"), [([SEARCH], "required"), ([FUNCTION, SEARCH], {"type": "web_search"}), ([SEARCH], {"type": "web_search"})]
+)
+def test_hosted_tool_that_the_client_forces_is_refused(tools, choice):
+    with pytest.raises(InvalidRequest) as refused:
+        features.check(body(tools=tools, tool_choice=choice), Wire.CHAT)
+    assert (refused.value.code, refused.value.param) == ("unpriced_feature", "tool_choice")
+
+
+def test_type_of_a_tool_cannot_write_into_a_header():
+    _, dropped = features.check(body(tools=[{"type": "x\r\nset-cookie: a"}, {"type": 7}]), Wire.CHAT)
+    assert dropped == ("tools.unknown",)
+
+
+def test_embeddings_are_checked_by_the_same_table():
+    asked = {"model": "text-embedding-3-small", "input": "Hi", "service_tier": "flex"}
+    assert features.check(asked, Wire.EMBEDDINGS) == ({"model": "text-embedding-3-small", "input": "Hi"}, ("service_tier",))

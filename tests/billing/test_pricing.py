@@ -1,0 +1,166 @@
+"""What a reply costs, against exact rational arithmetic and golden vectors."""
+
+import os
+import random
+from fractions import Fraction
+from math import ceil
+
+import pytest
+
+from tokenhub.billing import pricing
+from tokenhub.catalog import load
+from tokenhub.catalog.models import Endpoint
+from tokenhub.catalog.prices import PriceCard, Rates
+from tokenhub.money import exact, parse_price_per_million
+from tokenhub.usage import Usage
+from tokenhub.wire.chat_usage import parse_usage
+
+CHARGES = 1_000_000 if os.environ.get("TOKENHUB_SOAK") else 100_000
+CATALOG = load.load()
+
+
+def rates(**per_million: str) -> Rates:
+    given = {bucket: parse_price_per_million(text) for bucket, text in per_million.items()}
+    defaults = dict.fromkeys(Rates.__slots__, given["input"])
+    output = {bucket: given["output"] for bucket in ("output", "image_output", "output_thinking")}
+    return Rates(**{**defaults, **output, **given})
+
+
+SONNET = PriceCard(rates(input="3", cache_read="0.3", cache_write="3.75", cache_write_1h="6", output="15"))
+
+
+def endpoint(model: str, place: str) -> Endpoint:
+    provider, _, region = place.partition("@")
+    return next(
+        one for one in CATALOG.endpoints[model] if (one.provider.id, one.region.id) == (provider, region)
+    )
+
+
+def random_card(dice: random.Random) -> PriceCard:
+    def some() -> Rates:
+        return Rates(*(dice.choice((0, dice.randrange(10**6), dice.randrange(10**14))) for _ in Rates.__slots__))
+
+    thresholds = sorted(dice.sample(range(1, 300_000), dice.randrange(3)))
+    return PriceCard(some(), tuple((above, some()) for above in thresholds))
+
+
+def random_usage(dice: random.Random) -> Usage:
+    size = 10 ** dice.randrange(1, 8)
+    return Usage(*(dice.choice((0, dice.randrange(size))) for _ in Usage.__slots__))
+
+
+def exact_nano(usage: Usage, card: PriceCard) -> Fraction:
+    """The same in rational arithmetic, written down from the definition."""
+    tier = card.rates
+    for above, dearer in card.tiers:
+        if usage.prompt_total > above:
+            tier = dearer
+    buckets = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input", "image_output")
+    total = sum(Fraction(getattr(usage, name)) * getattr(tier, name) for name in buckets)
+    total += Fraction(usage.output) * (tier.output_thinking if usage.reasoning > 0 else tier.output)
+    total += Fraction(usage.unknown) * max(tier.input, tier.output)
+    return total / 10**9
+
+
+def test_t16_random_charges_equal_exact_rational_arithmetic():
+    dice = random.Random(16)
+    for _ in range(CHARGES // 50):
+        card = random_card(dice)
+        for _ in range(50):
+            usage, fee_bp = random_usage(dice), dice.randrange(0, 10_001)
+            charge = pricing.charge_for(usage, card, fee_bp)
+            model_fee = ceil(exact_nano(usage, card))
+            assert charge.model_fee_nano == model_fee
+            assert charge.service_fee_nano == ceil(Fraction(model_fee * fee_bp, 10_000))
+            assert charge.split.prompt_nano + charge.split.completion_nano == model_fee
+            assert charge.split.prompt_nano >= 0 <= charge.split.completion_nano
+
+
+@pytest.mark.parametrize(
+    ("usage", "usd"),
+    [
+        (Usage(input=200, cache_read=2000, cache_write=400), "0.0027"),
+        (Usage(cache_read=2600), "0.00078"),
+        (Usage(input=200, cache_read=2000, cache_write_1h=400), "0.0036"),
+        (Usage(input=1000, output=500, reasoning=400), "0.0105"),
+        (Usage(input=1000, output=500), "0.0105"),
+        (Usage(unknown=1000), "0.015"),
+        (Usage(), "0"),
+    ],
+)
+def test_t12_each_bucket_has_its_own_price_and_reasoning_is_output(usage, usd):
+    assert exact(pricing.cost_of(usage, SONNET)) == usd
+
+
+@pytest.mark.parametrize(
+    ("reported", "usd"),
+    [
+        (
+            {"prompt_tokens": 2600, "completion_tokens": 0, "total_tokens": 2600, "prompt_tokens_details": {"cached_tokens": 2000, "cache_write_tokens": 400}},
+            "0.0027",
+        ),
+        ({"prompt_tokens": 2600, "completion_tokens": 0, "total_tokens": 2600, "prompt_tokens_details": {"cached_tokens": 2600}}, "0.00078"),
+        ({"prompt_tokens": 2600, "completion_tokens": 0, "total_tokens": 2600, "prompt_cache_hit_tokens": 2000, "prompt_cache_miss_tokens": 600}, "0.0024"),
+    ],
+)  # fmt: skip
+def test_t12_usage_as_providers_report_it_is_priced_by_bucket(reported, usd):
+    usage = parse_usage(reported)
+    assert usage is not None
+    assert exact(pricing.cost_of(usage, SONNET)) == usd
+
+
+BUCKETS = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input")
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+@pytest.mark.parametrize(("beyond", "scale"), [(-1, 1), (0, 1), (1, 10)])
+def test_t13_threshold_is_crossed_by_the_whole_prompt_whatever_its_bucket(bucket, beyond, scale):
+    base = rates(input="1", output="1")
+    card = PriceCard(base, ((1000, base.times(10, 1)),))
+    usage = Usage(**{bucket: 1000 + beyond}, output=7, image_output=3)
+    assert pricing.cost_of(usage, card) == scale * (1010 + beyond) * 1000
+
+
+def test_t13_tiers_of_the_shipped_catalogue_hold_for_every_bucket():
+    for endpoints in CATALOG.endpoints.values():
+        for one in endpoints:
+            card = one.prices.at(0)
+            for above, dearer in card.tiers:
+                below = card.rates_for(above)
+                assert card.rates_for(above + 1) == dearer != below
+                assert dearer.input > below.input
+                assert dearer.output > below.output
+
+
+def test_t15_card_taken_with_the_hold_outlives_a_price_change():
+    prices = endpoint("gemini-4-argon", "google@global").prices
+    before, after = prices.at(1_796_083_199_999), prices.at(1_796_083_200_000)
+    usage = Usage(input=1000, output=100)
+    assert pricing.cost_of(usage, before) * 2 == pricing.cost_of(usage, after)
+    assert before.version != after.version
+
+
+def test_t30_tiny_charge_is_rounded_up_to_a_nano_usd_and_never_to_nothing():
+    card = PriceCard(rates(input="0.0075", output="0"))
+    charges = [pricing.charge_for(Usage(input=1), card, 300) for _ in range(1000)]
+    assert {(one.model_fee_nano, one.service_fee_nano) for one in charges} == {(8, 1)}
+    assert sum(one.total_nano for one in charges) == 9000
+
+
+def test_reply_that_reasoned_is_billed_at_the_thinking_rate_whole():
+    card = endpoint("qwen-plus", "alibaba@ap-southeast-1").prices.at(0)
+    assert exact(pricing.cost_of(Usage(input=1000, output=1000, reasoning=1), card)) == "0.0044"
+    assert exact(pricing.cost_of(Usage(input=1000, output=1000), card)) == "0.0016"
+
+
+def test_explicit_zero_costs_nothing():
+    card = endpoint("smollm2-135m", "local@local").prices.at(0)
+    assert pricing.charge_for(Usage(input=10**6, output=10**6), card, 300).total_nano == 0
+    assert pricing.FREE.total_nano == 0
+
+
+def test_fee_of_three_percent_is_a_line_of_its_own():
+    charge = pricing.charge_for(Usage(input=1000, output=100), SONNET, 300)
+    assert (exact(charge.model_fee_nano), exact(charge.service_fee_nano)) == ("0.0045", "0.000135")
+    assert exact(charge.split.prompt_nano) == "0.003"
+    assert exact(charge.split.completion_nano) == "0.0015"

@@ -1,0 +1,133 @@
+"""The most a call can cost at any deployment of its route: what its hold must cover (T3, T4).
+
+The bound is a line over the output limit: a fixed part for the prompt and a price per token
+of output, both at the dearest rate that a token can fall under, service fee included. The
+write that places the hold walks down that line when the balance does not cover the whole,
+and never below a floor of 1 024 output tokens.
+
+Prompt tokens are bounded without a tokenizer:
+
+* text: a token is at least one byte, so the bytes of messages, tools and response format;
+* what providers wrap around it: ``CALL_TOKENS``, ``MESSAGE_TOKENS`` each, ``TOOLS_TOKENS`` once;
+* an image: the trait or quirk ``image_tokens``, from the provider's own rule;
+* audio: its bytes (no provider counts more than a token for a byte of sound);
+* a file (PDF and the like) may unfold to any length: the whole context.
+
+No prompt is longer than the deployment's context, where that is known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokenhub.call import Call, Capability
+from tokenhub.catalog.models import Deployment
+from tokenhub.catalog.prices import PriceCard
+from tokenhub.money import ATTO_PER_NANO, BASIS_POINTS, ceil_div
+
+OUTPUT_FLOOR = 1024
+"""The least output limit a call without one is lowered to; below it the call is refused (402)."""
+OUTPUT_UNSTATED = 32_768
+"""The limit that is sent where neither the client nor the catalogue names one."""
+CALL_TOKENS = 128
+MESSAGE_TOKENS = 16
+"""Role, turn markers and separators of one message: 3 to 8 tokens in published chat templates."""
+TOOLS_TOKENS = 1024
+"""The hidden prompt that makes a model use tools: 264 to 804 tokens at Anthropic (tool use page, 2026-10)."""
+FILE_TOKENS = 1_048_576
+"""A file, where the context is not known."""
+ROUNDING_NANO = 3
+"""Two fees are rounded up, and the second is a share of the first: a charge exceeds the exact sum by less than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a hold must cover, in the terms of ``holds.Place``."""
+
+    wanted_nano: int
+    minimum_nano: int
+    """Equal to ``wanted_nano`` when the client set an output limit."""
+    output_token_atto: int
+    """Price of one more token of output limit, all choices and the service fee included."""
+    output_wanted: int
+    output_minimum: int
+    send_limit: bool
+    """An upstream of the route has no maximum of its own: ``output_wanted`` must be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The bound at one deployment: atto-USD, before the service fee."""
+
+    fixed: int
+    output_token: int
+    output_max: int
+
+    def nano(self, output_limit: int, fee_bp: int) -> int:
+        """Return what covers this output limit; nothing for a free model, even with an empty balance."""
+        atto = self.fixed + min(output_limit, self.output_max) * self.output_token
+        return ceil_div(_with_fee(atto, fee_bp), ATTO_PER_NANO) + ROUNDING_NANO if atto else 0
+
+
+def bound(call: Call, route: Sequence[tuple[Deployment, PriceCard]], fee_bp: int) -> Bound:
+    """Return the most a call can cost on a route of at least one deployment, each with its price card."""
+    lines = [_line(call, deployment, card) for deployment, card in route]
+    wanted = max(line.output_max for line in lines)
+    generates = call.capability is not Capability.EMBEDDINGS
+    minimum = wanted if call.max_output is not None else min(OUTPUT_FLOOR, wanted)
+    return Bound(
+        wanted_nano=max(line.nano(wanted, fee_bp) for line in lines),
+        minimum_nano=max(line.nano(minimum, fee_bp) for line in lines),
+        output_token_atto=max(_with_fee(line.output_token, fee_bp) for line in lines),
+        output_wanted=wanted,
+        output_minimum=minimum,
+        send_limit=generates
+        and call.max_output is None
+        and any(deployment.max_output is None for deployment, _ in route),
+    )
+
+
+def prompt_most(call: Call, deployment: Deployment) -> int:
+    """Return the most prompt tokens a call can be counted as at a deployment."""
+    context = deployment.context
+    if call.files:
+        return context or call.files * FILE_TOKENS + call.input_bytes
+    image: int = deployment.model.traits["image_tokens"] or deployment.provider.quirks["image_tokens"]
+    tokens = (
+        call.input_bytes
+        + CALL_TOKENS
+        + MESSAGE_TOKENS * call.messages
+        + (TOOLS_TOKENS if call.uses_tools else 0)
+        + image * call.images
+    )
+    return min(tokens, context) if context else tokens
+
+
+def output_most(call: Call, deployment: Deployment) -> int:
+    """Return the most output tokens of one choice: the client's limit, else the model's maximum."""
+    if call.capability is Capability.EMBEDDINGS:
+        return 0
+    most = deployment.max_output or min(OUTPUT_UNSTATED, deployment.context or OUTPUT_UNSTATED)
+    if call.max_output is None:
+        return most
+    return min(call.max_output, deployment.max_output) if deployment.max_output else call.max_output
+
+
+def reasoning_most(deployment: Deployment) -> int:
+    """Return how many reasoning tokens can come on top of an output limit."""
+    traits = deployment.model.traits
+    at_provider = deployment.provider.quirks["reasoning_beyond_limit"] if traits["reasoning"] else 0
+    return max(int(traits["reasoning_beyond_limit"]), int(at_provider))
+
+
+def _line(call: Call, deployment: Deployment, card: PriceCard) -> _Line:
+    """Price the prompt and a token of output at the dearest rates of every tier in reach."""
+    prompt = prompt_most(call, deployment)
+    rates = card.reachable(prompt)
+    output_token = max(one.output_dearest for one in rates) * call.choices
+    output_max = output_most(call, deployment)
+    beyond = reasoning_most(deployment) if output_max else 0
+    return _Line(prompt * max(one.prompt_dearest for one in rates) + beyond * output_token, output_token, output_max)
+
+
+def _with_fee(atto: int, fee_bp: int) -> int:
+    return ceil_div(atto * (BASIS_POINTS + fee_bp), BASIS_POINTS)

@@ -1,0 +1,187 @@
+"""What must always hold of the ledger, stated once: run by tests, ``doctor`` and ``ledger verify``.
+
+    I1  no account holds or spends more than it was given: available and held are what its lots say, never below 0
+    I2  a balance is the sum of its entries, less what was charged, lot by lot
+    I3  a request has one open hold or one end, never both
+    I4  a charge is at most its hold, and is the sum of its fees and of what its lots paid
+    I5  a request that was released, or that the caller was told has failed, is charged nothing
+    I6  a request whose end the caller saw is settled
+
+The rows below put what a row says beside what the rows it sums up say. I7 (no content at
+rest) and I8 (no attempt outside its boundaries) are not about money and have tests of their own.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tokenhub.billing.holds import End
+
+
+@dataclass(frozen=True, slots=True)
+class LotSums:
+    id: int
+    account_id: int
+    granted: int
+    available: int
+    held: int
+    spent: int
+    expired: int
+    returned: int
+    entries: int
+    """Sum of the lot's journal entries."""
+    holds: int
+    """Sum of what open holds have set aside in it."""
+    charges: int
+    """Sum of what it paid for requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSums:
+    id: int
+    available: int
+    held: int
+    open_holds: int
+    next_expiry_ms: int | None
+    lots_available: int
+    lots_held: int
+    holds: int
+    holds_count: int
+    first_expiry_ms: int | None
+    """The earliest expiry among its lots with credit available."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySums:
+    id: str
+    period_held: int
+    holds: int
+    """Sum of its open holds placed in the current spend period."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldSums:
+    request_id: str
+    amount: int
+    parts: int
+    """Sum of what it has set aside in lots."""
+    ended: bool
+    """Whether the request has an end as well."""
+
+
+class Seen(StrEnum):
+    """What a caller saw of a request, as far as it is known."""
+
+    UNKNOWN = "unknown"
+    END = "end"
+    """The terminal frame, or the whole body."""
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSums:
+    request_id: str
+    end: End
+    held: int
+    model_fee: int
+    service_fee: int
+    charged: int
+    paid: int
+    """Sum of what lots paid for it."""
+    seen: Seen = Seen.UNKNOWN
+
+
+Sums = LotSums | AccountSums | KeySums | HoldSums | RequestSums
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """A statement that does not hold, of one row."""
+
+    invariant: str
+    subject: str
+    """The row, such as ``lot 5``."""
+    message: str
+
+
+def check(rows: Iterable[Sums]) -> list[Discrepancy]:
+    """Return every violated statement, row by row; rows are read once and not kept."""
+    return [found for row in rows for found in _check_one(row)]
+
+
+def _check_one(row: Sums) -> Iterator[Discrepancy]:
+    match row:
+        case LotSums():
+            return _check_lot(row)
+        case AccountSums():
+            return _check_account(row)
+        case KeySums():
+            return _differences("I1", f"key {row.id}", {"held in this period": (row.period_held, row.holds)})
+        case HoldSums():
+            return _check_hold(row)
+        case RequestSums():
+            return _check_request(row)
+
+
+def _check_lot(lot: LotSums) -> Iterator[Discrepancy]:
+    subject = f"lot {lot.id}"
+    places = lot.available + lot.held + lot.spent + lot.expired + lot.returned
+    yield from _differences(
+        "I2",
+        subject,
+        {
+            "granted and where it went": (lot.granted, places),
+            "credit and its entries": (lot.granted - lot.expired - lot.returned, lot.entries),
+            "spent and its charges": (lot.spent, lot.charges),
+        },
+    )
+    yield from _differences("I1", subject, {"held and its open holds": (lot.held, lot.holds)})
+    if min(lot.available, lot.held, lot.spent, lot.expired, lot.returned) < 0:
+        yield Discrepancy("I1", subject, "an amount is below 0")
+
+
+def _check_account(account: AccountSums) -> Iterator[Discrepancy]:
+    yield from _differences(
+        "I1",
+        f"account {account.id}",
+        {
+            "available and its lots": (account.available, account.lots_available),
+            "held and its lots": (account.held, account.lots_held),
+            "held and its open holds": (account.held, account.holds),
+            "number of open holds": (account.open_holds, account.holds_count),
+            "next expiry and its lots": (account.next_expiry_ms, account.first_expiry_ms),
+        },
+    )
+
+
+def _check_hold(hold: HoldSums) -> Iterator[Discrepancy]:
+    subject = f"hold {hold.request_id}"
+    yield from _differences("I4", subject, {"amount and its lots' parts": (hold.amount, hold.parts)})
+    if hold.ended:
+        yield Discrepancy("I3", subject, "is open although its request has ended")
+
+
+def _check_request(request: RequestSums) -> Iterator[Discrepancy]:
+    subject = f"request {request.request_id}"
+    fees = request.model_fee + request.service_fee
+    amounts = {
+        "charged and its fees": (request.charged, fees),
+        "charged and what lots paid": (request.charged, request.paid),
+    }
+    yield from _differences("I4", subject, amounts)
+    if not 0 <= request.charged <= request.held:
+        yield Discrepancy("I4", subject, f"is charged {request.charged} of a hold of {request.held}")
+    if request.charged and request.end is End.RELEASED:
+        yield Discrepancy("I5", subject, f"is released, yet charged {request.charged}")
+    if request.charged and request.seen is Seen.ERROR:
+        yield Discrepancy("I5", subject, f"was told to have failed, yet is charged {request.charged}")
+    if request.end is not End.SETTLED and request.seen is Seen.END:
+        yield Discrepancy("I6", subject, "was shown whole, yet is not settled")
+
+
+def _differences(
+    invariant: str, subject: str, pairs: Mapping[str, tuple[int | None, int | None]]
+) -> Iterator[Discrepancy]:
+    for what, (said, summed) in pairs.items():
+        if said != summed:
+            yield Discrepancy(invariant, subject, f"{what} differ: {said} and {summed}")

@@ -1,0 +1,68 @@
+"""What a reply costs: usage times price card, exactly, rounded up once for each of the two fees."""
+
+from dataclasses import dataclass
+
+from tokenhub.catalog.prices import PriceCard, Rates
+from tokenhub.money import ATTO_PER_NANO, fee, nano_from_atto
+from tokenhub.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The model fee by side, in nano-USD, for display; the two add up to the fee whatever was rounded."""
+
+    prompt_nano: int
+    completion_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an account owes for one reply, in nano-USD: two ledger lines, always."""
+
+    model_fee_nano: int
+    service_fee_nano: int
+    split: Split
+
+    @property
+    def total_nano(self) -> int:
+        return self.model_fee_nano + self.service_fee_nano
+
+
+FREE = Charge(0, 0, Split(0, 0))
+"""What a reply costs that is not billed."""
+
+
+def prompt_atto(usage: Usage, rates: Rates) -> int:
+    """The cost of all that was read, and of tokens in buckets TokenHub does not know (T12)."""
+    return (
+        usage.input * rates.input
+        + usage.cache_read * rates.cache_read
+        + usage.cache_write * rates.cache_write
+        + usage.cache_write_1h * rates.cache_write_1h
+        + usage.audio_input * rates.audio_input
+        + usage.image_input * rates.image_input
+        + usage.unknown * rates.unknown
+    )
+
+
+def completion_atto(usage: Usage, rates: Rates) -> int:
+    """The cost of all that was generated; a reply that reasoned is billed at the thinking rate whole (Alibaba's rule)."""
+    rate = rates.output_thinking if usage.reasoning else rates.output
+    return usage.output * rate + usage.image_output * rates.image_output
+
+
+def charge_for(usage: Usage, card: PriceCard, fee_bp: int) -> Charge:
+    """Return model fee and service fee; ``fee_bp`` are the account's basis points.
+
+    In the split the prompt's part is rounded down and the completion's is the rest.
+    """
+    rates = card.rates_for(usage.prompt_total)
+    prompt, completion = prompt_atto(usage, rates), completion_atto(usage, rates)
+    model_fee = nano_from_atto(prompt + completion)
+    prompt_nano = prompt // ATTO_PER_NANO if completion else model_fee
+    return Charge(model_fee, fee(model_fee, fee_bp), Split(prompt_nano, model_fee - prompt_nano))
+
+
+def cost_of(usage: Usage, card: PriceCard) -> int:
+    """Return the model fee in nano-USD: the tier of the whole prompt, one sum, one rounding up (T13, T16)."""
+    return charge_for(usage, card, 0).model_fee_nano

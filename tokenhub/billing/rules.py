@@ -1,0 +1,310 @@
+"""The rule book of holds: what each operation does to the rows of its batch, in order of arrival.
+
+A rule checks first and changes afterwards, so an operation that is refused, or that raises,
+leaves the rows as its neighbours made them. A request that is refused for its balance has
+been counted by the rate windows; one that is refused as too many has not (DESIGN section 4).
+"""
+
+from collections.abc import Sequence
+
+from tokenhub.accounts.accounts import AccountStatus, KeyStatus, Versions
+from tokenhub.accounts.limits import RateState, RateWindow
+from tokenhub.billing import lots
+from tokenhub.billing.batch import AccountState, Batch, Ending, HoldState, KeyState
+from tokenhub.billing.holds import (
+    End,
+    Ended,
+    Operation,
+    Outcome,
+    OwnerKind,
+    Place,
+    Placed,
+    Refusal,
+    Refused,
+    RequestRecord,
+    Settle,
+)
+from tokenhub.billing.journal import expiry_entry
+from tokenhub.billing.lots import LotState, Part
+from tokenhub.billing.periods import period_start_ms
+from tokenhub.money import ATTO_PER_NANO, ceil_div
+
+BUSY_RETRY_S = 5
+"""Retry-After of a refusal that an account's own open requests cause: when one of them ends nobody knows."""
+
+ROUNDING_NANO = 3
+"""Added to a lowered hold: its two fees are each rounded up once more than those of ``minimum_nano``,
+and the service fee is charged on a rounded model fee (never above 100 %)."""
+
+
+def decide(batch: Batch, operations: Sequence[Operation]) -> list[Outcome]:
+    """Decide each operation on the batch's rows and return its outcome."""
+    return [_decide_one(batch, operation) for operation in operations]
+
+
+def _decide_one(batch: Batch, operation: Operation) -> Outcome:
+    if isinstance(operation, Place):
+        return _place(batch, operation)
+    ended = batch.ended.get(operation.request_id)
+    if ended is not None:
+        return ended
+    if isinstance(operation, Settle):
+        return _settle(batch, operation)
+    return _release(batch, operation.request_id, operation.record)
+
+
+# Place
+
+
+def _place(batch: Batch, place: Place) -> Outcome:
+    if place.request_id in batch.ended:
+        return Refused(Refusal.ENDED)
+    key = batch.keys.get(place.key_id)
+    if key is None:
+        return Refused(Refusal.KEY_INVALID)
+    if key.account_id != place.account_id:
+        return Refused(Refusal.STALE)
+    account = batch.accounts[key.account_id]
+    hold = batch.holds.get(place.request_id)
+    if hold is not None:
+        return _placed(batch, place, hold.amount, account, key)
+    refusal = _stranger(batch, place, account, key)
+    if refusal is not None:
+        return Refused(refusal)
+    if account.next_expiry_ms is not None and account.next_expiry_ms <= batch.now_ms:
+        expire_due(batch, account)
+    return _over_limits(batch, place, account, key) or _set_aside(batch, place, account, key)
+
+
+def _stranger(batch: Batch, place: Place, account: AccountState, key: KeyState) -> Refusal | None:
+    """Refuse a plan made from older rows, and a key or account that may not call."""
+    current = Versions(
+        batch.installation_version,
+        batch.catalog_version,
+        batch.plan_versions[account.plan_id],
+        account.version,
+        key.version,
+    )
+    if place.versions != current:
+        return Refusal.STALE
+    if key.status is not KeyStatus.ACTIVE or (key.expires_at_ms is not None and key.expires_at_ms <= batch.now_ms):
+        return Refusal.KEY_INVALID
+    if account.status is not AccountStatus.ACTIVE:
+        return Refusal.ACCOUNT_DISABLED
+    return None
+
+
+def expire_due(batch: Batch, account: AccountState) -> None:
+    """Take what is left in the account's expired lots out of its balance; each loss is an entry."""
+    for lot in account.lots:
+        if lot.expires_at_ms <= batch.now_ms and lot.available:
+            lost = lots.expire(lot)
+            account.available -= lost
+            batch.entries.append(expiry_entry(account.id, lot.id, lost, lot.expired, batch.now_ms))
+    account.next_expiry_ms = lots.next_expiry_ms(account.lots)
+    account.touched = True
+
+
+def _over_limits(batch: Batch, place: Place, account: AccountState, key: KeyState) -> Refused | None:
+    """Refuse a request that is one too many; count it in both rate windows otherwise."""
+    key_window, account_window = _window(batch, key), _window(batch, account)
+    key_wait_s = key_window.wait_s(place.key_rpm)
+    account_wait_s = account_window.wait_s(place.account_rpm)
+    if key_wait_s or account_wait_s:
+        scope = "key" if key_wait_s >= account_wait_s else "account"
+        return _refused(batch, place, Refusal.RATE_LIMITED, max(key_wait_s, account_wait_s), scope=scope)
+    if account.open_holds >= place.concurrency:
+        return _refused(batch, place, Refusal.TOO_MANY_CONCURRENT, BUSY_RETRY_S, scope="account")
+    key_window.count()
+    account_window.count()
+    key.touched = account.touched = True
+    return None
+
+
+def _set_aside(batch: Batch, place: Place, account: AccountState, key: KeyState) -> Outcome:
+    """Take the hold's amount out of the account's lots, if the balance and the key's spend limit cover it."""
+    _enter_period(key, batch.now_ms)
+    balance = max(account.available, 0)
+    room = balance
+    if key.spend_limit is not None:
+        room = max(key.spend_limit - key.period_spent - key.period_held, 0)
+        if room < place.minimum_nano:
+            wait_s = BUSY_RETRY_S if room + key.period_held >= place.minimum_nano else None
+            return _refused(batch, place, Refusal.KEY_LIMIT, wait_s, available=room)
+    if balance < place.minimum_nano:
+        in_flight = account.available + account.held >= place.minimum_nano
+        reason, wait_s = (Refusal.IN_FLIGHT, BUSY_RETRY_S) if in_flight else (Refusal.INSUFFICIENT, None)
+        return _refused(batch, place, reason, wait_s, available=balance)
+    amount = _amount(place, min(balance, room))
+    _open_hold(batch, place, amount, account, key)
+    return _placed(batch, place, amount, account, key)
+
+
+def _open_hold(batch: Batch, place: Place, amount: int, account: AccountState, key: KeyState) -> None:
+    parts = lots.draw(account.lots, amount)
+    account.available -= amount
+    account.held += amount
+    account.open_holds += 1
+    if amount:
+        account.next_expiry_ms = lots.next_expiry_ms(account.lots)
+    key.period_held += amount
+    batch.holds[place.request_id] = HoldState(
+        place.request_id,
+        account.id,
+        key.id,
+        amount,
+        parts,
+        key.period_start_ms,
+        batch.now_ms,
+        place.price_version,
+        batch.lease_id if place.owner is OwnerKind.REQUEST else None,
+        new=True,
+    )
+
+
+def _amount(place: Place, room: int) -> int:
+    """Return what is held: all that is wanted, or as much more than the minimum as whole tokens of it need."""
+    if room >= place.wanted_nano:
+        return place.wanted_nano
+    tokens = _extra_tokens(place, room)
+    return min(room, place.minimum_nano + ceil_div(tokens * place.output_token_atto, ATTO_PER_NANO) + ROUNDING_NANO)
+
+
+def _output_limit(place: Place, amount: int) -> int | None:
+    """Return the output limit that a hold of this amount covers; None when it covers all that is wanted."""
+    if amount >= place.wanted_nano:
+        return None
+    return min(place.output_wanted, place.output_minimum + _extra_tokens(place, amount))
+
+
+def _extra_tokens(place: Place, amount: int) -> int:
+    """Return how many tokens above ``output_minimum`` an amount covers."""
+    spare = max(amount - place.minimum_nano - ROUNDING_NANO, 0)
+    return spare * ATTO_PER_NANO // place.output_token_atto if place.output_token_atto else 0
+
+
+def _enter_period(key: KeyState, now_ms: int) -> None:
+    """Start the key's spend period anew when a later one has begun; a clock set back starts none."""
+    start_ms = period_start_ms(key.spend_period, now_ms)
+    if start_ms > key.period_start_ms:
+        key.period_start_ms, key.period_spent, key.period_held = start_ms, 0, 0
+
+
+def _window(batch: Batch, row: AccountState | KeyState) -> RateWindow:
+    """Return the row's rate window, read from its blob once a batch."""
+    if row.window is None:
+        row.window = RateWindow.load(row.rate_blob, batch.window_tag, batch.now_s)
+    return row.window
+
+
+def _placed(batch: Batch, place: Place, amount: int, account: AccountState, key: KeyState) -> Placed:
+    return Placed(
+        amount,
+        _output_limit(place, amount),
+        _window(batch, key).state(place.key_rpm),
+        _window(batch, account).state(place.account_rpm),
+    )
+
+
+def _refused(
+    batch: Batch, place: Place, reason: Refusal, retry_after_s: int | None, *, available: int = 0, scope: str = ""
+) -> Refused:
+    """Return a refusal of a known caller, with what the headers and the body of its answer say."""
+    key, account = _rates(batch, place)
+    required = place.minimum_nano if reason in _FOR_MONEY else 0
+    return Refused(reason, retry_after_s, required, available, scope, key, account)
+
+
+_FOR_MONEY = {Refusal.KEY_LIMIT, Refusal.INSUFFICIENT, Refusal.IN_FLIGHT}
+
+
+def _rates(batch: Batch, place: Place) -> tuple[RateState, RateState]:
+    key = batch.keys[place.key_id]
+    account = batch.accounts[key.account_id]
+    return _window(batch, key).state(place.key_rpm), _window(batch, account).state(place.account_rpm)
+
+
+# Settle and release
+
+
+def _settle(batch: Batch, settle: Settle) -> Ended:
+    if settle.model_fee_nano < 0 or settle.service_fee_nano < 0:
+        raise ValueError(f"negative fee for {settle.request_id}")
+    hold = batch.holds.get(settle.request_id)
+    if hold is None:
+        return _release(batch, settle.request_id, settle.record)
+    model_fee = min(settle.model_fee_nano, hold.amount)
+    service_fee = min(settle.service_fee_nano, hold.amount - model_fee)
+    cut = settle.model_fee_nano + settle.service_fee_nano - model_fee - service_fee
+    paid = _close_hold(batch, hold, model_fee + service_fee)
+    ending = Ending(
+        hold.request_id,
+        hold.account_id,
+        hold.key_id,
+        End.SETTLED,
+        hold.amount,
+        model_fee,
+        service_fee,
+        cut,
+        paid,
+        settle.record,
+    )
+    return _write_end(batch, ending)
+
+
+def _release(batch: Batch, request_id: str, record: RequestRecord | None) -> Ended:
+    """Give a hold back; of an unknown request the end alone is written, so that a hold arriving later is refused."""
+    hold = batch.holds.get(request_id)
+    if hold is not None:
+        _close_hold(batch, hold, 0)
+    return _write_end(batch, _released(batch, request_id, hold, record))
+
+
+def _close_hold(batch: Batch, hold: HoldState, charged: int) -> tuple[Part, ...]:
+    """Charge an open hold's lots, give back what is left, and return what each lot paid.
+
+    What is left in a lot that has expired meanwhile is lost; a disabled account, or a key
+    revoked since, changes nothing.
+    """
+    account, key = batch.accounts[hold.account_id], batch.keys[hold.key_id]
+    paid = lots.charge(hold.parts, charged)
+    for (lot_id, part), (_, spent) in zip(hold.parts, paid, strict=True):
+        _close_part(batch, account, batch.lots[lot_id], part, spent)
+    account.held -= hold.amount
+    account.open_holds -= 1
+    if hold.period_start_ms == key.period_start_ms:
+        key.period_held -= hold.amount
+        key.period_spent += charged
+    key.touched = account.touched = True
+    del batch.holds[hold.request_id]
+    batch.closed.append(hold)
+    return tuple((lot_id, spent) for lot_id, spent in paid if spent)
+
+
+def _close_part(batch: Batch, account: AccountState, lot: LotState, part: int, spent: int) -> None:
+    back = lots.close(lot, part, spent, batch.now_ms)
+    if back:
+        account.available += back
+        if lot.expires_at_ms < (account.next_expiry_ms or lots.NEVER_MS):
+            account.next_expiry_ms = lot.expires_at_ms
+    elif part > spent:
+        batch.entries.append(expiry_entry(account.id, lot.id, part - spent, lot.expired, batch.now_ms))
+
+
+def _released(batch: Batch, request_id: str, hold: HoldState | None, record: RequestRecord | None) -> Ending:
+    if hold is not None:
+        account_id, key_id, amount, started_at_ms = hold.account_id, hold.key_id, hold.amount, hold.placed_at_ms
+    elif record is not None:
+        account_id, key_id, amount, started_at_ms = record.account_id, record.key_id, 0, record.started_at_ms
+    else:
+        account_id, key_id, amount, started_at_ms = 0, "", 0, batch.now_ms
+    record = record or RequestRecord(account_id, key_id, started_at_ms, capability="", model="", status=0)
+    return Ending(request_id, account_id, key_id, End.RELEASED, amount, 0, 0, 0, (), record)
+
+
+def _write_end(batch: Batch, ending: Ending) -> Ended:
+    """Write an end down and return it; whoever ends the request again is told the same."""
+    charged = ending.model_fee + ending.service_fee
+    batch.endings.append(ending)
+    batch.ended[ending.request_id] = Ended(ending.end, charged, ending.model_fee, ending.service_fee, first=False)
+    return Ended(ending.end, charged, ending.model_fee, ending.service_fee, first=True)

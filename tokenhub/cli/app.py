@@ -1,0 +1,123 @@
+"""The program ``tokenhub``: the command tree, and how a command ends."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperCommand
+
+from tokenhub.cli import render
+from tokenhub.cli.context import DONE, FAILED, USAGE, Command, Group, Home, Json, Shared, debugging
+from tokenhub.cli.nouns import NOUNS
+from tokenhub.errors import HubError, InvalidRequest
+
+_CLICK_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[2]
+"""Click's base of everything a user got wrong; typer exports only this one descendant."""
+
+_FIRST_STEPS: Final = (
+    "tokenhub serve",
+    "tokenhub credentials add openai",
+    "tokenhub accounts create acme && tokenhub grant 10 --account acme",
+    "tokenhub keys create --account acme",
+)
+
+
+class Nouns(Group):
+    """The first level: what is in the table of nouns, each imported when it is used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(NOUNS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        noun = NOUNS.get(cmd_name)
+        return noun and TyperCommand(noun.name, help=noun.summary, rich_help_panel=noun.panel)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load(command.name or ""), rest
+
+
+def load(name: str) -> Any:
+    """Import a noun's module and return its command."""
+    module = importlib.import_module(NOUNS[name].module)
+    command = typer.main.get_command(module.app)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    name="tokenhub",
+    cls=Nouns,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog="\n".join(_FIRST_STEPS),
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        render.print_line(f"tokenhub {version('tokenhub')}")
+        raise typer.Exit
+
+
+@app.callback()
+def tokenhub(
+    context: typer.Context,
+    home: Home = None,
+    as_json: Json = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """An OpenAI-compatible LLM gateway with prepaid billing, in one program."""
+    context.obj = Shared(home, as_json)
+
+
+def main() -> None:
+    """Run the command line that this process was started with."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets its code; no command fails over it.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        return _run(arguments)
+    except HubError as error:
+        render.complain(error.message)
+        return USAGE if isinstance(error, InvalidRequest) else FAILED
+    except _CLICK_ERROR as error:
+        return _usage(error)
+    except typer.Abort:
+        render.complain("Stopped; nothing was changed.")
+        return FAILED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if debugging():
+            raise
+        render.complain(f"Internal error ({type(error).__name__}). Set TOKENHUB_DEBUG=1 to see where, and please report it.")
+        return FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    command = typer.main.get_command(app)
+    ended = command.main(list(arguments), prog_name="tokenhub", standalone_mode=False)
+    return ended if isinstance(ended, int) else DONE
+
+
+def _usage(error: Any) -> int:
+    """Say in one line what was wrong with a command line; a bare noun has shown its help already."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return DONE
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "tokenhub"
+    message = " ".join(error.format_message().split())
+    render.complain(f"{message.rstrip('.')}. See: {path} --help")
+    return int(error.exit_code)

@@ -1,0 +1,266 @@
+"""What every command shares: the options --home and --json, the hub, ways to answer, errors and exit codes.
+
+A command is a function of a :class:`Door` and its own options::
+
+    @command(app, examples=["tokenhub accounts create acme"])
+    def create(door: Door, name: Annotated[str, typer.Argument(help="…")]) -> None:
+
+Exit codes (T123): 0 done, 1 it failed, 2 it was asked for in a way that cannot work.
+"""
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from tokenhub.cli import render
+from tokenhub.cli.nouns import NOUNS
+from tokenhub.cli.render import Column, Row
+from tokenhub.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from tokenhub import paths
+    from tokenhub.operations.hub import Hub
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+
+EVERYWHERE: Final = "Options of every command"
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        metavar="DIR",
+        help="Folder with config.toml, the database and the master key. Else $TOKENHUB_HOME, else your user data folder.",
+        rich_help_panel=EVERYWHERE,
+        show_default=False,
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON with stable field names, for programs.", rich_help_panel=EVERYWHERE),
+]
+AccountName = Annotated[
+    str | None,
+    typer.Option("--account", metavar="NAME", help="The account; not needed while there is only one.", show_default=False),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The options given before the noun: ``tokenhub --home DIR --json keys list``."""
+
+    home: Path | None = None
+    json: bool = False
+
+
+class Door:
+    """A command's way in and out: the hub, opened when first used, and stdout, stderr and the terminal."""
+
+    def __init__(self, home: Path | None, *, as_json: bool) -> None:
+        self._home = home
+        self.as_json = as_json
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if "hub" in self.__dict__:
+            self.hub.close()
+
+    @cached_property
+    def home(self) -> "paths.Home":
+        from tokenhub import paths
+
+        return paths.home(self._home)
+
+    @cached_property
+    def hub(self) -> "Hub":
+        return self.open()
+
+    def open(self, flags: Mapping[str, object] | None = None) -> "Hub":
+        """Open the hub with settings from the command line; the door closes it only as ``door.hub``."""
+        from tokenhub.operations.hub import Hub
+
+        return Hub.open(self.home, flags or {})
+
+    def rows(self, rows: Sequence[Row], columns: Sequence[Column], *, empty: str) -> None:
+        """Show a list. ``empty`` tells people what an empty one means."""
+        if self.as_json:
+            render.print_line(render.as_json(list(rows)))
+        elif rows:
+            render.print_table(rows, columns)
+        else:
+            render.say(empty)
+
+    def record(self, row: Row, columns: Sequence[Column]) -> None:
+        """Show one thing."""
+        if self.as_json:
+            render.print_line(render.as_json(row))
+        else:
+            render.print_record(row, columns)
+
+    def done(self, row: Row, *messages: str, data: str | None = None) -> None:
+        """Tell what was done. ``data`` is the one thing a script wants to catch, such as a new key."""
+        if self.as_json:
+            render.print_line(render.as_json(row))
+            return
+        for message in messages:
+            render.say(message)
+        if data is not None:
+            render.print_line(data)
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask before something that cannot be taken back; without a terminal, ``--yes`` must have said it (T126)."""
+        if yes:
+            return
+        if not self.can_ask():
+            raise InvalidRequest(f"{question} Add --yes to confirm; there is no terminal to ask on.")
+        if not self.ask(question):
+            raise typer.Abort
+
+    def can_ask(self) -> bool:
+        """Tell whether somebody is there to answer (T123: never wait for input without a terminal)."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+    def ask(self, question: str) -> bool:
+        """Ask a yes-or-no question on the terminal; an empty answer is no."""
+        print(f"{render.inert(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+class _Text:
+    """Reads an option's text by its own ``parser``.
+
+    Typer would import pydantic for it (0.1 s a command), and pydantic's numbers are laxer
+    than T122 allows.
+    """
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        if isinstance(value, list | tuple):
+            return tuple(self.coerce(part, _Single(param), ctx) for part in value)
+        descriptor = param.type_descriptor
+        read = descriptor.parameter_info.parser or (Path if descriptor.annotation is Path else None)
+        if read is None or not isinstance(value, str):
+            return value
+        try:
+            return read(value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), ctx=ctx, param=getattr(param, "whole", param)) from error
+
+
+class _Single:
+    """One value of an option that may be given several times."""
+
+    multiple = False
+    nargs = 1
+
+    def __init__(self, whole: Any) -> None:
+        self.whole = whole
+        self.type_descriptor = whole.type_descriptor
+
+
+class _Ours:
+    """What our commands and groups do otherwise than typer's: options are read by :class:`_Text`, help ends with examples."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = self.epilog or ""
+        self.epilog = None
+
+    def get_params(self, ctx: Any) -> Any:
+        return [_ours(param) for param in super().get_params(ctx)]  # type: ignore[misc]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)  # type: ignore[misc]
+        _print_examples(self.examples)
+
+
+class Command(_Ours, TyperCommand):
+    """A verb."""
+
+
+class Group(_Ours, TyperGroup):
+    """A noun with verbs."""
+
+
+def _ours(param: Any) -> Any:
+    """Make a parameter read its text by its own parser; take the type of a switch out of the help."""
+    param._runtime_param = _Text()
+    if getattr(param, "is_flag", False):
+        param.metavar = ""
+    return param
+
+
+def _print_examples(lines: str) -> None:
+    """Write the examples that end a command's help, unfolded, so that they can be copied."""
+    bold, plain = ("\x1b[1m", "\x1b[0m") if render.colours(sys.stdout) else ("", "")
+    if lines:
+        print(f" {bold}Examples{plain}", *(f"   $ {line}" for line in lines.splitlines()), sep="\n", end="\n\n")
+
+
+def noun(name: str) -> typer.Typer:
+    """Return the command group of a noun."""
+    return typer.Typer(
+        name=name,
+        help=NOUNS[name].summary,
+        cls=Group,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+    )
+
+
+def verb(name: str) -> typer.Typer:
+    """Return the holder of a command that stands alone on the first level."""
+    return typer.Typer(name=name, add_completion=False, rich_markup_mode="rich")
+
+
+def command(app: typer.Typer, name: str | None = None, *, examples: Sequence[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function of a :class:`Door` and its options as a command; the examples end its help."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        app.command(name, cls=Command, epilog="\n".join(examples))(_with_door(function))
+        return function
+
+    return register
+
+
+def _with_door(function: Callable[..., None]) -> Callable[..., None]:
+    """Return the function as typer calls it: with --home and --json in the place of its door."""
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+    @functools.wraps(function)
+    def run(context: typer.Context, home: Path | None, as_json: bool, **options: Any) -> None:
+        shared = context.find_root().obj or Shared()
+        with Door(home or shared.home, as_json=as_json or shared.json) as door:
+            function(door, **options)
+
+    everywhere = [_parameter("home", Home, None), _parameter("as_json", Json, False)]
+    parameters = [_parameter("context", typer.Context, inspect.Parameter.empty), *own, *everywhere]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+
+
+def debugging() -> bool:
+    """Tell whether ``TOKENHUB_DEBUG`` asks for tracebacks."""
+    return bool(os.environ.get("TOKENHUB_DEBUG"))

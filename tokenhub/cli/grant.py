@@ -1,0 +1,67 @@
+"""``tokenhub grant``: credit given by the operator."""
+
+from typing import Annotated, Any
+
+import typer
+
+from tokenhub import clock, money
+from tokenhub.cli import values
+from tokenhub.cli.context import AccountName, Door, command, verb
+
+app = verb("grant")
+
+
+@command(
+    app,
+    "grant",
+    examples=[
+        "tokenhub grant 25 --account acme",
+        "tokenhub grant 5.50 --expires 30d --note 'for the outage of 3 May'",
+        "tokenhub grant 1000 --account internal --expires never",
+    ],
+)
+def grant(
+    door: Door,
+    amount: Annotated[Any, typer.Argument(metavar="USD", parser=values.usd, help="How much, such as 25 or 0.50; at most nine decimals.")],
+    account: AccountName = None,
+    expires: Annotated[
+        Any,
+        typer.Option(
+            "--expires",
+            metavar="DATE|never",
+            parser=values.future_or_never,
+            help="Last day it can be spent (UTC), a duration, or never. Else twelve months.",
+            show_default=False,
+        ),
+    ] = None,
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why, for the ledger.", show_default=False)] = "",
+    ref: Annotated[
+        str | None,
+        typer.Option(
+            "--ref",
+            metavar="REF",
+            help="A name for this grant. The same one is never booked twice, so a command can be repeated safely.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Give an account credit. It is a lot like any other: it can be spent until it expires."""
+    from tokenhub.operations import accounts, grants
+
+    owner = accounts.the_account(door.hub, account)
+    until = {None: grants.default_expiry_ms(clock.now_ms()), "never": None}.get(expires, expires)
+    lot = grants.grant(door.hub, owner.id, amount, expires_at_ms=until, note=note, ref=ref)
+    available = accounts.state(door.hub, owner.id).available_nano
+    ends = "never expires" if lot.expires_at_ms is None else f"expires {clock.iso(lot.expires_at_ms)[:10]}"
+    door.done(
+        {
+            "lot": lot.id,
+            "ref": lot.ref,
+            "account": owner.name,
+            "amount_usd": money.exact(lot.granted_nano),
+            "expires_at": None if lot.expires_at_ms is None else clock.iso(lot.expires_at_ms),
+            "note": lot.note,
+            "available_usd": money.exact(available),
+        },
+        f"{owner.name} has {money.exact(lot.granted_nano)} USD more, {money.exact(available)} USD in all; the new credit {ends}.",
+    )

@@ -1,0 +1,45 @@
+"""The command tree's first level: every noun, its panel in ``tokenhub --help`` and its one line there.
+
+Only this table is read for ``tokenhub --help``; a noun's module is imported when it is used.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Noun:
+    name: str
+    panel: str
+    summary: str
+
+    @property
+    def module(self) -> str:
+        return f"tokenhub.cli.{self.name}"
+
+
+START: Final = "Start"
+CUSTOMERS: Final = "Customers"
+UPSTREAMS: Final = "Providers and models"
+REPORTS: Final = "What happened"
+INSTALLATION: Final = "This installation"
+
+_ALL: Final = (
+    Noun("init", START, "Set up a home: settings, database and master key."),
+    Noun("serve", START, "Run the gateway."),
+    Noun("chat", START, "Ask a model something, through the running gateway."),
+    Noun("accounts", CUSTOMERS, "Customers: create, list, change, disable."),
+    Noun("keys", CUSTOMERS, "API keys of an account: create, list, rotate, revoke."),
+    Noun("plans", CUSTOMERS, "What accounts buy: fee, limits and names for models."),
+    Noun("grant", CUSTOMERS, "Give an account credit."),
+    Noun("credentials", UPSTREAMS, "Your own keys at the model providers, sealed at rest."),
+    Noun("providers", UPSTREAMS, "Companies and servers that can be called; add your own by URL."),
+    Noun("models", UPSTREAMS, "What can be called, who offers it, and at what price."),
+    Noun("usage", REPORTS, "Spending and tokens, by day, model, key or provider."),
+    Noun("requests", REPORTS, "Single requests of the last days: what served them, what they cost."),
+    Noun("ledger", REPORTS, "Credit lots and entries; proof that the books are right."),
+    Noun("doctor", INSTALLATION, "Check everything that can be wrong, and say how to mend it."),
+    Noun("config", INSTALLATION, "Settings in config.toml: list, get, set, reset."),
+)
+
+NOUNS: Final = {noun.name: noun for noun in _ALL}

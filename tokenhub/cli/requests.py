@@ -1,0 +1,171 @@
+"""``tokenhub requests``: single requests, as they ended."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tokenhub import clock, money
+from tokenhub.cli import render, values
+from tokenhub.cli.context import Door, command, noun
+from tokenhub.cli.render import Column
+
+if TYPE_CHECKING:
+    from tokenhub.operations.requests import EndedRequest, RequestFilter
+
+app = noun("requests")
+
+COLUMNS = (
+    Column("ended_at", "Ended (UTC)"),
+    Column("id", "Request"),
+    Column("account", "Account"),
+    Column("model", "Model"),
+    Column("provider", "Provider"),
+    Column("status", "HTTP", right=True),
+    Column("end", "End"),
+    Column("prompt_tokens", "Prompt", right=True),
+    Column("output_tokens", "Output", right=True),
+    Column("charged_usd", "Charged", right=True),
+    Column("duration_ms", "ms", right=True),
+)
+FIELDS = (
+    Column("id", "Request"),
+    Column("account", "Account"),
+    Column("key", "Key"),
+    Column("started_at", "Started (UTC)"),
+    Column("ended_at", "Ended (UTC)"),
+    Column("capability", "Asked for"),
+    Column("model", "Model"),
+    Column("provider", "Served by"),
+    Column("region", "In region"),
+    Column("credential", "With credential"),
+    Column("upstream_id", "Provider's id"),
+    Column("streamed", "Streamed"),
+    Column("status", "HTTP status"),
+    Column("error_code", "Error"),
+    Column("finish_reason", "Finish reason"),
+    Column("native_finish_reason", "Provider's word for it"),
+    Column("first_content_ms", "First content, ms"),
+    Column("duration_ms", "Duration, ms"),
+    Column("end", "End"),
+    Column("held_usd", "Held"),
+    Column("model_fee_usd", "Model fee"),
+    Column("service_fee_usd", "Service fee"),
+    Column("fee_bp", "Service fee rate"),
+    Column("charged_usd", "Charged"),
+    Column("shortfall_usd", "Shortfall"),
+    Column("price_version", "Price version"),
+    Column("estimated", "Usage estimated"),
+    Column("cancelled", "Client left"),
+)
+ATTEMPT_COLUMNS = (
+    Column("deployment", "Attempt"),
+    Column("outcome", "Outcome"),
+    Column("status", "HTTP", right=True),
+    Column("ms", "ms", right=True),
+)
+_COUNTS = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input", "output", "reasoning", "image_output", "unknown")
+_PROMPT = _COUNTS[:6]
+
+
+def row(request: "EndedRequest", accounts: dict[str, str]) -> dict[str, Any]:
+    """Return a request as it is shown."""
+    counts = {f"{name}_tokens": getattr(request, f"{name}_tokens") for name in _COUNTS}
+    same = (
+        "id", "capability", "model", "provider", "region", "upstream_id", "streamed", "status", "error_code", "finish_reason",
+        "native_finish_reason", "first_content_ms", "duration_ms", "price_version", "fee_bp", "estimated", "cancelled",
+    )  # fmt: skip
+    return {
+        **{name: getattr(request, name) for name in same},
+        "account": accounts.get(str(request.account_id)),
+        "key": request.key_id,
+        "credential": request.credential_id,
+        "started_at": clock.iso(request.started_at),
+        "ended_at": clock.iso(request.ended_at),
+        "end": request.end.value,
+        "prompt_tokens": sum(counts[f"{name}_tokens"] for name in _PROMPT),
+        **counts,
+        **{f"{name}_usd": money.exact(getattr(request, name)) for name in ("held", "model_fee", "service_fee", "charged", "shortfall")},
+        "attempts": json.loads(request.attempts),
+    }
+
+
+@command(
+    app,
+    "list",
+    examples=["tokenhub requests list", "tokenhub requests list --account acme --failed --since 1d", "tokenhub requests list --follow"],
+)
+def list_(
+    door: Door,
+    account: Annotated[str | None, typer.Option("--account", metavar="NAME", help="Only this account's. Else all.", show_default=False)] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="ID", help="Only those of this key.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="M", help="Only those for this model.", show_default=False)] = None,
+    provider: Annotated[str | None, typer.Option("--provider", metavar="P", help="Only those served by this provider.", show_default=False)] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that were answered with an error.")] = False,
+    since: Annotated[
+        Any, typer.Option("--since", metavar="DATE", parser=values.past, help="Those that ended since a day (UTC), or 7d, 1h.", show_default=False)
+    ] = None,
+    limit: Annotated[Any, typer.Option("--limit", metavar="N", parser=values.whole(1, 100_000), help="How many of the newest.")] = "20",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing requests as they end, until Ctrl-C.")] = False,
+) -> None:  # fmt: skip
+    """List requests that ended, the newest first; with --follow the newest last."""
+    from tokenhub.operations import requests
+
+    names = _names(door)
+    wanted = _filter(door, account, key, model, provider, failed, since)
+    rows = [row(request, names) for request in requests.listing(door.hub, wanted, limit=limit)]
+    if not follow:
+        door.rows(rows, COLUMNS, empty="No request has ended yet.")
+        return
+    _show_lines(door, [*reversed(rows)], headed=True)
+    for request in requests.follow(door.hub, wanted):
+        _show_lines(door, [row(request, _names(door))], headed=False)
+
+
+def _show_lines(door: Door, rows: list[dict[str, Any]], *, headed: bool) -> None:
+    """Show requests one a line: JSON lines, or a table that goes on."""
+    if door.as_json:
+        for one in rows:
+            render.print_line(render.as_json(one, indent=None))
+    else:
+        render.print_lines(rows, COLUMNS, headed=headed)
+
+
+def _names(door: Door) -> dict[str, str]:
+    from tokenhub.operations import accounts
+
+    return {str(state.account.id): state.account.name for state in accounts.listing(door.hub)}
+
+
+def _filter(
+    door: Door, account: str | None, key: str | None, model: str | None, provider: str | None, failed: bool, since: int | None
+) -> "RequestFilter":
+    from tokenhub.operations import accounts, keys
+    from tokenhub.operations.requests import RequestFilter
+
+    return RequestFilter(
+        account_id=accounts.the_account(door.hub, account).id if account is not None else None,
+        key_id=keys.find(door.hub, key).key.id if key is not None else None,
+        model=model,
+        provider=provider,
+        failed=True if failed else None,
+        since_ms=since,
+    )
+
+
+@command(app, examples=["tokenhub requests show req_01k9f3", "tokenhub requests show chatcmpl-9xYz --json"])
+def show(
+    door: Door,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The request's id (x-request-id), or the provider's id of its reply.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for it to end.")] = False,
+) -> None:
+    """Show one request: what served it, every attempt, usage and cost. Prompts and answers are not kept."""
+    from tokenhub.operations import requests
+
+    found = requests.wait_for(door.hub, id) if follow else requests.find(door.hub, id)
+    shown = row(found, _names(door))
+    counts = tuple(Column(f"{name}_tokens", f"{name.replace('_', ' ')} tokens") for name in _COUNTS if shown[f"{name}_tokens"])
+    door.record(shown, (*FIELDS, *counts))
+    if not door.as_json and shown["attempts"]:
+        render.print_blank()
+        render.print_table(shown["attempts"], ATTEMPT_COLUMNS)

@@ -1,0 +1,99 @@
+"""``tokenhub usage``: what was used and charged."""
+
+import csv
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tokenhub import clock, money
+from tokenhub.cli import render, values
+from tokenhub.cli.context import Door, command, verb
+from tokenhub.cli.render import Column
+
+if TYPE_CHECKING:
+    from tokenhub.operations.usage import UsageLine
+
+app = verb("usage")
+
+GROUPS = ("day", "model", "key", "provider", "account")
+_SUMS = (
+    Column("requests", "Requests", right=True),
+    Column("charged_requests", "Charged", right=True),
+    Column("prompt_tokens", "Prompt", right=True),
+    Column("output_tokens", "Output", right=True),
+    Column("model_fee_usd", "Model fee", right=True),
+    Column("service_fee_usd", "Service fee", right=True),
+    Column("total_usd", "Total", right=True),
+)
+_TITLES = {"day": "Day (UTC)", "model": "Model", "key": "Key", "provider": "Provider", "account": "Account"}
+_FORMULA = ("=", "+", "-", "@")
+
+
+def _sums(line: "UsageLine") -> dict[str, Any]:
+    return {
+        "requests": line.requests,
+        "charged_requests": line.settled,
+        "prompt_tokens": line.prompt_tokens,
+        "output_tokens": line.output_tokens,
+        "model_fee_usd": money.exact(line.model_fee_nano),
+        "service_fee_usd": money.exact(line.service_fee_nano),
+        "total_usd": money.exact(line.total_nano),
+        "shortfall_usd": money.exact(line.shortfall_nano),
+    }
+
+
+@command(
+    app,
+    "usage",
+    examples=["tokenhub usage", "tokenhub usage --by model --since 7d --account acme", "tokenhub usage --by key --since 2026-11-01 --csv > november.csv"],
+)
+def usage(
+    door: Door,
+    by: Annotated[
+        Any, typer.Option("--by", metavar="|".join(GROUPS), parser=values.one_of(*GROUPS), help="What each line adds up.")
+    ] = "day",
+    since: Annotated[
+        Any, typer.Option("--since", metavar="DATE", parser=values.past, help="First day (UTC), or a duration such as 7d.")
+    ] = "30d",
+    account: Annotated[
+        str | None, typer.Option("--account", metavar="NAME", help="Only this account. Else all.", show_default=False)
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values, with exact amounts, for spreadsheets.")] = False,
+) -> None:
+    """Show requests, tokens and charges, in US dollars."""
+    from tokenhub.operations import accounts
+    from tokenhub.operations import usage as reports
+
+    owner = accounts.the_account(door.hub, account) if account is not None else None
+    lines = reports.report(door.hub, by, since_ms=since, account_id=owner.id if owner else None)
+    rows = [{by: line.sums.group, f"{by}_name": line.name, **_sums(line.sums)} for line in lines]
+    if as_csv:
+        _print_csv(rows, (by, f"{by}_name", *_sums(reports.total([]))))
+        return
+    if door.as_json:
+        total = _sums(reports.total(lines))
+        render.print_line(render.as_json({"by": by, "since": clock.iso(since), "lines": rows, "total": total}))
+        return
+    columns = (Column(f"{by}_name" if by in ("account", "day") else by, _TITLES[by]), *_named(by), *_SUMS)
+    if rows:
+        rows.append({by: "total", f"{by}_name": "total" if not _named(by) else "", **_sums(reports.total(lines))})
+    door.rows(rows, columns, empty="No request has ended in this time.")
+
+
+def _named(by: str) -> tuple[Column, ...]:
+    return (Column("key_name", "Name"),) if by == "key" else ()
+
+
+def _print_csv(rows: list[dict[str, Any]], header: tuple[str, ...]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(row[name]) for name in header] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    """Return a value that no terminal and no spreadsheet takes for a command (T119, T120)."""
+    if not isinstance(value, str):
+        return value
+    text = render.inert(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,0 +1,98 @@
+"""What may be typed as a value: each function takes the text of an option and returns what it means.
+
+Numbers are plain ASCII digits (T122): Python's own ``int`` would take ``1_000``, ``" 5 "`` and
+Arabic digits. A ValueError becomes a usage error that names the option.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from tokenhub import clock, money
+
+DEFAULT: Final = "default"
+"""Typed to give up a value of one's own for the plan's."""
+
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+
+
+def whole(minimum: int = 0, maximum: int = 10**9) -> Callable[[str], int]:
+    """Return a reader of whole numbers within these bounds."""
+
+    def read(text: str) -> int:
+        if _WHOLE.fullmatch(text) is None or not minimum <= int(text) <= maximum:
+            raise ValueError(f"{text[:40]!r} is not a whole number from {minimum:,} to {maximum:,}.")
+        return int(text)
+
+    return read
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Return a reader of one word out of these."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text[:40]!r} is none of {', '.join(words)}.")
+        return text
+
+    return read
+
+
+def or_default(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a reader that also takes the word ``default``."""
+    return lambda text: DEFAULT if text == DEFAULT else read(text)
+
+
+def changes(**options: Any) -> dict[str, Any]:
+    """Return the options that were given; None for those given as ``default``."""
+    return {name: None if value == DEFAULT else value for name, value in options.items() if value is not None}
+
+
+def usd(text: str) -> int:
+    """Read a positive amount of US dollars; the result is in nano-USD (T29)."""
+    amount = money.parse_usd(text)
+    if amount == 0:
+        raise ValueError("the amount must be more than 0.")
+    return amount
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read a comma-separated list of names."""
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise ValueError(f"{text[:40]!r} has an empty name in it.")
+    return parts
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Read ``NAME=VALUE``."""
+    name, separator, value = text.partition("=")
+    if not (name.strip() and separator and value.strip()):
+        raise ValueError(f"{text[:40]!r} is not of the form NAME=VALUE.")
+    return name.strip(), value.strip()
+
+
+def future(text: str) -> int:
+    """Read a moment to come, as milliseconds since 1970: a date, a date and time, or a duration from now."""
+    from tokenhub.operations import dates
+
+    return dates.parse_future(text, clock.now_ms())
+
+
+def future_or_never(text: str) -> int | str:
+    """Read a moment to come, or the word ``never``."""
+    return text if text == "never" else future(text)
+
+
+def past(text: str) -> int:
+    """Read a moment gone by, as milliseconds since 1970: a date, a date and time, or a duration before now."""
+    from tokenhub.operations import dates
+
+    return dates.parse_past(text, clock.now_ms())
+
+
+def duration(text: str) -> int:
+    """Read a duration such as ``90s``, ``1h`` or ``30d``, as milliseconds."""
+    from tokenhub.operations import dates
+
+    return dates.parse_duration(text)

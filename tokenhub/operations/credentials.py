@@ -1,0 +1,182 @@
+"""Credentials: the hub's own keys at the providers. Added from a secret that was never on a command line, sealed, tested."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tokenhub import clock
+from tokenhub.catalog.models import Catalog, Credential, Provider
+from tokenhub.errors import InvalidRequest, NotFound
+from tokenhub.operations import models
+from tokenhub.operations.hub import Hub
+from tokenhub.providers import addresses
+from tokenhub.store import catalog as store
+from tokenhub.store.catalog import CredentialState as CredentialState
+
+_SECRET = re.compile(r"[\x21-\x7e]{1,4096}", re.ASCII)
+_LABEL_LENGTH: Final = 60
+_DEFAULT_REGIONS: Final = ("global", "default", "local")
+"""Where a provider with several regions is called when none is named, if it has one of these."""
+
+_VARIABLES: Final = (
+    ("OPENAI_API_KEY", "openai", "global"),
+    ("ANTHROPIC_API_KEY", "anthropic", "global"),
+    ("GEMINI_API_KEY", "google", "global"),
+    ("GOOGLE_API_KEY", "google", "global"),
+    ("DEEPSEEK_API_KEY", "deepseek", "cn"),
+    ("MOONSHOT_API_KEY", "moonshot", "intl"),
+    ("DASHSCOPE_API_KEY", "alibaba", "cn-beijing"),
+    ("ZHIPUAI_API_KEY", "zhipu", "cn"),
+    ("ZAI_API_KEY", "zhipu", "intl"),
+    ("OPENROUTER_API_KEY", "openrouter", "default"),
+    ("GROQ_API_KEY", "groq", "default"),
+    ("MISTRAL_API_KEY", "mistral", "default"),
+)
+"""What the providers' own SDKs read their key from, and the region whose key it is by default there."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewCredential:
+    """A credential to be added. ``region`` None: the provider's usual one."""
+
+    provider: str
+    secret: str = field(repr=False)
+    region: str | None = None
+    base_url: str | None = None
+    insecure_http: bool = False
+    label: str = ""
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A key that stands in the environment and is not a credential yet."""
+
+    variable: str
+    provider: str
+    region: str
+    secret: str = field(repr=False)
+
+
+def takes_secret(hub: Hub, provider_id: str) -> bool:
+    """Tell whether a provider needs a key at all; asked before a person is asked for one."""
+    return _provider(models.catalog(hub.database), provider_id).auth != "none"
+
+
+def add(hub: Hub, new: NewCredential) -> CredentialState:
+    """Seal and keep a credential; the next request can use it."""
+    if len(new.label) > _LABEL_LENGTH or (new.label and not new.label.isprintable()):
+        raise InvalidRequest(f"--label has at most {_LABEL_LENGTH} printable characters.", param="label")
+    base_url = new.base_url and addresses.validate_base_url(new.base_url, new.insecure_http)
+    with hub.database.write():
+        provider = _provider(models.catalog(hub.database), new.provider)
+        region = _region(provider, new.region)
+        if base_url is None and "{" in provider.regions[region].base_url:
+            raise InvalidRequest(
+                f"{provider.name} has a host of its own for each customer in {region}: give it with --base-url.", param="base_url"
+            )
+        _check_secret(new.secret, needed=provider.auth != "none")
+        opened = Credential(0, provider.id, region, new.label, new.secret, base_url, new.weight)
+        credential_id = store.insert_credential(
+            hub.database, hub.vault, opened, insecure_http=new.insecure_http, now_ms=clock.now_ms()
+        )
+        return _existing(hub, credential_id)
+
+
+def _provider(catalog: Catalog, provider_id: str) -> Provider:
+    provider = catalog.providers.get(provider_id)
+    if provider is None:
+        raise NotFound(
+            f"There is no provider {provider_id[:40]!r}. See: tokenhub providers list; add your own: tokenhub providers add"
+        )
+    return provider
+
+
+def _region(provider: Provider, region: str | None) -> str:
+    if region is not None:
+        if region not in provider.regions:
+            raise NotFound(f"{provider.name} has no region {region[:40]!r}. Regions: {', '.join(provider.regions)}")
+        return region
+    if len(provider.regions) == 1:
+        return next(iter(provider.regions))
+    usual = next((name for name in _DEFAULT_REGIONS if name in provider.regions), None)
+    if usual is None:
+        raise InvalidRequest(
+            f"{provider.name}'s keys belong to one region; say which with --region: {', '.join(provider.regions)}", param="region"
+        )
+    return usual
+
+
+def _check_secret(secret: str, *, needed: bool) -> None:
+    if not secret and not needed:
+        return
+    if _SECRET.fullmatch(secret) is None:
+        raise InvalidRequest(
+            "That is not a provider's key: it must be 1 to 4096 visible ASCII characters, without spaces.", param="secret"
+        )
+
+
+def _existing(hub: Hub, credential_id: int) -> CredentialState:
+    state = store.credential_state(hub.database, credential_id)
+    if state is None:
+        raise NotFound(f"There is no credential {credential_id}. See: tokenhub credentials list")
+    return state
+
+
+def find(hub: Hub, credential_id: int) -> CredentialState:
+    """Return one credential."""
+    return _existing(hub, credential_id)
+
+
+def listing(hub: Hub) -> list[CredentialState]:
+    """Return every credential, the oldest first."""
+    return store.credential_states(hub.database)
+
+
+def set_status(hub: Hub, credential_id: int, status: str) -> CredentialState:
+    """Switch a credential off or on; the next attempt in every process knows (T110)."""
+    with hub.database.write():
+        _existing(hub, credential_id)
+        store.mark_credential(hub.database, credential_id, status)
+        return _existing(hub, credential_id)
+
+
+def rotate(hub: Hub, credential_id: int, secret: str) -> CredentialState:
+    """Put a new secret in the place of the old one; a failed or disabled credential is active again."""
+    with hub.database.write():
+        state = _existing(hub, credential_id)
+        _check_secret(secret, needed=True)
+        store.replace_secret(hub.database, hub.vault, state, secret)
+        return _existing(hub, credential_id)
+
+
+def remove(hub: Hub, credential_id: int) -> CredentialState:
+    """Forget a credential and its secret."""
+    with hub.database.write():
+        state = _existing(hub, credential_id)
+        store.delete_credential(hub.database, credential_id)
+        return state
+
+
+def found_in_environment(hub: Hub, environment: Mapping[str, str]) -> list[Found]:
+    """Return provider keys that stand in the environment and are not kept yet; nothing is taken (issue: never silently)."""
+    with hub.database.read():
+        providers = models.catalog(hub.database).providers
+        states = store.credential_states(hub.database)
+        kept = {(state.provider, store.credential(hub.database, hub.vault, state.id).secret) for state in states}
+    found: dict[tuple[str, str], Found] = {}
+    for variable, provider, region in _VARIABLES:
+        secret = environment.get(variable, "").strip()
+        known = provider in providers and region in providers[provider].regions
+        if known and _SECRET.fullmatch(secret) and (provider, secret) not in kept:
+            found.setdefault((provider, secret), Found(variable, provider, region, secret))
+    return list(found.values())
+
+
+def import_found(hub: Hub, found: Sequence[Found]) -> list[CredentialState]:
+    """Keep these keys as credentials, all or none."""
+    with hub.database.write():
+        return [
+            add(hub, NewCredential(one.provider, one.secret, one.region, label=f"from {one.variable}")) for one in found
+        ]

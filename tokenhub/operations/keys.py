@@ -1,0 +1,178 @@
+"""API keys: create, find, list, change, rotate, revoke.
+
+A key is returned once, by the function that makes it, and kept as a digest only (T31).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from tokenhub import clock
+from tokenhub.accounts import keys
+from tokenhub.accounts.accounts import ApiKey, KeyStatus, SpendPeriod
+from tokenhub.errors import Conflict, InvalidRequest, NotFound
+from tokenhub.ids import new_id
+from tokenhub.operations.hub import Hub
+from tokenhub.store import accounts as store
+from tokenhub.store.accounts import KeyState as KeyState
+from tokenhub.store.database import Database
+
+DEFAULT_GRACE_MS: Final = 3_600_000
+"""How long a rotated key still works: time enough to put the new one in its place."""
+
+_ID = re.compile(r"key_[0-9a-z]{1,26}|th-[0-9A-Za-z]{1,43}", re.ASCII)
+_NAME_LENGTH: Final = 100
+_MODELS_MAX: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTerms:
+    """What a key may do; None: no limit of its own."""
+
+    name: str = ""
+    expires_at_ms: int | None = None
+    rpm: int | None = None
+    spend_limit_nano: int | None = None
+    spend_period: SpendPeriod = SpendPeriod.TOTAL
+    models: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made. ``secret`` is shown once and never again."""
+
+    state: KeyState
+    secret: str
+    replaced: KeyState | None = None
+
+    def __repr__(self) -> str:
+        return f"NewKey(state={self.state!r})"
+
+
+def create(hub: Hub, account_id: int, terms: KeyTerms | None = None) -> NewKey:
+    """Add a key to an account; it works at once in every process."""
+    terms = terms or KeyTerms()
+    check_terms(terms)
+    now_ms = clock.now_ms()
+    key = ApiKey(
+        new_id("key", now_ms), account_id, 1, terms.name, "", KeyStatus.ACTIVE, terms.expires_at_ms, terms.rpm,
+        terms.spend_limit_nano, terms.spend_period, terms.models,
+    )  # fmt: skip
+    with hub.database.write():
+        _check_models(hub.database, account_id, terms.models)
+        return _insert(hub.database, key, now_ms)
+
+
+def _insert(database: Database, key: ApiKey, now_ms: int, replaces: KeyState | None = None) -> NewKey:
+    secret = keys.mint()
+    named = replace(key, prefix=keys.shown_prefix(secret))
+    store.insert_key(database, named, keys.digest(secret), now_ms, replaces=replaces)
+    return NewKey(_state(database, named.id), secret, replaces)
+
+
+def check_terms(terms: KeyTerms) -> None:
+    """Refuse terms that make no sense."""
+    if not terms.name.isprintable() and terms.name or len(terms.name) > _NAME_LENGTH:
+        raise InvalidRequest(f"A key's name has at most {_NAME_LENGTH} printable characters.", param="name")
+    if terms.spend_limit_nano is None and terms.spend_period is not SpendPeriod.TOTAL:
+        raise InvalidRequest("--per says in which period --spend-limit counts; give both.", param="spend_limit")
+    if terms.models is not None and not 0 < len(terms.models) <= _MODELS_MAX:
+        raise InvalidRequest(f"A key can be limited to 1 to {_MODELS_MAX} models.", param="models")
+
+
+def _check_models(database: Database, account_id: int, models: tuple[str, ...] | None) -> None:
+    """Refuse names that mean nothing to this account; they would only ever refuse requests."""
+    if models is None:
+        return
+    from tokenhub.catalog import resolve
+    from tokenhub.operations import models as catalogue
+
+    account = store.account_by_id(database, account_id)
+    plan = account and store.plan(database, account.plan)
+    resolve.check_names(catalogue.catalog(database), plan, models)
+
+
+def _state(database: Database, key_id: str) -> KeyState:
+    return store.keys_starting(database, key_id, 1)[0]
+
+
+def find(hub: Hub, start: str) -> KeyState:
+    """Return the one key whose id starts with this text, or whose shown prefix it is (T126: never a guess)."""
+    if _ID.fullmatch(start) is None:
+        raise InvalidRequest(
+            "Name a key by its id (key_…) or by the first characters shown in: tokenhub keys list", param="id"
+        )
+    # A whole key may be pasted here: only its shown prefix is ever looked for or repeated.
+    wanted = keys.shown_prefix(start) if start.startswith(keys.PREFIX) else start
+    found = store.keys_starting(hub.database, wanted, 10)
+    if not found:
+        raise NotFound(f"There is no key {wanted!r}. See: tokenhub keys list")
+    if len(found) > 1 and found[0].key.id != wanted:
+        several = ", ".join(state.key.id for state in found)
+        raise Conflict(f"{wanted!r} is not clear: it fits {several}. Give more of the id.")
+    return found[0]
+
+
+def listing(hub: Hub, account_id: int | None = None) -> list[KeyState]:
+    """Return the keys of an account, or of all accounts."""
+    return store.key_states(hub.database, account_id)
+
+
+def change(hub: Hub, key_id: str, terms: Mapping[str, Any]) -> KeyState:
+    """Change terms of a key; the names are those of KeyTerms, None gives a limit up."""
+    if not terms:
+        raise InvalidRequest("Nothing to change: name at least one option. See: tokenhub keys set --help")
+    with hub.database.write():
+        state = _state(hub.database, key_id)
+        changed = replace(_terms_of(state.key), **terms)
+        if changed.spend_limit_nano is None:
+            changed = replace(changed, spend_period=SpendPeriod.TOTAL)
+        check_terms(changed)
+        _check_models(hub.database, state.key.account_id, terms.get("models"))
+        store.change_terms(hub.database, replace(state.key, **_fields(changed)))
+        return _state(hub.database, key_id)
+
+
+def _terms_of(key: ApiKey) -> KeyTerms:
+    return KeyTerms(key.name, key.expires_at_ms, key.rpm, key.spend_limit_nano, key.spend_period, key.models)
+
+
+def _fields(terms: KeyTerms) -> dict[str, Any]:
+    return {name: getattr(terms, name) for name in KeyTerms.__slots__}
+
+
+def revoke(hub: Hub, key_id: str) -> KeyState:
+    """End a key. Once this has returned, no process admits it any more (T35)."""
+    with hub.database.write():
+        state = _state(hub.database, key_id)
+        if state.key.status is not KeyStatus.REVOKED:
+            store.change_key(hub.database, key_id, {"status": KeyStatus.REVOKED.value, "revoked_at": clock.now_ms()})
+        return _state(hub.database, key_id)
+
+
+def rotate(hub: Hub, key_id: str, grace_ms: int = DEFAULT_GRACE_MS) -> NewKey:
+    """Add a key on the same terms; the old one works on for the grace, or is revoked at once without one.
+
+    What the old key has spent of its limit in this period counts against the new one.
+    """
+    now_ms = clock.now_ms()
+    with hub.database.write():
+        old = _state(hub.database, key_id)
+        if old.key.status is KeyStatus.REVOKED:
+            raise Conflict(f"Key {key_id} is revoked and cannot be rotated. Create a new one: tokenhub keys create")
+        if old.replaced_by is not None:
+            raise Conflict(f"Key {key_id} has been rotated already, to {old.replaced_by}. Rotate that one.")
+        if old.key.expires_at_ms is not None and old.key.expires_at_ms <= now_ms:
+            raise Conflict(f"Key {key_id} has expired and cannot be rotated. Create a new one: tokenhub keys create")
+        made = _insert(hub.database, replace(old.key, id=new_id("key", now_ms)), now_ms, replaces=old)
+        store.change_key(hub.database, key_id, _retired(old, made.state.key.id, now_ms, grace_ms))
+        return replace(made, replaced=_state(hub.database, key_id))
+
+
+def _retired(old: KeyState, new_key_id: str, now_ms: int, grace_ms: int) -> dict[str, Any]:
+    if grace_ms <= 0:
+        return {"status": KeyStatus.REVOKED.value, "revoked_at": now_ms, "replaced_by": new_key_id}
+    last = now_ms + grace_ms
+    own = old.key.expires_at_ms
+    return {"expires_at": last if own is None else min(own, last), "replaced_by": new_key_id}

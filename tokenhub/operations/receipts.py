@@ -1,0 +1,124 @@
+"""What key holders may read of their own: key, credits, and the receipt of a request.
+
+Field names and types are OpenRouter's, so that its clients work here unchanged
+(``docs/http.md``); amounts are JSON numbers, with exact decimal strings beside them.
+"""
+
+from typing import Any
+
+import orjson
+
+from tokenhub import clock
+from tokenhub.accounts.accounts import Caller, SpendPeriod
+from tokenhub.billing.periods import period_start_ms
+from tokenhub.errors import NotFound
+from tokenhub.money import exact, number
+from tokenhub.store import requests, spend
+from tokenhub.store.database import Database
+
+_RESET = {SpendPeriod.DAY: "daily", SpendPeriod.WEEK: "weekly", SpendPeriod.MONTH: "monthly", SpendPeriod.TOTAL: None}
+
+
+def key(database: Database, caller: Caller, now_ms: int) -> dict[str, Any]:
+    """Describe a key to its holder: limits, spend, rate limit."""
+    mine, account = caller.key, caller.account
+    with database.read():
+        spent = spend.of_key(
+            database, account.id, mine.id,
+            day_ms=period_start_ms(SpendPeriod.DAY, now_ms),
+            week_ms=period_start_ms(SpendPeriod.WEEK, now_ms),
+            month_ms=period_start_ms(SpendPeriod.MONTH, now_ms),
+        )
+        state = spend.limit_state(database, mine.id)
+    limit = mine.spend_limit_nano
+    counts = state.period_start == period_start_ms(mine.spend_period, now_ms)
+    used = state.period_spent + state.period_held if counts else 0
+    return {
+        "label": mine.name or mine.prefix,
+        "limit": None if limit is None else number(limit),
+        "limit_remaining": None if limit is None else number(max(0, limit - used)),
+        "limit_reset": _RESET[mine.spend_period],
+        "usage": number(spent.total),
+        "usage_daily": number(spent.day),
+        "usage_weekly": number(spent.week),
+        "usage_monthly": number(spent.month),
+        "usage_exact": exact(spent.total),
+        "byok_usage": 0,
+        "byok_usage_daily": 0,
+        "byok_usage_weekly": 0,
+        "byok_usage_monthly": 0,
+        "include_byok_in_limit": False,
+        "is_free_tier": False,
+        "is_management_key": False,
+        "is_provisioning_key": False,
+        "creator_user_id": None,
+        "expires_at": None if mine.expires_at_ms is None else clock.iso(mine.expires_at_ms),
+        "rate_limit": {
+            "requests": caller.key_rpm,
+            "interval": "60s",
+            "note": f"{caller.account_rpm} requests in 60 s for all keys of the account together",
+        },
+        "id": mine.id,
+        "account": account.name,
+        "plan": caller.plan.id,
+        "models": None if mine.models is None else list(mine.models),
+    }
+
+
+def credits(database: Database, caller: Caller) -> dict[str, Any]:
+    """Show an account's credit: bought and given, used, what a request may take now."""
+    with database.read():
+        found = spend.credits_of(database, caller.account.id)
+    return {
+        "total_credits": number(found.granted),
+        "total_usage": number(found.used),
+        "balance": exact(found.available),
+        "total_used": exact(found.used),
+        "held": exact(found.held),
+        "next_expiry": None if found.next_expiry_ms is None else clock.iso(found.next_expiry_ms),
+    }
+
+
+def generation(database: Database, caller: Caller, request_id: str) -> dict[str, Any]:
+    """Return the receipt of one of the account's requests, by its id here or at the provider; NotFound for all others (T44)."""
+    with database.read():
+        row = requests.one(database, request_id, account_id=caller.account.id)
+    if row is None:
+        raise NotFound("No request of this account has this id; receipts are kept for 7 days.", param="id")
+    attempts = orjson.loads(row.attempts)
+    first = row.first_content_ms
+    return {
+        "id": row.id,
+        "request_id": row.id,
+        "upstream_id": row.upstream_id,
+        "session_id": None,
+        "model": row.model,
+        "provider_name": row.provider,
+        "provider_responses": attempts,
+        "data_region": row.region,
+        "api_type": "embeddings" if row.capability == "embeddings" else "completions",
+        "created_at": clock.iso(row.started_at),
+        "latency": first if first is not None else row.duration_ms,
+        "generation_time": row.duration_ms - (first or 0),
+        "moderation_latency": None,
+        "streamed": bool(row.streamed),
+        "cancelled": bool(row.cancelled),
+        "finish_reason": row.finish_reason,
+        "native_finish_reason": row.native_finish_reason,
+        "status": row.status,
+        "error_code": row.error_code,
+        "end": row.end,
+        "tokens_prompt": row.input_tokens + row.cache_read_tokens + row.cache_write_tokens + row.cache_write_1h_tokens,
+        "tokens_completion": row.output_tokens,
+        "native_tokens_prompt": row.input_tokens + row.cache_read_tokens + row.cache_write_tokens + row.cache_write_1h_tokens,
+        "native_tokens_completion": row.output_tokens,
+        "native_tokens_reasoning": row.reasoning_tokens,
+        "native_tokens_cached": row.cache_read_tokens,
+        "estimated": bool(row.estimated),
+        "total_cost": number(row.charged),
+        "usage": number(row.charged),
+        "upstream_inference_cost": number(row.model_fee),
+        "cache_discount": None,
+        "is_byok": False,
+        "cost_details": {"model_fee": exact(row.model_fee), "service_fee": exact(row.service_fee), "total": exact(row.charged)},
+    }

@@ -1,0 +1,59 @@
+"""The snapshot a request is planned on: catalogue and credentials, read together, frozen, swapped whole.
+
+It may only plan. Whether its versions still hold is decided by the write that places the
+hold (DESIGN section 4), so a stale snapshot costs a second look and never a wrong answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tokenhub.accounts.accounts import Caller
+from tokenhub.call import Capability
+from tokenhub.catalog import load, resolve
+from tokenhub.catalog.models import Catalog, Credential
+from tokenhub.catalog.resolve import Resolution
+from tokenhub.providers.adapter import Adapter
+from tokenhub.providers.registry import adapters_of
+from tokenhub.store import accounts, catalog
+from tokenhub.store.database import Database
+from tokenhub.store.vault import Vault
+
+_RESOLUTIONS = 4096
+"""Remembered resolutions per snapshot; names that do not resolve are not remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Catalogue and credentials at one catalogue version."""
+
+    installation_version: int
+    catalog_version: int
+    revision: int
+    catalog: Catalog
+    credentials: tuple[Credential, ...]
+    adapters: Mapping[tuple[str, Capability], Adapter]
+    """How each provider is called, by provider and capability."""
+    _resolutions: dict[tuple[str, str, int, tuple[str, ...] | None], Resolution] = field(default_factory=dict, repr=False)
+
+    def resolve(self, name: str, caller: Caller) -> Resolution:
+        """Return what a model name means to this caller; raises ModelNotFound, or PermissionDenied by the key's own list."""
+        key = (name, caller.plan.id, caller.plan.version, caller.key.models)
+        found = self._resolutions.get(key)
+        if found is None:
+            scope = resolve.scope_of(self.catalog, caller.plan, caller.key.models)
+            found = resolve.resolve(self.catalog, name, caller.plan, self.credentials).within(scope)
+            if len(self._resolutions) < _RESOLUTIONS:
+                self._resolutions[key] = found
+        return found
+
+
+def read(database: Database, vault: Vault, extra: Sequence[Credential] = ()) -> Snapshot:
+    """Read a snapshot in one read transaction; ``extra`` are credentials that live with the process (the embedded model's)."""
+    with database.read():
+        installation_version, catalog_version, revision = accounts.versions(database)
+        overrides = catalog.overrides(database)
+        credentials = catalog.credentials(database, vault)
+    loaded = load.load(overrides)
+    return Snapshot(
+        installation_version, catalog_version, revision, loaded, (*credentials, *extra), adapters_of(loaded.providers)
+    )

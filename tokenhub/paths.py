@@ -1,0 +1,91 @@
+"""Where a hub lives: one folder with its settings, its database, its master key and its lock files."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A hub's folder. ``explicit``: named by a flag or ``TOKENHUB_HOME``, so never set up in passing."""
+
+    path: Path
+    explicit: bool
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "tokenhub.db"
+
+    @property
+    def master_key(self) -> Path:
+        return self.path / "master.key"
+
+    @property
+    def run(self) -> Path:
+        """The folder of lock files; what lies in it means nothing once no process runs."""
+        return self.path / "run"
+
+
+def home(explicit: Path | None = None) -> Home:
+    """Return the home that a flag names, else ``TOKENHUB_HOME``, else the platform's place for it."""
+    if explicit is not None:
+        return Home(explicit.expanduser().absolute(), explicit=True)
+    if named := os.environ.get("TOKENHUB_HOME"):
+        return Home(Path(named).expanduser().absolute(), explicit=True)
+    return Home(Path(platformdirs.user_data_dir("tokenhub", appauthor=False)), explicit=False)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and its parents, that only its owner can enter; an existing one keeps its mode."""
+    if path.is_dir():
+        return
+    path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    path.chmod(FOLDER_MODE)
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file that, if this makes it, only its owner can read, whatever the umask (T93)."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+    if flags & os.O_CREAT and os.fstat(descriptor).st_size == 0:
+        os.fchmod(descriptor, FILE_MODE)
+    return descriptor
+
+
+def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Write a whole file, 0600, that after a crash is the old one or the new one.
+
+    Without ``replace``, FileExistsError is raised when it exists already.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        if replace:
+            draft.replace(path)
+        else:
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def loose_modes(home: Home) -> list[str]:
+    """Name what others can read or write in a home, with the command that mends it (T93)."""
+    found = []
+    for path in (home.path, *sorted(home.path.glob("*"))):
+        mode = path.stat().st_mode
+        if mode & 0o077:
+            wanted = FOLDER_MODE if stat.S_ISDIR(mode) else FILE_MODE
+            found.append(f"{path} is open to others (mode {mode & 0o777:o}); run: chmod {wanted:o} {path}")
+    return found

@@ -1,0 +1,50 @@
+"""Anthropic's Messages API: key in ``x-api-key``, a pinned version, the region in the body."""
+
+# ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import orjson
+
+from tokenhub.call import Call
+from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.providers import chat_body, failures
+from tokenhub.providers.adapter import UpstreamRequest
+from tokenhub.providers.headers import headers
+from tokenhub.wire import chat_over_messages, chat_reply, messages_reply
+from tokenhub.wire.faults import Failure
+from tokenhub.wire.messages_stream import MessagesReader
+from tokenhub.wire.replies import Reply, StreamReader
+
+
+class Anthropic:
+    """``/messages`` under the base URL; chat bodies are translated both ways."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._classify = partial(failures.of_payload, provider.id)
+        self._provider = provider
+
+    def request(
+        self, call: Call, body: Mapping[str, Any], deployment: Deployment, output_limit: int | None
+    ) -> UpstreamRequest:
+        limit = chat_body.limit_of(call, deployment, output_limit)
+        sent, dropped = chat_over_messages.request(
+            body, deployment.upstream_id, output_limit=limit, max_output=deployment.max_output
+        )
+        return UpstreamRequest(
+            url=f"{deployment.base_url}/messages",
+            headers=headers(deployment.provider, deployment.credential),
+            body=orjson.dumps({**sent, **deployment.region.body_fields}),
+            dropped=dropped,
+        )
+
+    def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+        return messages_reply.reply(chat_reply.parse_body(body), call, classify=self._classify)
+
+    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
+        return MessagesReader(call, classify=self._classify)
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        return failures.classify(self._provider.id, status, headers, body)

@@ -1,0 +1,78 @@
+"""Google's Gemini API: the model stands in the path, streams are asked for by path too."""
+
+# ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from tokenhub.call import Call
+from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.providers import chat_body, failures
+from tokenhub.providers.adapter import UpstreamRequest
+from tokenhub.providers.headers import headers
+from tokenhub.providers.openai_compatible import not_streamed
+from tokenhub.wire import chat_over_gemini, chat_reply, embeddings_over_gemini, gemini_reply
+from tokenhub.wire.faults import Failure
+from tokenhub.wire.gemini_stream import GeminiReader
+from tokenhub.wire.replies import Reply, StreamReader
+
+
+def _request(deployment: Deployment, method: str, body: dict[str, Any], dropped: tuple[str, ...]) -> UpstreamRequest:
+    # The id is the catalogue's, and escaped all the same: nothing can step out of its path segment (T52).
+    model = quote(deployment.upstream_id, safe="")
+    return UpstreamRequest(
+        url=f"{deployment.base_url}/models/{model}:{method}",
+        headers=headers(deployment.provider, deployment.credential),
+        body=orjson.dumps({**body, **deployment.region.body_fields}),
+        dropped=dropped,
+    )
+
+
+class Gemini:
+    """``:generateContent`` and ``:streamGenerateContent``; chat bodies are translated both ways."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    def request(
+        self, call: Call, body: Mapping[str, Any], deployment: Deployment, output_limit: int | None
+    ) -> UpstreamRequest:
+        limit = chat_body.limit_of(call, deployment, output_limit)
+        sent, dropped = chat_over_gemini.request(body, deployment.upstream_id, output_limit=limit)
+        # Without alt=sse a stream is one JSON array in pieces.
+        method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        return _request(deployment, method, sent, dropped)
+
+    def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+        return gemini_reply.reply(chat_reply.parse_body(body), call)
+
+    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
+        return GeminiReader(call)
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        return failures.of_gemini(status, body)
+
+
+class GeminiEmbeddings:
+    """``:batchEmbedContents``."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    def request(
+        self, call: Call, body: Mapping[str, Any], deployment: Deployment, output_limit: int | None
+    ) -> UpstreamRequest:
+        sent, dropped = embeddings_over_gemini.request(body, deployment.upstream_id)
+        return _request(deployment, "batchEmbedContents", sent, dropped)
+
+    def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+        return embeddings_over_gemini.reply(chat_reply.parse_body(body), call, deployment.upstream_id)
+
+    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
+        raise not_streamed()
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        return failures.of_gemini(status, body)

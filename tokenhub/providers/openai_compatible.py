@@ -1,0 +1,94 @@
+"""Providers that speak OpenAI's chat completions and embeddings: most of them, each with its quirks from the catalogue."""
+
+# ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from tokenhub.call import Call
+from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.errors import InvalidRequest
+from tokenhub.providers import chat_body, failures
+from tokenhub.providers.adapter import UpstreamRequest
+from tokenhub.providers.headers import headers
+from tokenhub.wire import chat_reply, embeddings
+from tokenhub.wire.chat_mend import Mender
+from tokenhub.wire.chat_relay import ChatRelay
+from tokenhub.wire.faults import Failure
+from tokenhub.wire.replies import Reply, StreamReader
+
+
+class OpenAICompatible:
+    """Bearer key, ``/chat/completions`` under the base URL, the body as the client sent it but for quirks."""
+
+    steps: Sequence[chat_body.Step] = chat_body.STEPS
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._relays = provider.quirks["stream"] == "relay"
+        self._classify = partial(failures.of_payload, provider.id)
+
+    def request(
+        self, call: Call, body: Mapping[str, Any], deployment: Deployment, output_limit: int | None
+    ) -> UpstreamRequest:
+        shaped = chat_body.shape(body, call, deployment, output_limit, self.steps)
+        return UpstreamRequest(
+            url=f"{deployment.base_url}/chat/completions",
+            headers=headers(deployment.provider, deployment.credential),
+            body=orjson.dumps(shaped.body),
+            dropped=tuple(shaped.dropped),
+        )
+
+    def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+        raw = chat_reply.parse_body(body)
+        return chat_reply.read_reply(raw, classify=self._classify, mender=self._mender(call))
+
+    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
+        mender = self._mender(call)
+        return ChatRelay(classify=self._classify, mender=mender, ends_with_close=mender is not None)
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        return failures.classify(self._provider.id, status, headers, body)
+
+    def _mender(self, call: Call) -> Mender | None:
+        """What completes the replies of a provider that leaves things out; None where OpenAI's shape is sure."""
+        if self._relays:
+            return None
+        return Mender(f"chatcmpl-{uuid4().hex}", call.created_s, call.model)
+
+
+class OpenAICompatibleEmbeddings:
+    """The same for ``/embeddings``."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        quirks = provider.quirks
+        self._limits = embeddings.Limits(inputs=quirks["embeddings_inputs"], base64=quirks["embeddings_base64"])
+        self._classify = partial(failures.of_payload, provider.id)
+
+    def request(
+        self, call: Call, body: Mapping[str, Any], deployment: Deployment, output_limit: int | None
+    ) -> UpstreamRequest:
+        return UpstreamRequest(
+            url=f"{deployment.base_url}/embeddings",
+            headers=headers(deployment.provider, deployment.credential),
+            body=orjson.dumps(embeddings.request(body, deployment.upstream_id, self._limits)),
+        )
+
+    def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+        return embeddings.reply(chat_reply.parse_body(body), call, classify=self._classify)
+
+    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
+        raise not_streamed()
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        return failures.classify(self._provider.id, status, headers, body)
+
+
+def not_streamed() -> InvalidRequest:
+    """The refusal of a streamed embeddings call."""
+    return InvalidRequest("Embeddings are not streamed; leave stream out.", param="stream")

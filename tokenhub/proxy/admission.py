@@ -1,0 +1,293 @@
+"""Who asks, for what, and the hold: a Caller, a Call and a Route, or a refusal.
+
+A refusal never tells why a key is not accepted: unknown, malformed, revoked and expired
+keys get the same bytes (T39). Nothing is held and nothing counts before the body is whole.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from tokenhub import clock
+from tokenhub.accounts import keys
+from tokenhub.accounts.accounts import Caller, Versions
+from tokenhub.billing import bound, features
+from tokenhub.billing.holds import Place, Placed, RateState, Refusal, Refused
+from tokenhub.call import Capability, Wire
+from tokenhub.errors import (
+    AuthenticationFailed,
+    HubError,
+    InsufficientCredits,
+    InvalidRequest,
+    PermissionDenied,
+    RateLimited,
+    RequestTimeout,
+    RequestTooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from tokenhub.money import exact
+from tokenhub.operations import callers
+from tokenhub.operations.snapshots import Snapshot
+from tokenhub.providers.addresses import HOP_HEADER, next_hop
+from tokenhub.proxy.downstream import ClientGone
+from tokenhub.proxy.exchange_state import Exchange, ParseCall
+from tokenhub.proxy.runtime import Runtime
+from tokenhub.routing import route
+from tokenhub.wire.json_body import parse_object
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_STALE_TRIES = 2
+_ROUTING_HINTS = ("provider", "models")
+_WIRES = {Capability.CHAT: Wire.CHAT, Capability.EMBEDDINGS: Wire.EMBEDDINGS}
+
+
+async def admit(request: web.BaseRequest, exchange: Exchange, runtime: Runtime, parse_call: ParseCall) -> None:
+    """Find the caller, read the body, learn what is asked."""
+    if runtime.refusing is not None:
+        raise runtime.refusing
+    exchange.hop = next_hop(request.headers.get(HOP_HEADER), runtime.instance)
+    exchange.digest, exchange.caller = await authenticate(request, runtime)
+    raw = await read_body(request, runtime)
+    body = parse_object(raw)
+    exchange.call = call = parse_call(body, len(raw), exchange.started_at_ms // 1000)
+    _refuse_hints(body)
+    exchange.body, exchange.dropped = features.check(body, _WIRES[call.capability])
+    exchange.downstream.name_stream(call.created_s, call.model)
+
+
+def _refuse_hints(body: Mapping[str, Any]) -> None:
+    """Refuse a routing hint: to serve the request as if the client had not stated it would break a promise."""
+    for name in _ROUTING_HINTS:
+        if body.get(name) is not None:
+            raise InvalidRequest(
+                f"{name} is not supported here; leave it out.", code="unsupported_parameter", param=name
+            )
+
+
+async def authenticate(request: web.BaseRequest, runtime: Runtime) -> tuple[bytes, Caller]:
+    """Return the digest and the caller of the request's key; raises AuthenticationFailed or PermissionDenied."""
+    digest = keys.digest(credential_of(request))
+    return digest, callers.accepted(await runtime.caller(digest), clock.now_ms())
+
+
+def credential_of(request: web.BaseRequest) -> str:
+    """Return the one key of a request, from ``Authorization: Bearer`` or ``x-api-key``; two different ones are none (T34)."""
+    found = {value.strip() for value in request.headers.getall("x-api-key", ())}
+    for value in request.headers.getall("Authorization", ()):
+        scheme, _, rest = value.partition(" ")
+        found.add(rest.strip() if scheme.lower() == "bearer" else "")
+    if len(found) != 1 or not keys.is_well_formed(key := found.pop()):
+        raise AuthenticationFailed(callers.NOT_ACCEPTED)
+    return key
+
+
+async def read_body(request: web.BaseRequest, runtime: Runtime) -> bytes:
+    """Read the whole JSON body within its size and time limits (T47, T48, T49, T69)."""
+    headers, limit = request.headers, runtime.settings.server_max_body_bytes
+    if headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
+        raise UnsupportedMediaType("Send the body without Content-Encoding.", code="unsupported_media_type")
+    media_type = headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType("Send the body as Content-Type: application/json.", code="unsupported_media_type")
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    if headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(_CONTINUE)
+    content = request.content
+    if content.is_eof():
+        return _within(content.read_nowait(-1), limit)
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(runtime.settings.server_body_timeout_s):
+            while data := await content.readany():
+                size += len(data)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(data)
+    except TimeoutError:
+        raise RequestTimeout("The body did not arrive in time.") from None
+    except web.RequestPayloadError:
+        raise InvalidRequest("The body is not framed as HTTP/1.1 asks.", code="malformed_request") from None
+    except ConnectionError:
+        raise ClientGone from None
+    return b"".join(parts)
+
+
+def _within(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The body is larger than this gateway takes ({limit} bytes).")
+
+
+async def place_hold(exchange: Exchange, runtime: Runtime) -> None:
+    """Plan the route and ask the write for the hold; plan again when the plan was made from older rows."""
+    for _ in range(_STALE_TRIES):
+        place = await _planned(exchange, runtime)
+        exchange.asked = True
+        outcome = await runtime.writer.submit(place)
+        if not _is_stale(outcome):
+            break
+        await _look_again(exchange, runtime)
+    else:
+        outcome = await runtime.writer.place_planned(
+            lambda caller, snapshot: _plan_anew(exchange, caller, snapshot, runtime), exchange.digest
+        )
+    _take(outcome, exchange)
+
+
+async def _planned(exchange: Exchange, runtime: Runtime) -> Place:
+    """Plan on the snapshot; a refusal drawn from it is believed only when nothing has changed since."""
+    snapshot = runtime.snapshot
+    try:
+        return plan(exchange, snapshot, runtime)
+    except HubError:
+        if await runtime.fresh() is snapshot:
+            raise
+        exchange.caller = callers.accepted(await runtime.caller(exchange.digest), clock.now_ms())
+        return plan(exchange, runtime.snapshot, runtime)
+
+
+def _is_stale(outcome: object) -> bool:
+    return isinstance(outcome, Refused) and outcome.reason is Refusal.STALE
+
+
+def _plan_anew(exchange: Exchange, caller: Caller | None, snapshot: Snapshot, runtime: Runtime) -> Place:
+    """Plan from rows read in the write itself: the third try cannot be stale."""
+    exchange.caller = callers.accepted(caller, clock.now_ms())
+    return plan(exchange, snapshot, runtime)
+
+
+async def _look_again(exchange: Exchange, runtime: Runtime) -> None:
+    await runtime.reload()
+    exchange.caller = callers.accepted(await runtime.caller(exchange.digest), clock.now_ms())
+
+
+def plan(exchange: Exchange, snapshot: Snapshot, runtime: Runtime) -> Place:
+    """Plan the route of an exchange on a snapshot, and what its hold must cover."""
+    caller, call = exchange.caller, exchange.call
+    assert caller is not None
+    assert call is not None
+    settings = runtime.settings
+    found = snapshot.resolve(call.model, caller)
+    found.require(call.capability)
+    attempts = settings.routing_max_attempts if settings.routing_failover else 1
+    exchange.route = route.plan(
+        found.groups, seed=exchange.id.encode(), now_ms=exchange.started_at_ms, max_attempts=attempts
+    )
+    candidates = exchange.route.candidates
+    if not candidates:
+        raise Unavailable(
+            f"No provider with a working credential offers {call.model!r} here; the operator can add one with 'tokenhub credentials add'.",
+            retry_after_s=60,
+        )
+    exchange.bound = limit = bound.bound(call, [(one.deployment, one.card) for one in candidates], caller.fee_bp)
+    return Place(
+        request_id=exchange.id,
+        key_id=caller.key.id,
+        account_id=caller.account.id,
+        versions=Versions(
+            snapshot.installation_version,
+            snapshot.catalog_version,
+            caller.plan.version,
+            caller.account.version,
+            caller.key.version,
+        ),
+        wanted_nano=limit.wanted_nano,
+        minimum_nano=limit.minimum_nano,
+        output_token_atto=limit.output_token_atto,
+        output_wanted=limit.output_wanted,
+        output_minimum=limit.output_minimum,
+        key_rpm=caller.key_rpm,
+        account_rpm=caller.account_rpm,
+        concurrency=caller.concurrency,
+        price_version=candidates[0].card.version,
+    )
+
+
+def _take(outcome: object, exchange: Exchange) -> None:
+    if isinstance(outcome, Placed):
+        exchange.hold = outcome
+        _tell_rate(exchange.downstream.headers, outcome.key_rate, outcome.account_rate)
+        if outcome.output_limit is not None:
+            exchange.downstream.headers["x-tokenhub-output-limit"] = str(outcome.output_limit)
+        return
+    assert isinstance(outcome, Refused)
+    exchange.ended = True
+    if outcome.key_rate is not None and outcome.account_rate is not None:
+        _tell_rate(exchange.downstream.headers, outcome.key_rate, outcome.account_rate)
+    raise refused(outcome)
+
+
+def _tell_rate(headers: dict[str, str], key_rate: RateState, account_rate: RateState) -> None:
+    """Show the tighter of the two windows, in OpenAI's header names."""
+    rate = key_rate if key_rate.remaining <= account_rate.remaining else account_rate
+    headers["x-ratelimit-limit-requests"] = str(rate.limit)
+    headers["x-ratelimit-remaining-requests"] = str(rate.remaining)
+    headers["x-ratelimit-reset-requests"] = f"{rate.reset_s}s"
+
+
+def refused(refusal: Refused) -> HubError:
+    """Turn the write's refusal into what the client is told."""
+    return _REFUSALS[refusal.reason](refusal)
+
+
+def _rate_limited(refusal: Refused) -> HubError:
+    return RateLimited(
+        f"The rate limit of this {refusal.scope} is reached; try again in {refusal.retry_after_s} s.",
+        metadata={"scope": refusal.scope},
+        retry_after_s=refusal.retry_after_s,
+    )
+
+
+def _too_many(refusal: Refused) -> HubError:
+    return RateLimited(
+        "This account has too many requests under way; wait for one to end.",
+        code="too_many_concurrent",
+        retry_after_s=refusal.retry_after_s or 1,
+    )
+
+
+def _insufficient(refusal: Refused) -> HubError:
+    return _unpaid(
+        refusal, "balance", "The balance does not cover this request; top up, or set a smaller max_completion_tokens."
+    )
+
+
+def _in_flight(refusal: Refused) -> HubError:
+    return _unpaid(
+        refusal, "in_flight", "The balance is set aside for requests under way; try again when they have ended."
+    )
+
+
+def _key_limit(refusal: Refused) -> HubError:
+    return _unpaid(refusal, "key_limit", "The spend limit of this key does not cover this request.")
+
+
+def _unpaid(refusal: Refused, reason: str, message: str) -> HubError:
+    amounts = {"reason": reason, "required": exact(refusal.required_nano), "available": exact(refusal.available_nano)}
+    return InsufficientCredits(message, metadata=amounts, retry_after_s=refusal.retry_after_s)
+
+
+def _withdrawn(_: Refused) -> HubError:
+    return Unavailable("The gateway is stopping; try again.", code="overloaded", retry_after_s=1)
+
+
+_REFUSALS: Mapping[Refusal, Callable[[Refused], HubError]] = {
+    Refusal.KEY_INVALID: lambda _: AuthenticationFailed(callers.NOT_ACCEPTED),
+    Refusal.ACCOUNT_DISABLED: lambda _: PermissionDenied(callers.DISABLED, code="account_disabled"),
+    Refusal.RATE_LIMITED: _rate_limited,
+    Refusal.TOO_MANY_CONCURRENT: _too_many,
+    Refusal.INSUFFICIENT: _insufficient,
+    Refusal.IN_FLIGHT: _in_flight,
+    Refusal.KEY_LIMIT: _key_limit,
+    Refusal.ENDED: _withdrawn,
+    Refusal.FENCED: _withdrawn,
+    Refusal.STALE: _withdrawn,
+}

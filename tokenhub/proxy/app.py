@@ -1,0 +1,137 @@
+"""One serving process from start to stop: what is opened, in which order, and closed in the opposite one."""
+
+import asyncio
+import gc
+import socket
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from tokenhub import clock
+from tokenhub.catalog.models import Credential
+from tokenhub.errors import Unavailable
+from tokenhub.observability import log
+from tokenhub.operations import snapshots
+from tokenhub.operations.hub import Hub
+from tokenhub.providers.client import Limits, Timeouts, UpstreamClient
+from tokenhub.proxy import routes
+from tokenhub.proxy.background import Background
+from tokenhub.proxy.downstream import Sent
+from tokenhub.proxy.runtime import Runtime
+from tokenhub.proxy.server import GatewayServer
+from tokenhub.settings import Settings
+from tokenhub.store import leases
+from tokenhub.store.leases import Lease
+from tokenhub.store.writer import Writer
+
+_IDLE_CONNECTION_S = 75.0
+_BACKLOG = 4096
+_LAST_WRITES_S = 15.0
+
+
+class Gateway:
+    """A gateway that serves; made by :meth:`start`, ended by :meth:`stop`."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        lease: Lease,
+        server: GatewayServer,
+        listeners: Sequence[asyncio.Server],
+        background: Background,
+    ) -> None:
+        self.runtime = runtime
+        self._lease = lease
+        self._server = server
+        self._listeners = listeners
+        self._background = background
+
+    @classmethod
+    async def start(
+        cls, hub: Hub, sockets: Sequence[socket.socket], own_credentials: Sequence[Credential] = ()
+    ) -> "Gateway":
+        """Open everything and listen. The sockets are bound already; the caller keeps them."""
+        loop, settings = asyncio.get_running_loop(), hub.settings
+        lease = leases.acquire(hub.database, hub.home, settings.database_lease_s, clock.now_ms())
+        writer = Writer(hub.database, lease, on_fenced=lambda: _tell_fenced(loop, runtime))
+        writer.start()
+        client = UpstreamClient(hub.instance, _timeouts(settings), _limits(settings))
+        runtime = Runtime(hub, writer, client, hub.instance)
+        runtime.own_credentials = tuple(own_credentials)
+        runtime.snapshot = snapshots.read(hub.database, hub.vault, runtime.own_credentials)
+
+        async def handle(request: web.BaseRequest) -> Sent:
+            return await routes.handle(request, runtime)
+
+        server = GatewayServer(
+            handle,
+            max_connections=settings.server_max_connections,
+            header_timeout_s=settings.server_header_timeout_s,
+            keepalive_timeout_s=_IDLE_CONNECTION_S,
+        )
+        listeners = [await loop.create_server(server, sock=one, backlog=_BACKLOG) for one in sockets]
+        background = Background(hub, lease)
+        background.start()
+        _quiet_collector()
+        return cls(runtime, lease, server, listeners, background)
+
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """Take no more, let what runs end until the shutdown deadline, then end it; every hold is ended before this returns (T67)."""
+        runtime = self.runtime
+        runtime.refusing = _stopping()
+        for listener in self._listeners:
+            listener.close()
+        self._server.pre_shutdown()
+        await self._quiet(runtime.settings.server_shutdown_s, hurry)
+        runtime.stop_all(_stopping())
+        for drain in list(runtime.drains.values()):
+            drain.cancel()
+        await self._quiet(2 * runtime.settings.server_write_timeout_s if runtime.drains else 2.0, None)
+        await self._background.stop()
+        await self._server.shutdown(1.0)
+        await runtime.close()
+        await runtime.client.close()
+        if await asyncio.get_running_loop().run_in_executor(None, runtime.writer.close, _LAST_WRITES_S):
+            leases.end(runtime.database, self._lease)
+
+    async def _quiet(self, seconds: float, hurry: asyncio.Event | None) -> None:
+        """Wait until nothing is under way, at most so long, or until someone is in a hurry."""
+        deadline = clock.monotonic_s() + seconds
+        while (self.runtime.exchanges or self.runtime.drains) and clock.monotonic_s() < deadline:
+            if hurry is not None and hurry.is_set():
+                return
+            await asyncio.sleep(0.02)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("The gateway is stopping; nothing was charged. Try again.", code="overloaded", retry_after_s=1)
+
+
+def _tell_fenced(loop: asyncio.AbstractEventLoop, runtime: Runtime) -> None:
+    loop.call_soon_threadsafe(_fenced, runtime)
+
+
+def _fenced(runtime: Runtime) -> None:
+    """The lease is lost: another process has released this one's holds, so nothing may go on here."""
+    log.event("lease_lost", level="error")
+    runtime.stop_all(_stopping())
+
+
+def _timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(
+        connect_s=settings.upstream_connect_s,
+        first_byte_s=settings.upstream_first_byte_s,
+        idle_s=settings.upstream_idle_s,
+        total_s=settings.upstream_total_s,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(reply_bytes=settings.upstream_max_reply_bytes)
+
+
+def _quiet_collector() -> None:
+    """Keep what was loaded at start out of every collection, and collect rarely: 9 µs a request at 32 connections (docs/performance.md)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)

@@ -1,0 +1,207 @@
+"""Deployments in order until one answers: at most three attempts, each on another, before content only.
+
+A fault of the request itself ends the search, because every deployment would refuse it too.
+All others move on inside the route. An attempt that fails is the operator's cost, never the
+client's (T5, T6).
+"""
+
+from dataclasses import dataclass
+
+from tokenhub import clock, failpoints
+from tokenhub.catalog import names
+from tokenhub.errors import HubError, InvalidRequest, ModelNotFound, Unavailable, UpstreamFailed, UpstreamTimeout
+from tokenhub.observability import log
+from tokenhub.operations import callers
+from tokenhub.providers.client import UpstreamResponse
+from tokenhub.proxy.exchange_state import Attempt, Exchange
+from tokenhub.proxy.runtime import Runtime
+from tokenhub.routing.route import Candidate
+from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind, UpstreamFault
+from tokenhub.wire.replies import Reply, StreamReader
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the first deployment to answer sent: a whole reply, or a stream that has shown its first content."""
+
+    candidate: Candidate
+    reply: Reply | None = None
+    upstream: UpstreamResponse | None = None
+    reader: StreamReader | None = None
+    first: bytes = b""
+    """The stream's frames up to the first content."""
+
+
+async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
+    """Try the route's candidates in order; raises a HubError when none answers."""
+    assert exchange.route is not None
+    assert exchange.call is not None
+    if exchange.call.stream:
+        exchange.downstream.start_keep_alive()
+    impossible: InvalidRequest | None = None
+    for number, candidate in enumerate(exchange.route.candidates):
+        if number and not await _may_go_on(exchange, candidate, runtime):
+            continue
+        attempt = Attempt(candidate, clock.monotonic_s())
+        exchange.attempts.append(attempt)
+        runtime.retrying += number > 0
+        try:
+            return await _try(exchange, candidate, runtime)
+        except InvalidRequest as error:
+            # What this deployment can never do, another one of the route may.
+            attempt.failure = Failure(FaultKind.BAD_REQUEST, code=error.code)
+            impossible = error
+        except UpstreamFault as fault:
+            attempt.failure = fault.failure
+            _note(exchange, candidate, fault.failure)
+            if fault.failure.kind in CLIENT_FAULTS:
+                raise _client_fault(fault.failure, candidate) from None
+        finally:
+            runtime.retrying -= number > 0
+            attempt.duration_ms = int((clock.monotonic_s() - attempt.started_s) * 1000)
+    if impossible is not None and all(
+        one.failure and one.failure.kind is FaultKind.BAD_REQUEST for one in exchange.attempts
+    ):
+        raise impossible
+    raise _all_failed(exchange, runtime)
+
+
+async def _may_go_on(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> bool:
+    """Before a second or third attempt: in time, within the retry budget, and still allowed by what the store says now."""
+    in_time = clock.monotonic_s() - exchange.started_s < runtime.settings.upstream_total_s
+    if not in_time or not runtime.may_retry():
+        return False
+    return await _still_allowed(exchange, candidate, runtime)
+
+
+async def _still_allowed(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> bool:
+    """Read the versions once more: a revoked key stops the request, a deployment that is gone is skipped (T35, T108)."""
+    snapshot = await runtime.fresh()
+    caller = callers.accepted(await runtime.caller(exchange.digest), clock.now_ms())
+    assert exchange.call is not None
+    allowed = {one.id for group in snapshot.resolve(exchange.call.model, caller).groups for one in group}
+    return candidate.deployment.id in allowed
+
+
+async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> Answer:
+    call, hold = exchange.call, exchange.hold
+    assert call is not None
+    assert hold is not None
+    assert exchange.bound is not None
+    adapter = runtime.snapshot.adapters[candidate.deployment.provider.id, call.capability]
+    limit = hold.output_limit or (exchange.bound.output_wanted if exchange.bound.send_limit else None)
+    request = adapter.request(call, exchange.body, candidate.deployment, limit)
+    exchange.dropped = tuple(dict.fromkeys((*exchange.dropped, *request.dropped)))
+
+    async def before_resend() -> None:
+        if not await _still_allowed(exchange, candidate, runtime):
+            raise UpstreamFault(Failure(FaultKind.CONNECT, code="withdrawn"))
+
+    upstream = await runtime.client.send(request, stream=call.stream, hop=exchange.hop, before_resend=before_resend)
+    failpoints.hit("attempt.sent")
+    try:
+        if not upstream.ok:
+            failure = adapter.failure(upstream.status, upstream.headers, await upstream.error_body())
+            raise UpstreamFault(failure)
+        if not call.stream:
+            reply = adapter.reply(call, candidate.deployment, upstream.status, upstream.headers, await upstream.read())
+            return Answer(candidate, reply=reply)
+        return await _to_first_content(
+            exchange, Answer(candidate, upstream=upstream, reader=adapter.stream(call, candidate.deployment))
+        )
+    except BaseException:
+        upstream.abort()
+        raise
+
+
+async def _to_first_content(exchange: Exchange, answer: Answer) -> Answer:
+    """Read a stream up to its first content, or its end: what comes before may still be thrown away."""
+    upstream, reader = answer.upstream, answer.reader
+    assert upstream is not None
+    assert reader is not None
+    facts, held = reader.facts, []
+    while not facts.content and not facts.complete and facts.failure is None:
+        data = await upstream.next()
+        if not data:
+            reader.close()
+            break
+        held.append(reader.feed(data))
+    if facts.failure is not None:
+        raise UpstreamFault(facts.failure)
+    exchange.first_content_ms = int((clock.monotonic_s() - exchange.started_s) * 1000)
+    answer.first = b"".join(held)
+    return answer
+
+
+def _note(exchange: Exchange, candidate: Candidate, failure: Failure) -> None:
+    """Log a failed attempt; as a warning when only the operator can mend it."""
+    deployment = candidate.deployment
+    level = "warning" if failure.kind in _OPERATORS_FAULTS else "info"
+    log.event(
+        "attempt_failed",
+        level=level,
+        request_id=exchange.id,
+        deployment=deployment.id,
+        kind=failure.kind.value,
+        status=failure.status,
+        code=failure.code,
+    )
+
+
+_OPERATORS_FAULTS = frozenset({FaultKind.AUTH, FaultKind.BILLING, FaultKind.GEO, FaultKind.MODEL_GONE})
+
+_CLIENT_CODES = {
+    FaultKind.CONTEXT: "context_length_exceeded",
+    FaultKind.FILTER: "content_filter",
+    FaultKind.BAD_REQUEST: None,
+}
+
+
+def _client_fault(failure: Failure, candidate: Candidate) -> InvalidRequest:
+    provider = candidate.deployment.provider.id
+    return InvalidRequest(
+        failure.message or f"{provider} refused this request as not valid.",
+        code=_CLIENT_CODES[failure.kind],
+        param=failure.param,
+        metadata={"provider": provider},
+    )
+
+
+def _all_failed(exchange: Exchange, runtime: Runtime) -> HubError:
+    """Say how the search ended: by the kinds of the failures, with the providers' names (DESIGN section 7)."""
+    tried = [(attempt.candidate.deployment, attempt.failure) for attempt in exchange.attempts if attempt.failure]
+    assert tried, "the first candidate is always tried"
+    kinds = {failure.kind for _, failure in tried}
+    providers = list(dict.fromkeys(deployment.provider.id for deployment, _ in tried))
+    model = tried[0][0].model
+    siblings = names.siblings(runtime.snapshot.catalog, model)
+    instead = f" {siblings[0].id!r} is of the same family." if siblings else ""
+    metadata = {
+        "provider": providers[-1],
+        "attempts": [
+            {"provider": deployment.provider.id, "reason": failure.kind.value, "status": failure.status}
+            for deployment, failure in tried
+        ],
+    }
+    who = ", ".join(providers)
+    if kinds == {FaultKind.MODEL_GONE}:
+        return ModelNotFound(f"{who} no longer offers {model.id!r}.{instead}", param="model", metadata=metadata)
+    if kinds == {FaultKind.RATE}:
+        waits = [failure.retry_after_s for _, failure in tried if failure.retry_after_s]
+        return Unavailable(
+            f"{who} throttles this gateway at present.",
+            metadata=metadata,
+            retry_after_s=max(1, int(min(waits, default=5))),
+        )
+    if kinds == {FaultKind.GEO}:
+        return UpstreamFailed(
+            f"{who} refuses this gateway's country for {model.id!r}.{instead}", metadata=metadata | {"reason": "geo"}
+        )
+    if tried[-1][1].kind is FaultKind.TIMEOUT:
+        return UpstreamTimeout(
+            f"{who} did not answer in time; nothing was charged. Try again in 1, 2, then 4 s.{instead}",
+            metadata=metadata,
+        )
+    return UpstreamFailed(
+        f"{who} failed to answer; nothing was charged. Try again in 1, 2, then 4 s.{instead}", metadata=metadata
+    )

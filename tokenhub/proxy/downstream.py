@@ -1,0 +1,226 @@
+"""The client's side of an exchange: one whole reply, or a stream whose end is written last.
+
+Bytes are formatted here and written to the transport in one piece, which costs a fraction
+of a ``web.Response`` (``docs/performance.md``); aiohttp is told by :class:`Sent` that the
+reply is out. Header values are checked, because a control byte in one would split the reply.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from tokenhub.errors import HubError
+from tokenhub.wire import chat_frames, sse
+
+JSON = "application/json"
+SSE = "text/event-stream; charset=utf-8"
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+
+class ClientGone(Exception):
+    """The client has left, or has not read for as long as the write deadline allows."""
+
+
+class Sent:
+    """What aiohttp gets for a reply that was written already."""
+
+    __slots__ = ("keep_alive",)
+    status = 200
+    prepared = True
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Nothing is left to prepare."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to write."""
+
+
+def refusal(error: HubError, request_id: str = "", headers: Mapping[str, str] | None = None) -> tuple[bytes, bytes]:
+    """Render an error reply that ends its connection: head and body."""
+    body = orjson.dumps(chat_frames.render_error(error, request_id))
+    extra = dict(headers or {})
+    if error.retry_after_s is not None:
+        extra["Retry-After"] = str(error.retry_after_s)
+    return _head(error.status, JSON, extra, f"Content-Length: {len(body)}\r\nConnection: close\r\n"), body
+
+
+def _clean(value: str) -> str:
+    return value if value.isascii() and value.isprintable() else ascii(value)[1:-1].replace("\\", "?")
+
+
+def _head(status: int, content_type: str, headers: Mapping[str, str], framing: str) -> bytes:
+    lines = "".join([f"{name}: {_clean(value)}\r\n" for name, value in headers.items()])
+    return f"{_STATUS_LINES[status]}Content-Type: {content_type}\r\n{lines}{framing}\r\n".encode("latin-1")
+
+
+class Downstream:
+    """Writes one reply to one client.
+
+    A stream may be opened early, by a keep-alive comment, before its first content is known
+    (after ``silence_s`` without a byte); from then on failures are events in the stream.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_created",
+        "_head_only",
+        "_keep_alive",
+        "_loop",
+        "_model",
+        "_protocol",
+        "_silence_s",
+        "_tick",
+        "_transport",
+        "_version_10",
+        "_write_timeout_s",
+        "_written_at",
+        "ended",
+        "headers",
+        "opened",
+    )
+
+    def __init__(self, request: web.BaseRequest, *, silence_s: float, write_timeout_s: float) -> None:
+        transport = request.transport
+        if transport is None:
+            raise ClientGone
+        self._transport = transport
+        self._protocol = request.protocol
+        self._loop = asyncio.get_running_loop()
+        self._version_10 = request.version < (1, 1)
+        self._keep_alive = request.keep_alive
+        self._chunked = not self._version_10
+        self._head_only = request.method == "HEAD"
+        self._silence_s = silence_s
+        self._write_timeout_s = write_timeout_s
+        self._written_at = 0.0
+        self._tick: asyncio.TimerHandle | None = None
+        self._created, self._model = 0, ""
+        self.headers: dict[str, str] = {}
+        """Headers of the reply to come; fixed once it is opened."""
+        self.opened = False
+        self.ended = False
+
+    def name_stream(self, created: int, model: str) -> None:
+        """Set what an error frame says of its stream: when it began, and the model that was asked for."""
+        self._created, self._model = created, model
+
+    def send(self, status: int, body: bytes, content_type: str = JSON, *, close: bool = False) -> Sent:
+        """Write a whole reply."""
+        self.stop_keep_alive()
+        keep_alive = self._keep_alive and not close
+        framing = f"Content-Length: {len(body)}\r\n"
+        if not keep_alive:
+            framing += "Connection: close\r\n"
+        elif self._version_10:
+            framing += "Connection: keep-alive\r\n"
+        if self._transport.is_closing():
+            raise ClientGone
+        self.opened = self.ended = True
+        head = _head(status, content_type, self.headers, framing)
+        self._transport.write(head if self._head_only else head + body)
+        return Sent(keep_alive=keep_alive)
+
+    def send_json(self, status: int, value: Any) -> Sent:
+        """Write a whole reply from a JSON value."""
+        return self.send(status, orjson.dumps(value))
+
+    def send_error(self, error: HubError, request_id: str) -> Sent:
+        """Write an error as a whole reply, or as the last event of a stream that is open already."""
+        if self.opened:
+            self.write_now(chat_frames.error_frame(error, request_id, self._created, self._model))
+            return self.end()
+        if error.retry_after_s is not None:
+            self.headers["Retry-After"] = str(error.retry_after_s)
+        return self.send(
+            error.status,
+            orjson.dumps(chat_frames.render_error(error, request_id)),
+            close=error.status in (408, 413, 505),
+        )
+
+    def open_stream(self) -> None:
+        """Write the head of an event stream, once."""
+        if self.opened:
+            return
+        self.opened = True
+        framing = "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+        framing += "Transfer-Encoding: chunked\r\n" if self._chunked else "Connection: close\r\n"
+        if not self._keep_alive and self._chunked:
+            framing += "Connection: close\r\n"
+        self._put(_head(200, SSE, self.headers, framing))
+
+    def write_now(self, data: bytes) -> None:
+        """Write stream bytes without waiting for the client to take them."""
+        if not self.opened:
+            self.open_stream()
+        self._written_at = self._loop.time()
+        self._put(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    async def write(self, data: bytes) -> None:
+        """Write stream bytes; waits while the client's buffers are full."""
+        self.write_now(data)
+        if self._protocol.writing_paused:
+            await self.wait()
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether the client's buffers are full: then ``wait`` before writing more."""
+        return self._protocol.writing_paused
+
+    async def wait(self) -> None:
+        """Wait until the client has read, up to the write deadline; then it counts as gone (T62)."""
+        try:
+            async with asyncio.timeout(self._write_timeout_s):
+                await self._protocol._drain_helper()
+        except TimeoutError:
+            self.abort()
+            raise ClientGone from None
+        except ConnectionError:
+            raise ClientGone from None
+
+    def end(self) -> Sent:
+        """End the stream as HTTP frames it; what the stream says of its own end is written before."""
+        self.stop_keep_alive()
+        self.ended = True
+        if self._chunked:
+            self._put(b"0\r\n\r\n")
+        return Sent(keep_alive=self._keep_alive and self._chunked)
+
+    def abort(self) -> Sent:
+        """Break the connection off: for an end whose truth is not known, and for a client that does not read."""
+        self.stop_keep_alive()
+        self.ended = True
+        self._transport.abort()
+        return Sent(keep_alive=False)
+
+    def start_keep_alive(self) -> None:
+        """From now on a comment is written whenever the stream has been silent for ``silence_s``."""
+        self._written_at = self._loop.time()
+        self._tick = self._loop.call_later(self._silence_s, self._on_tick)
+
+    def stop_keep_alive(self) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+
+    def _on_tick(self) -> None:
+        silent_s = self._loop.time() - self._written_at
+        if silent_s >= self._silence_s - 0.01:
+            if self._transport.is_closing():
+                return
+            if not self._protocol.writing_paused:
+                self.write_now(sse.KEEP_ALIVE)
+            silent_s = 0.0
+        self._tick = self._loop.call_later(self._silence_s - silent_s, self._on_tick)
+
+    def _put(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            raise ClientGone
+        self._transport.write(data)

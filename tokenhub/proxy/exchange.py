@@ -1,0 +1,82 @@
+"""One request from arrival to settlement. Read this first.
+
+The steps stand in ``carry``, top to bottom. What each does is one module away: ``admission``
+(who asks, for what, and the hold), ``attempts`` (deployments in order until one answers),
+``relay`` (content to the client as it comes, the end kept back), ``settlement`` (the charge,
+committed before the client sees the end).
+
+The exchange runs in aiohttp's own handler task, which is cancelled when the client leaves.
+Nothing that must happen depends on that task: ledger operations are queued at the writer
+without waiting, and a stream whose client has left is read on by a task of the application.
+"""
+
+import asyncio
+
+from aiohttp import web
+
+from tokenhub import clock, failpoints
+from tokenhub.errors import HubError, InternalError, Unavailable
+from tokenhub.ids import new_id
+from tokenhub.observability import log
+from tokenhub.proxy import admission, attempts, relay, settlement
+from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
+from tokenhub.proxy.exchange_state import Exchange, ParseCall
+from tokenhub.proxy.runtime import Runtime
+from tokenhub.store.writer import OutcomeUnknown
+
+
+async def carry(request: web.BaseRequest, runtime: Runtime, parse_call: ParseCall) -> Sent:
+    """Carry one request from arrival to settlement."""
+    settings = runtime.settings
+    now_ms = clock.now_ms()
+    downstream = Downstream(
+        request, silence_s=settings.server_keep_alive_s, write_timeout_s=settings.server_write_timeout_s
+    )
+    exchange = Exchange(new_id("req", now_ms), downstream, clock.monotonic_s(), now_ms, task=asyncio.current_task())
+    downstream.headers["x-request-id"] = exchange.id
+    runtime.exchanges[exchange.id] = exchange
+    try:
+        await admission.admit(request, exchange, runtime, parse_call)
+        failpoints.hit("hold.before")
+        await admission.place_hold(exchange, runtime)
+        failpoints.hit("hold.committed")
+        answer = await attempts.first_to_answer(exchange, runtime)
+        return await relay.relay(answer, exchange, runtime)
+    except HubError as error:
+        return refuse(error, exchange, runtime)
+    except ClientGone:
+        return Sent(keep_alive=False)
+    except OutcomeUnknown:
+        # Neither "charged" nor "not charged" would be true for certain, so neither end is shown.
+        return exchange.downstream.abort()
+    except asyncio.CancelledError:
+        if exchange.stopped is None:
+            raise
+        return refuse(exchange.stopped, exchange, runtime)
+    except Exception as error:
+        log.failure("exchange", error, request_id=exchange.id)
+        return refuse(
+            InternalError("The gateway failed to answer; nothing was charged. Quote the request id to the operator."),
+            exchange,
+            runtime,
+        )
+    finally:
+        close(exchange, runtime)
+
+
+def refuse(error: HubError, exchange: Exchange, runtime: Runtime) -> Sent:
+    """Release the hold, if one was asked for, and tell the client why."""
+    settlement.release(exchange, runtime, error)
+    try:
+        return exchange.downstream.send_error(error, exchange.id)
+    except ClientGone:
+        return Sent(keep_alive=False)
+
+
+def close(exchange: Exchange, runtime: Runtime) -> None:
+    """Leave nothing behind: a hold still open is released, an id never seen leaves a tombstone."""
+    exchange.downstream.stop_keep_alive()
+    exchange.task = None
+    if not exchange.ended and exchange.id not in runtime.drains:
+        settlement.release(exchange, runtime, Unavailable("The client left.", code="client_left"), cancelled=True)
+    runtime.exchanges.pop(exchange.id, None)

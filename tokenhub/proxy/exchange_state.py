@@ -1,0 +1,63 @@
+"""What is known of one request while it is under way. ``exchange.py`` says how it gets there."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tokenhub.accounts.accounts import Caller
+from tokenhub.billing.bound import Bound
+from tokenhub.billing.holds import Placed
+from tokenhub.call import Call
+from tokenhub.errors import HubError
+from tokenhub.proxy.downstream import Downstream
+from tokenhub.routing.route import Candidate, Route
+from tokenhub.wire.faults import Failure
+
+ParseCall = Callable[[dict[str, Any], int, int], Call]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at one deployment, as the receipt shows it."""
+
+    candidate: Candidate
+    started_s: float
+    duration_ms: int = 0
+    failure: Failure | None = None
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its reply: what is known so far, changed by the steps of ``carry`` alone."""
+
+    id: str
+    downstream: Downstream
+    started_s: float
+    started_at_ms: int
+    digest: bytes = b""
+    hop: str = ""
+    """The gateways this request has passed, this one last (T66)."""
+    caller: Caller | None = None
+    call: Call | None = None
+    body: dict[str, Any] = field(default_factory=dict, repr=False)
+    route: Route | None = None
+    bound: Bound | None = None
+    hold: Placed | None = None
+    asked: bool = False
+    """A hold was asked for: it must be settled or released, whether or not its answer was seen."""
+    ended: bool = False
+    """A settle or release is queued; the ledger end of this exchange is certain."""
+    attempts: list[Attempt] = field(default_factory=list)
+    dropped: tuple[str, ...] = ()
+    """Request fields left out, for the ``x-tokenhub-dropped`` header."""
+    first_content_ms: int | None = None
+    task: asyncio.Task[Any] | None = None
+    stopped: HubError | None = None
+    """Set when the gateway itself ends this exchange (shutdown, lost lease): what the client is told."""
+
+    def stop(self, reason: HubError) -> None:
+        """End this exchange from outside: its client gets the error, its hold is released."""
+        self.stopped = reason
+        if self.task is not None:
+            self.task.cancel()

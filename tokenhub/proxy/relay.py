@@ -1,0 +1,200 @@
+"""Content to the client as it comes, its end kept back until the charge is committed.
+
+A stream is relayed as bytes where nothing needs changing. From the frame with the last
+finish reason on, frames wait: first the settle, then those frames, the usage frame if the
+client asked for it, and ``[DONE]``. A client that leaves after content does not end the
+work: the stream is read on, within bounds, so that what was used is what is charged (T17).
+"""
+
+import asyncio
+
+import orjson
+
+from tokenhub import failpoints
+from tokenhub.errors import HubError, Unavailable, UpstreamFailed, UpstreamTimeout
+from tokenhub.money import exact
+from tokenhub.observability import log
+from tokenhub.proxy import settlement
+from tokenhub.proxy.attempts import Answer
+from tokenhub.proxy.downstream import ClientGone, Sent
+from tokenhub.proxy.exchange_state import Exchange
+from tokenhub.proxy.runtime import Runtime
+from tokenhub.store.writer import OutcomeUnknown
+from tokenhub.wire import chat_frames, sse
+from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
+
+
+async def relay(answer: Answer, exchange: Exchange, runtime: Runtime) -> Sent:
+    """Give the answer to the client, whole or streamed, and settle before its end."""
+    _name_the_server(answer, exchange)
+    if answer.reply is not None:
+        return await _relay_whole(answer, exchange, runtime)
+    return await _relay_stream(answer, exchange, runtime)
+
+
+async def _relay_whole(answer: Answer, exchange: Exchange, runtime: Runtime) -> Sent:
+    reply = answer.reply
+    assert reply is not None
+    result = settlement.Result(
+        answer.candidate,
+        reply.usage,
+        reply.has_content,
+        reply.output_bytes,
+        reply.finish_reason,
+        reply.native_finish_reason,
+        reply.upstream_id,
+    )
+    bill = await settlement.settle(exchange, runtime, result)
+    reply.body["usage"] = bill.usage_body()
+    exchange.downstream.headers["x-tokenhub-cost"] = exact(bill.charge.total_nano)
+    failpoints.hit("finish.before")
+    sent = exchange.downstream.send(200, orjson.dumps(reply.body))
+    failpoints.hit("finish.sent")
+    return sent
+
+
+async def _relay_stream(answer: Answer, exchange: Exchange, runtime: Runtime) -> Sent:
+    downstream, reader, upstream = exchange.downstream, answer.reader, answer.upstream
+    assert reader is not None
+    assert upstream is not None
+    facts = reader.facts
+    try:
+        if answer.first:
+            await downstream.write(answer.first)
+            failpoints.hit("relay.first")
+        while not facts.complete and facts.failure is None:
+            data = await upstream.next()
+            if not data:
+                reader.close()
+                break
+            if frames := reader.feed(data):
+                downstream.write_now(frames)
+                if downstream.must_wait:
+                    await downstream.wait()
+    except UpstreamFault as fault:
+        facts.failure = fault.failure
+    except (ClientGone, asyncio.CancelledError) as gone:
+        if exchange.stopped is None:
+            _read_on(answer, exchange, runtime)
+        else:
+            upstream.abort()
+        if isinstance(gone, asyncio.CancelledError):
+            raise
+        return Sent(keep_alive=False)
+    if facts.failure is not None:
+        upstream.abort()
+        raise _broken(answer, facts.failure)
+    upstream.release()
+    bill = await settlement.settle(exchange, runtime, _result(answer))
+    failpoints.hit("finish.before")
+    ending = reader.ending()
+    assert exchange.call is not None
+    if exchange.call.include_usage:
+        ending += chat_frames.usage_frame(
+            facts.upstream_id or exchange.id, facts.created or exchange.call.created_s, facts.served_model or exchange.call.model, bill.usage_body()
+        )
+    downstream.write_now(ending + sse.DONE)
+    sent = downstream.end()
+    failpoints.hit("finish.sent")
+    return sent
+
+
+def _result(answer: Answer, *, cut: bool = False) -> settlement.Result:
+    assert answer.reader is not None
+    facts = answer.reader.facts
+    return settlement.Result(
+        answer.candidate,
+        facts.usage,
+        facts.content,
+        facts.output_bytes,
+        facts.finish_reason,
+        facts.native_finish_reason,
+        facts.upstream_id,
+        cut,
+    )
+
+
+def _broken(answer: Answer, failure: Failure) -> HubError:
+    provider = answer.candidate.deployment.provider.id
+    metadata = {"provider": provider, "reason": failure.kind.value}
+    if failure.kind is FaultKind.TIMEOUT:
+        return UpstreamTimeout(
+            f"{provider} stopped sending in the middle of its reply; nothing was charged. Try again.", metadata=metadata
+        )
+    return UpstreamFailed(
+        f"{provider} failed in the middle of its reply; nothing was charged. Try again.", metadata=metadata
+    )
+
+
+def _name_the_server(answer: Answer, exchange: Exchange) -> None:
+    """Tell in headers which deployment answered, unless the reply's head is out already."""
+    deployment, headers = answer.candidate.deployment, exchange.downstream.headers
+    headers["x-generation-id"] = exchange.id
+    headers["x-tokenhub-provider"] = deployment.provider.id
+    headers["x-tokenhub-model"] = deployment.model.id
+    headers["x-tokenhub-region"] = deployment.region.id
+    headers["x-tokenhub-attempts"] = str(len(exchange.attempts))
+    if exchange.dropped:
+        headers["x-tokenhub-dropped"] = ",".join(exchange.dropped)
+
+
+def _read_on(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
+    """Hand the stream of a client that has left to a task of the application, if there is room for one more."""
+    assert answer.upstream is not None
+    if len(runtime.drains) >= runtime.settings.server_drains:
+        answer.upstream.abort()
+        runtime.drains[exchange.id] = runtime.spawn(_settle_cut(answer, exchange, runtime))
+    else:
+        runtime.drains[exchange.id] = runtime.spawn(_drain(answer, exchange, runtime))
+
+
+async def _drain(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
+    """Read a stream on to its usage, bounded in time and bytes; then charge it.
+
+    Within the bounds the charge is the real usage; over them it is the estimate of what was
+    received. A stream that its upstream breaks is released.
+    """
+    upstream, reader = answer.upstream, answer.reader
+    assert upstream is not None
+    assert reader is not None
+    facts, left = reader.facts, runtime.settings.server_drain_bytes
+    try:
+        try:
+            async with asyncio.timeout(runtime.settings.server_drain_s):
+                while not facts.complete and facts.failure is None and left > 0:
+                    data = await upstream.next()
+                    if not data:
+                        reader.close()
+                        break
+                    left -= len(data)
+                    reader.feed(data)
+        except UpstreamFault as fault:
+            facts.failure = fault.failure
+        except (TimeoutError, asyncio.CancelledError):
+            left = 0
+        if facts.failure is not None:
+            upstream.abort()
+            settlement.release(exchange, runtime, _broken(answer, facts.failure), cancelled=True)
+        elif facts.complete:
+            upstream.release()
+            await _settle_quietly(answer, exchange, runtime, cut=False)
+        else:
+            upstream.abort()
+            await _settle_quietly(answer, exchange, runtime, cut=True)
+    finally:
+        runtime.drains.pop(exchange.id, None)
+
+
+async def _settle_cut(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
+    try:
+        await _settle_quietly(answer, exchange, runtime, cut=True)
+    finally:
+        runtime.drains.pop(exchange.id, None)
+
+
+async def _settle_quietly(answer: Answer, exchange: Exchange, runtime: Runtime, *, cut: bool) -> None:
+    """Settle for a client that is not there to be told."""
+    try:
+        await settlement.settle(exchange, runtime, _result(answer, cut=cut))
+    except (Unavailable, OutcomeUnknown) as error:
+        log.event("drain_not_booked", request_id=exchange.id, error=type(error).__name__)

@@ -1,0 +1,113 @@
+"""The whole URL table. A path is matched as it was sent, byte for byte: nothing is collapsed or decoded (T53).
+
+``handle`` is the one door: it answers HTTP's own questions (version, method, path) and gives
+the rest to the endpoint. Everything under ``/v1`` asks for a key; the health pages do not.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from tokenhub import clock
+from tokenhub.call import Call
+from tokenhub.errors import HubError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, VersionNotSupported
+from tokenhub.ids import new_id
+from tokenhub.observability import log
+from tokenhub.proxy import account, exchange, health, models
+from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
+from tokenhub.proxy.runtime import Runtime
+from tokenhub.wire import chat, embeddings
+
+Endpoint = Callable[[web.BaseRequest, Runtime], Awaitable[Sent]]
+Answer = Callable[[web.BaseRequest, Runtime], Awaitable[tuple[int, Any]]]
+
+
+def _carried(parse_call: Callable[..., Call]) -> Endpoint:
+    """An endpoint whose requests are routed, held and billed."""
+
+    async def endpoint(request: web.BaseRequest, runtime: Runtime) -> Sent:
+        return await exchange.carry(request, runtime, parse_call)
+
+    return endpoint
+
+
+def _answered(answer: Answer) -> Endpoint:
+    """An endpoint that answers from what the gateway knows; nothing is held and nothing counts."""
+
+    async def endpoint(request: web.BaseRequest, runtime: Runtime) -> Sent:
+        downstream, request_id = _downstream(request, runtime)
+        try:
+            status, body = await answer(request, runtime)
+            return downstream.send_json(status, body)
+        except HubError as error:
+            return downstream.send_error(error, request_id)
+        except ClientGone:
+            return Sent(keep_alive=False)
+        except Exception as error:
+            log.failure("endpoint", error, request_id=request_id)
+            return downstream.send_error(
+                InternalError("The gateway failed to answer. Quote the request id to the operator."), request_id
+            )
+
+    return endpoint
+
+
+ROUTES: dict[str, dict[str, Endpoint]] = {
+    "/v1/chat/completions": {"POST": _carried(chat.parse_call)},
+    "/v1/embeddings": {"POST": _carried(embeddings.parse_call)},
+    "/v1/models": {"GET": _answered(models.listing)},
+    "/v1/key": {"GET": _answered(account.key)},
+    "/v1/credits": {"GET": _answered(account.credits)},
+    "/v1/generation": {"GET": _answered(account.generation)},
+    "/healthz": {"GET": _answered(health.alive), "HEAD": _answered(health.alive)},
+    "/readyz": {"GET": _answered(health.ready), "HEAD": _answered(health.ready)},
+    "/": {"GET": _answered(health.root), "HEAD": _answered(health.root)},
+}
+
+MODEL_PREFIX = "/v1/models/"
+_ONE_MODEL = {"GET": _answered(models.one)}
+
+
+def _downstream(request: web.BaseRequest, runtime: Runtime) -> tuple[Downstream, str]:
+    settings = runtime.settings
+    downstream = Downstream(
+        request, silence_s=settings.server_keep_alive_s, write_timeout_s=settings.server_write_timeout_s
+    )
+    request_id = new_id("req", clock.now_ms())
+    downstream.headers["x-request-id"] = request_id
+    return downstream, request_id
+
+
+async def handle(request: web.BaseRequest, runtime: Runtime) -> Sent:
+    """Find the endpoint of a request and let it answer."""
+    path = request.raw_path.partition("?")[0]
+    endpoints = ROUTES.get(path) or (_ONE_MODEL if path.startswith(MODEL_PREFIX) else None)
+    endpoint = endpoints.get(request.method) if endpoints is not None else None
+    if endpoint is not None and request.version in _VERSIONS and _host_is_plain(request):
+        return await endpoint(request, runtime)
+    try:
+        downstream, request_id = _downstream(request, runtime)
+        return downstream.send_error(_misdirected(request, endpoints), request_id)
+    except ClientGone:
+        return Sent(keep_alive=False)
+
+
+_VERSIONS = ((1, 1), (1, 0))
+_HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]%")
+
+
+def _host_is_plain(request: web.BaseRequest) -> bool:
+    """Whether the Host header is one host; it decides nothing here, but an odd one is an attack on somebody (T54)."""
+    hosts = request.headers.getall("Host", ())
+    return len(hosts) < 2 and all(_HOST.issuperset(host) for host in hosts)
+
+
+def _misdirected(request: web.BaseRequest, endpoints: dict[str, Endpoint] | None) -> HubError:
+    if request.version not in _VERSIONS:
+        return VersionNotSupported("This gateway speaks HTTP/1.1.")
+    if not _host_is_plain(request):
+        return InvalidRequest("The Host header is not one host name.", code="malformed_request")
+    if endpoints is None:
+        return NotFound("There is nothing at this path. The API's paths begin with /v1; see docs/http.md.")
+    return MethodNotAllowed(f"This path takes {', '.join(endpoints)}.")

@@ -1,0 +1,142 @@
+"""What one serving process holds: the store's two threads, the snapshot, the upstream client, the work under way."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tokenhub import clock
+from tokenhub.accounts.accounts import Caller
+from tokenhub.accounts.directory import Directory
+from tokenhub.catalog.models import Credential
+from tokenhub.errors import HubError, Unavailable
+from tokenhub.observability import log
+from tokenhub.operations import snapshots
+from tokenhub.operations.hub import Hub
+from tokenhub.operations.snapshots import Snapshot
+from tokenhub.providers.client import UpstreamClient
+from tokenhub.settings import Settings
+from tokenhub.store import accounts
+from tokenhub.store.database import Database, StoreError
+from tokenhub.store.writer import Writer
+
+if TYPE_CHECKING:
+    from tokenhub.proxy.exchange_state import Exchange
+
+T = TypeVar("T")
+
+
+class Runtime:
+    """Everything a request needs from its process. One per process, made by ``app.start``."""
+
+    def __init__(self, hub: Hub, writer: Writer, client: UpstreamClient, instance: str) -> None:
+        self.hub = hub
+        self.settings: Settings = hub.settings
+        self.database: Database = hub.database
+        self.writer = writer
+        self.client = client
+        self.instance = instance
+        """Names this installation in the hop header, so that a loop is seen (T66)."""
+        self.own_credentials: tuple[Credential, ...] = ()
+        """Credentials that live with the process: the embedded model's."""
+        self.snapshot: Snapshot
+        self.directory = Directory()
+        self.exchanges: dict[str, Exchange] = {}
+        self.drains: dict[str, asyncio.Task[None]] = {}
+        self.retrying = 0
+        self.refusing: HubError | None = None
+        """Set while no new request is taken: shutting down, or fenced."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="tokenhub-reader")
+        self._looked_up: dict[bytes, asyncio.Future[Caller | None]] = {}
+        self._reading_snapshot: asyncio.Future[Snapshot] | None = None
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run work that outlives the request it came from; kept until it is done."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def read(self, query: Callable[[Database], T]) -> T:
+        """Run a query in the reader thread; raises Unavailable when the store does not answer."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, query, self.database)
+        except StoreError as error:
+            log.failure("store_read", error)
+            raise Unavailable(
+                "The ledger does not answer; try again.", code="ledger_unavailable", retry_after_s=2
+            ) from None
+
+    async def caller(self, digest: bytes) -> Caller | None:
+        """Return the caller of a key, from the directory if it may plan, else from the store.
+
+        Lookups that come together are one query: an unknown key costs a point read, however
+        often it is sent.
+        """
+        known = self.directory.find(digest, clock.now_ms())
+        if known is not None:
+            return known
+        waiting = self._looked_up.get(digest)
+        if waiting is None:
+            if not self._looked_up:
+                self.spawn(self._look_up())
+            waiting = self._looked_up[digest] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(waiting)
+
+    async def _look_up(self) -> None:
+        await asyncio.sleep(0)
+        asked, self._looked_up = self._looked_up, {}
+        try:
+            found = await self.read(lambda database: accounts.callers(database, list(asked)))
+        except Unavailable as error:
+            for waiter in asked.values():
+                if not waiter.done():
+                    waiter.set_exception(error)
+                    waiter.exception()
+            return
+        for digest, waiter in asked.items():
+            caller = found.get(digest)
+            if caller is not None:
+                self.directory.keep(digest, caller)
+            if not waiter.done():
+                waiter.set_result(caller)
+
+    async def fresh(self) -> Snapshot:
+        """Return a snapshot that is not older than this call: for answers that no write decides."""
+        _, _, revision = await self.read(accounts.versions)
+        if revision != self.snapshot.revision:
+            await self.reload()
+        return self.snapshot
+
+    async def reload(self) -> None:
+        """Read the snapshot anew, once for all who ask at the same time, and ask the store for every caller again."""
+        if self._reading_snapshot is None:
+            self._reading_snapshot = asyncio.ensure_future(
+                self.read(lambda database: snapshots.read(database, self.hub.vault, self.own_credentials))
+            )
+        reading = self._reading_snapshot
+        try:
+            snapshot = await asyncio.shield(reading)
+        finally:
+            if self._reading_snapshot is reading and reading.done():
+                self._reading_snapshot = None
+        if snapshot.revision >= self.snapshot.revision:
+            self.snapshot = snapshot
+        self.directory.clear()
+
+    def may_retry(self) -> bool:
+        """Whether one more second or third attempt fits the retry budget: a share of the requests under way (T80)."""
+        return self.retrying < max(3, int(len(self.exchanges) * self.settings.upstream_retry_budget))
+
+    def stop_all(self, reason: HubError) -> None:
+        """End every exchange under way with this error; used at the shutdown deadline and when the lease is lost."""
+        for exchange in list(self.exchanges.values()):
+            exchange.stop(reason)
+
+    async def close(self) -> None:
+        """Cancel what is still running and stop the reader thread."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._reader.shutdown(wait=True)

@@ -1,0 +1,166 @@
+"""The charge, decided by the billing table and committed before the client sees the end."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tokenhub import clock, failpoints
+from tokenhub.billing import pricing
+from tokenhub.billing.holds import End, Ended, Release, RequestRecord, Settle
+from tokenhub.errors import HubError, Unavailable
+from tokenhub.money import exact, number
+from tokenhub.proxy.exchange_state import Exchange
+from tokenhub.proxy.runtime import Runtime
+from tokenhub.routing.route import Candidate
+from tokenhub.usage import Usage
+from tokenhub.wire import chat_usage
+from tokenhub.wire.estimate import estimate_usage
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a complete reply came to, whatever its wire."""
+
+    candidate: Candidate
+    usage: Usage | None
+    """None: the upstream reported none, or nonsense; an estimate is charged (T7, T9)."""
+    has_content: bool
+    output_bytes: int
+    finish_reason: str | None
+    native_finish_reason: str | None
+    upstream_id: str | None
+    cut: bool = False
+    """The reply was not read to its end, because its client had left: charged by estimate at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """The charge of one exchange, as the client is shown it."""
+
+    usage: Usage
+    charge: pricing.Charge
+    estimated: bool
+
+    def usage_body(self) -> dict[str, Any]:
+        """OpenAI's usage object with the cost as a number and, exactly, as decimal strings."""
+        split = self.charge.split
+        body = chat_usage.render_usage(self.usage)
+        body["cost"] = number(self.charge.total_nano)
+        body["is_byok"] = False
+        body["cost_details"] = {
+            "upstream_inference_cost": number(self.charge.model_fee_nano),
+            "upstream_inference_prompt_cost": number(split.prompt_nano),
+            "upstream_inference_completions_cost": number(split.completion_nano),
+            "model_fee": exact(self.charge.model_fee_nano),
+            "service_fee": exact(self.charge.service_fee_nano),
+            "total": exact(self.charge.total_nano),
+            "estimated": self.estimated,
+        }
+        return body
+
+
+def is_billable(result: Result, usage: Usage) -> bool:
+    """The billing table's rows for a complete reply: an empty or wholly filtered one is free."""
+    if result.has_content:
+        return True
+    return usage.output_total > 0 and result.finish_reason != "content_filter"
+
+
+async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
+    """Charge what the billing table says; returns when it is committed.
+
+    Raises Unavailable when the charge could not be booked: nothing was charged then, and the
+    client must be told that the reply failed.
+    """
+    usage, estimated = result.usage, False
+    if usage is None:
+        assert exchange.call is not None
+        usage, estimated = estimate_usage(exchange.call.input_bytes, result.output_bytes), True
+    assert exchange.caller is not None
+    charge = pricing.charge_for(usage, result.candidate.card, exchange.caller.fee_bp)
+    record = _record(exchange, result.candidate, result=result, usage=usage, estimated=estimated)
+    failpoints.hit("settle.before")
+    if not is_billable(result, usage):
+        exchange.ended = True
+        runtime.writer.post(Release(exchange.id, record))
+        return Bill(usage, pricing.FREE, estimated)
+    exchange.ended = True
+    outcome = await runtime.writer.submit(Settle(exchange.id, charge.model_fee_nano, charge.service_fee_nano, record))
+    failpoints.hit("settle.committed")
+    if not isinstance(outcome, Ended) or outcome.end is not End.SETTLED:
+        raise Unavailable(
+            "The reply could not be booked, so it was not charged and is withheld; try again.",
+            code="ledger_unavailable",
+            retry_after_s=5,
+        )
+    booked = charge
+    if outcome.charged_nano != charge.total_nano:
+        booked = pricing.Charge(outcome.model_fee_nano, outcome.service_fee_nano, charge.split)
+    return Bill(usage, booked, estimated)
+
+
+def release(exchange: Exchange, runtime: Runtime, error: HubError, *, cancelled: bool = False) -> None:
+    """Give the hold back, if one was asked for and it has no end yet. Queued: nobody waits for it."""
+    if not exchange.asked or exchange.ended:
+        return
+    exchange.ended = True
+    candidate = exchange.attempts[-1].candidate if exchange.attempts else None
+    record = _record(exchange, candidate, error=error, cancelled=cancelled)
+    runtime.writer.post(Release(exchange.id, record))
+
+
+def _record(
+    exchange: Exchange,
+    candidate: Candidate | None,
+    *,
+    result: Result | None = None,
+    usage: Usage | None = None,
+    estimated: bool = False,
+    error: HubError | None = None,
+    cancelled: bool = False,
+) -> RequestRecord:
+    caller, call, route = exchange.caller, exchange.call, exchange.route
+    assert caller is not None
+    assert call is not None
+    assert route is not None
+    deployment = candidate.deployment if candidate else None
+    return RequestRecord(
+        account_id=caller.account.id,
+        key_id=caller.key.id,
+        started_at_ms=exchange.started_at_ms,
+        capability=call.capability.value,
+        model=(deployment or route.candidates[0].deployment).model.id,
+        provider=deployment.provider.id if deployment else None,
+        region=deployment.region.id if deployment else None,
+        credential_id=deployment.credential.id if deployment else None,
+        upstream_id=result.upstream_id if result else None,
+        streamed=call.stream,
+        status=error.status if error else 200,
+        error_code=error.code if error else None,
+        finish_reason=result.finish_reason if result else None,
+        native_finish_reason=result.native_finish_reason if result else None,
+        usage=usage or Usage(),
+        estimated=estimated,
+        cancelled=cancelled or (result is not None and result.cut),
+        price_version=candidate.card.version if candidate else None,
+        fee_bp=caller.fee_bp,
+        first_content_ms=exchange.first_content_ms,
+        duration_ms=int((clock.monotonic_s() - exchange.started_s) * 1000),
+        attempts=_attempts_json(exchange),
+    )
+
+
+def _attempts_json(exchange: Exchange) -> str:
+    return orjson.dumps(
+        [
+            {
+                "deployment": attempt.candidate.deployment.id,
+                "outcome": attempt.failure.kind.value if attempt.failure else "answered",
+                "status": attempt.failure.status if attempt.failure else 200,
+                "code": attempt.failure.code if attempt.failure else "",
+                "ms": attempt.duration_ms,
+            }
+            for attempt in exchange.attempts
+        ]
+    ).decode()

@@ -1,0 +1,1 @@
+"""Which deployments a request may use, in what order."""

@@ -1,0 +1,186 @@
+"""The operator's part of the catalogue: overrides of the shipped data, and the hub's credentials.
+
+Every change raises the catalogue's version and the revision, so that every process plans
+its next request anew. Secrets are sealed for their row: id, provider, region and base URL
+are bound in, so a sealed secret that is moved to another row, or whose row is pointed at
+another host, no longer opens (T43).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tokenhub.catalog.load import Override
+from tokenhub.catalog.models import Credential
+from tokenhub.store import revision
+from tokenhub.store.database import Database
+from tokenhub.store.schema import CredentialRow, OverrideRow
+from tokenhub.store.vault import Vault
+
+ACTIVE: Final = "active"
+DISABLED: Final = "disabled"
+FAILED: Final = "failed"
+
+_COLUMNS: Final = (
+    "id, provider, region, label, base_url, insecure_http, hint, status, status_reason, weight, created_at"
+)
+_HINT_LENGTH: Final = 4
+_HINT_WORTH: Final = 20
+"""A secret shorter than this shows nothing of itself: four characters would be too much of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialState:
+    """A credential as people see it: never the secret."""
+
+    id: int
+    provider: str
+    region: str
+    label: str
+    base_url: str | None
+    insecure_http: bool
+    hint: str
+    """The last four characters of the secret."""
+    status: str
+    status_reason: str
+    weight: int
+    created_at_ms: int
+
+
+# --- overrides ------------------------------------------------------------------------------------------------
+
+
+def overrides(database: Database) -> list[Override]:
+    """Return what the operator adds to or changes in the shipped catalogue."""
+    rows = database.rows("SELECT kind, name, data FROM catalog_overrides ORDER BY kind, name")
+    return [Override(kind, name, json.loads(data)) for kind, name, data in rows]
+
+
+def put_override(database: Database, override: Override, now_ms: int) -> None:
+    """Add an override, or replace the one of the same kind and name."""
+    _delete_override(override.kind, override.name)
+    data = json.dumps(override.data, ensure_ascii=True, separators=(",", ":"))
+    OverrideRow.insert(kind=override.kind, name=override.name, data=data, created_at=now_ms).execute()
+    revision.bump(database, "catalog")
+
+
+def delete_override(database: Database, kind: str, name: str) -> bool:
+    """Take an override back; False when there was none."""
+    deleted = _delete_override(kind, name)
+    if deleted:
+        revision.bump(database, "catalog")
+    return deleted > 0
+
+
+def _delete_override(kind: str, name: str) -> int:
+    return int(OverrideRow.delete().where((OverrideRow.kind == kind) & (OverrideRow.name == name)).execute())
+
+
+# --- credentials ----------------------------------------------------------------------------------------------
+
+
+def credentials(database: Database, vault: Vault) -> list[Credential]:
+    """Return the active credentials, opened; raises SetupError when one does not open with this master key."""
+    rows = database.rows(
+        "SELECT id, provider, region, label, base_url, weight, sealed FROM credentials WHERE status = ? ORDER BY id",
+        (ACTIVE,),
+    )
+    return [_opened(vault, row) for row in rows]
+
+
+def credential(database: Database, vault: Vault, credential_id: int) -> Credential:
+    """Return one credential, opened, whatever its status."""
+    row = database.row(
+        "SELECT id, provider, region, label, base_url, weight, sealed FROM credentials WHERE id = ?", (credential_id,)
+    )
+    if row is None:
+        raise LookupError(f"credential {credential_id}")
+    return _opened(vault, row)
+
+
+def _opened(vault: Vault, row: Sequence[Any]) -> Credential:
+    credential_id, provider, region, label, base_url, weight, sealed = row
+    secret = vault.open(bytes(sealed), _binding(credential_id, provider, region, base_url))
+    return Credential(credential_id, provider, region, label, secret, base_url, weight)
+
+
+def credential_states(database: Database) -> list[CredentialState]:
+    """Return every credential, the oldest first."""
+    return [_state(row) for row in database.rows(f"SELECT {_COLUMNS} FROM credentials ORDER BY id")]
+
+
+def credential_state(database: Database, credential_id: int) -> CredentialState | None:
+    """Return one credential."""
+    row = database.row(f"SELECT {_COLUMNS} FROM credentials WHERE id = ?", (credential_id,))
+    return None if row is None else _state(row)
+
+
+def _state(row: Sequence[Any]) -> CredentialState:
+    credential_id, provider, region, label, base_url, insecure_http, *rest = row
+    return CredentialState(credential_id, provider, region, label, base_url, bool(insecure_http), *rest)
+
+
+def insert_credential(database: Database, vault: Vault, new: Credential, *, insecure_http: bool, now_ms: int) -> int:
+    """Add a credential and return its id; the id of ``new`` is not used."""
+    credential_id = int(
+        CredentialRow.insert(
+            provider=new.provider,
+            region=new.region,
+            label=new.label,
+            base_url=new.base_url,
+            insecure_http=int(insecure_http),
+            sealed=b"",
+            weight=new.weight,
+            created_at=now_ms,
+        ).execute()
+    )
+    _seal(vault, credential_id, new)
+    revision.bump(database, "catalog")
+    return credential_id
+
+
+def replace_secret(database: Database, vault: Vault, state: CredentialState, secret: str) -> None:
+    """Put a new secret in the place of a credential's old one; it is active again."""
+    _seal(vault, state.id, Credential(state.id, state.provider, state.region, state.label, secret, state.base_url))
+    _update(state.id, status=ACTIVE, status_reason="")
+    revision.bump(database, "catalog")
+
+
+def _seal(vault: Vault, credential_id: int, new: Credential) -> None:
+    sealed = vault.seal(new.secret, _binding(credential_id, new.provider, new.region, new.base_url))
+    _update(credential_id, sealed=sealed, hint=new.secret[-_HINT_LENGTH:] if len(new.secret) >= _HINT_WORTH else "")
+
+
+def _binding(credential_id: int, provider: str, region: str, base_url: str | None) -> bytes:
+    return json.dumps(["credential", credential_id, provider, region, base_url or ""]).encode("ascii")
+
+
+def mark_credential(database: Database, credential_id: int, status: str, reason: str = "") -> bool:
+    """Set a credential's status; False when nothing changed.
+
+    A credential that the operator has disabled is not set to failed: what the operator
+    decided stays.
+    """
+    with database.write():
+        changes = CredentialRow.status != status
+        if status == FAILED:
+            changes &= CredentialRow.status != DISABLED
+        changed = (
+            CredentialRow.update(status=status, status_reason=reason[:200])
+            .where((CredentialRow.id == credential_id) & changes)
+            .execute()
+        )
+        if changed:
+            revision.bump(database, "catalog")
+        return bool(changed)
+
+
+def delete_credential(database: Database, credential_id: int) -> None:
+    """Remove a credential with its secret."""
+    CredentialRow.delete().where(CredentialRow.id == credential_id).execute()
+    revision.bump(database, "catalog")
+
+
+def _update(credential_id: int, **columns: Any) -> None:
+    CredentialRow.update(**columns).where(CredentialRow.id == credential_id).execute()

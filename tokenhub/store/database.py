@@ -1,0 +1,299 @@
+"""The database of a hub, whichever it is: transactions, plain SQL, and failures in our words.
+
+Every change happens in :meth:`Database.write`, which begins IMMEDIATE on SQLite and READ WRITE
+on PostgreSQL; outside it the connection itself refuses to write, so that no transaction ever
+reads first and then fails to get the lock (T87). Each thread has its own connection, opened at
+its first use and closed by :meth:`Database.close`. peewee's models (``schema.py``) work on the
+same connection and in the same transaction.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Literal
+
+from tokenhub.errors import SetupError
+from tokenhub.paths import Home, make_folder
+from tokenhub.settings import Settings
+from tokenhub.store import migrate, postgres, schema, sqlite
+from tokenhub.store.failures import (
+    CommitUnknown,
+    StoreBusy,
+    StoreError,
+    StoreRejected,
+    StoreUnavailable,
+    translated,
+    unstorable,
+)
+
+__all__ = [
+    "CommitUnknown",
+    "Database",
+    "Outcome",
+    "StoreBusy",
+    "StoreError",
+    "StoreRejected",
+    "StoreUnavailable",
+    "clean_text",
+    "open_database",
+]
+
+Mode = Literal["", "read", "write"]
+
+
+class Outcome(StrEnum):
+    """What became of a transaction whose COMMIT had no answer."""
+
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+    PENDING = "pending"
+    """The server has not ended it yet: ask again."""
+
+
+class _Thread(threading.local):
+    """Where this thread is in its transaction."""
+
+    mode: Mode = ""
+    failed = False
+    transaction = ""
+
+
+class Database:
+    """One store, opened by one process; threads share it, each on a connection of its own."""
+
+    def __init__(self, backend: sqlite.Sqlite | postgres.Postgres) -> None:
+        self.kind: Literal["sqlite", "postgres"] = backend.kind  # type: ignore[assignment]
+        self.lock_clause: str = backend.lock_clause
+        """What a SELECT in a write ends with to lock its rows; SQLite has locked everything already."""
+        self.peewee = backend
+        self._here = _Thread()
+
+    def connect(self) -> None:
+        """Open this thread's connection now, not at its first use."""
+        with self._failures():
+            self.peewee.connect(reuse_if_open=True)
+
+    def close(self) -> None:
+        """Close this thread's connection; one of a thread that ends without it is closed by the next to open one."""
+        if not self.peewee.is_closed():
+            self.peewee.close()
+
+    def close_all(self) -> None:
+        """Close every thread's connection, when none of them uses it any more."""
+        self.close()
+        self.peewee.connections.close_all()
+
+    @property
+    def in_write(self) -> bool:
+        """Whether this thread is inside :meth:`write`."""
+        return self._here.mode == "write"
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """Do what the block does as one transaction, on disk when the block is left.
+
+        A write inside a write joins it. Any exception undoes the outermost one whole; one that
+        was swallowed inside makes it fail at its end, since half of it must not be kept.
+        Raises StoreBusy, StoreUnavailable, StoreRejected, CommitUnknown.
+        """
+        if self._here.mode == "read":
+            raise RuntimeError("a write inside a read: it could fail to get the lock whatever it waits (T87)")
+        with self._transaction("write"):
+            yield
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """Read from one snapshot. Never wait for a network or a person inside: it keeps old rows alive (T92)."""
+        with self._transaction("read"):
+            yield
+
+    def execute(self, sql: str, params: Sequence[Any] = ()) -> Any:
+        """Run one statement with ``?`` placeholders; return the driver's cursor."""
+        with self._statement():
+            return self.peewee.cursor().execute(self.peewee.text(sql), params)
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one query and return all its rows."""
+        with self._statement():
+            found: list[tuple[Any, ...]] = self.peewee.cursor().execute(self.peewee.text(sql), params).fetchall()
+            return found
+
+    def row(self, sql: str, params: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """Run one query and return its first row, if there is one."""
+        with self._statement():
+            found: tuple[Any, ...] | None = self.peewee.cursor().execute(self.peewee.text(sql), params).fetchone()
+            return found
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Run one statement for each row of parameters; return how many rows it changed."""
+        with self._statement():
+            cursor = self.peewee.cursor()
+            cursor.executemany(self.peewee.text(sql), rows)
+            return int(cursor.rowcount)
+
+    def now_s(self) -> int:
+        """Seconds on the clock that all processes of this store share, for rate windows (T99).
+
+        SQLite: since the machine started. PostgreSQL: the server's clock, asked for in a round
+        trip of its own; ask after the rows are locked, or the answer is older than the decision.
+        """
+        with self._statement():
+            return self.peewee.now_s()
+
+    def window_epoch(self) -> bytes:
+        """Eight bytes that name the clock of :meth:`now_s`: another tag, and its seconds cannot be compared."""
+        return sha256(self.peewee.clock_name().encode()).digest()[:8]
+
+    def outcome(self, transaction: str) -> Outcome:
+        """Say what became of the transaction of a :class:`CommitUnknown` (T96).
+
+        A server that crashed may give an id that never reached its disk to another
+        transaction: where it matters, look for the written rows as well.
+        """
+        found = self.row("SELECT pg_xact_status(CAST(? AS xid8))", (transaction,))
+        return {"committed": Outcome.COMMITTED, "in progress": Outcome.PENDING}.get(
+            found[0] if found else "", Outcome.ABORTED
+        )
+
+    @contextmanager
+    def _transaction(self, mode: Mode) -> Iterator[None]:
+        here = self._here
+        if here.mode:
+            try:
+                yield
+            except BaseException:
+                here.failed = True
+                raise
+            return
+        with self._failures():
+            self._begin(mode)
+            try:
+                yield
+                if here.failed:
+                    raise RuntimeError("a part of this transaction failed, so none of it was kept")
+            except BaseException:
+                self._end(commit=False)
+                raise
+            self._end(commit=True)
+
+    def _begin(self, mode: Mode) -> None:
+        """Begin; once more on a new connection if the kept one turns out to be dead."""
+        here, kept = self._here, not self.peewee.is_closed()
+        try:
+            here.transaction = self._started(mode)
+        except Exception:
+            if not (kept and self.peewee.is_lost()):
+                self._drop_if_lost()
+                raise
+            self.peewee.drop()
+            here.transaction = self._started(mode)
+        here.mode, here.failed = mode, False
+        self.peewee.push_transaction(self)
+
+    def _started(self, mode: Mode) -> str:
+        if mode == "write":
+            return self.peewee.begin_write()
+        self.peewee.begin_read()
+        return ""
+
+    def _end(self, *, commit: bool) -> None:
+        here = self._here
+        mode, here.mode = here.mode, ""
+        self.peewee.pop_transaction()  # type: ignore[no-untyped-call]
+        try:
+            self.peewee.finish(commit=commit, wrote=mode == "write")
+        except Exception as error:
+            lost = self.peewee.is_lost()
+            self.peewee.drop()
+            if lost and commit and mode == "write":
+                raise CommitUnknown("the database connection broke during a commit", here.transaction) from error
+            if commit:
+                raise
+
+    def _drop_if_lost(self) -> bool:
+        """Forget this thread's connection if it is dead, so that the next use opens another."""
+        lost = self.peewee.is_lost()
+        if lost:
+            self.peewee.drop()
+        return lost
+
+    @contextmanager
+    def _statement(self) -> Iterator[None]:
+        """Note that a statement failed, for the end of the transaction it is in."""
+        try:
+            yield
+        except Exception as error:
+            self._here.failed = True
+            if not self._here.mode:
+                self._drop_if_lost()
+            failure = unstorable(error)
+            if failure is error:
+                raise
+            raise failure from error
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            failure = translated(error)
+            if failure is error:
+                raise
+            raise failure from error
+
+
+def open_database(settings: Settings, home: Home, *, create: Callable[[Database], None] | None = None) -> Database:
+    """Open the store that the settings name, with its schema up to date.
+
+    ``create`` makes a new one, and writes what a new one holds in the transaction that makes
+    its tables; where there is one already it refuses, and without it a store that is missing
+    is an error (T91). Raises SetupError for every state that is not as it must be (T86, T93,
+    T94, T100).
+    """
+    if settings.database_url:
+        backend: sqlite.Sqlite | postgres.Postgres = _open_postgres(settings.database_url)
+    else:
+        backend = _open_sqlite(home, create=create is not None)
+    schema.proxy.initialize(backend)
+    database = Database(backend)
+    try:
+        migrate.migrate(database, home, create=create)
+        if isinstance(backend, sqlite.Sqlite):
+            sqlite.verify_tables(backend)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _open_postgres(url: str) -> postgres.Postgres:
+    backend = postgres.connect(url)
+    postgres.check_server(backend)
+    return backend
+
+
+def _open_sqlite(home: Home, *, create: bool) -> sqlite.Sqlite:
+    if create:
+        make_folder(home.path)
+    sqlite.check_place(home)
+    if create and not home.database.exists():
+        sqlite.create_file(home.database)
+    sqlite.check_file(home.database, empty=create)
+    backend = sqlite.Sqlite(home.database)
+    try:
+        backend.connect()
+    except Exception as error:
+        failure = translated(error)
+        raise SetupError(f"{home.database}: {failure}") from error
+    return backend
+
+
+def clean_text(text: str, limit: int) -> str:
+    """Return a text from outside so that both databases can keep it: shorter, without NUL or lone surrogates (T98).
+
+    What cannot be kept is shown as U+FFFD; ``limit`` counts characters.
+    """
+    kept = text[:limit].replace("\0", "\ufffd")
+    return kept.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

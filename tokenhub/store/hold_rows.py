@@ -1,0 +1,166 @@
+"""The rows of a batch: their columns, rows to the states that are decided on, and what was decided to rows."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from tokenhub.accounts.accounts import AccountStatus, KeyStatus, SpendPeriod
+from tokenhub.billing.batch import AccountState, Ending, HoldState, KeyState
+from tokenhub.billing.holds import End, Ended, OwnerKind
+from tokenhub.billing.journal import Entry
+from tokenhub.billing.lots import NEVER_MS, LotState, Part
+from tokenhub.store.database import clean_text
+from tokenhub.store.requests import EndedRequest
+
+TEXT_CHARS: Final = 500
+"""What is kept of a text that an upstream may have written."""
+ATTEMPTS_CHARS: Final = 20_000
+
+ACCOUNT_MONEY: Final = ("available", "held", "open_holds", "next_expiry", "rate_window")
+ACCOUNT: Final = ("id", "version", "status", "plan_id", *ACCOUNT_MONEY)
+KEY_SPEND: Final = ("period_start", "period_spent", "period_held", "rate_window")
+KEY: Final = ("id", "account_id", "version", "status", "expires_at", "spend_limit", "spend_period", *KEY_SPEND)
+LOT_PLACES: Final = ("available", "held", "spent", "expired")
+LOT: Final = ("id", "account_id", *LOT_PLACES, "expires_at", "created_at")
+HOLD: Final = (
+    *("request_id", "account_id", "key_id", "amount", "lot_id", "period_start", "placed_at", "price_version"),
+    *("lease_id", "owner"),
+)
+ENDED: Final = ("id", "end", "charged", "model_fee", "service_fee")
+REQUEST: Final[tuple[str, ...]] = tuple(EndedRequest.__slots__)
+PART: Final = ("request_id", "lot_id", "amount")
+ENTRY: Final = ("account_id", "lot_id", "kind", "ref", "amount", "created_at", "note")
+
+_ACCOUNT_STATUS: Final = {status.value: status for status in AccountStatus}
+_KEY_STATUS: Final = {status.value: status for status in KeyStatus}
+_SPEND_PERIOD: Final = {period.value: period for period in SpendPeriod}
+
+
+def account_state(row: Sequence[Any]) -> AccountState:
+    account_id, version, status, *rest = row
+    return AccountState(account_id, version, _ACCOUNT_STATUS[status], *rest)
+
+
+def key_state(row: Sequence[Any]) -> KeyState:
+    key_id, account_id, version, status, expires_at, limit, period, *rest = row
+    return KeyState(key_id, account_id, version, _KEY_STATUS[status], expires_at, limit, _SPEND_PERIOD[period], *rest)
+
+
+def lot_state(row: Sequence[Any]) -> LotState:
+    lot_id, account_id, available, held, spent, expired, expires_at, created_at = row
+    expires_at_ms = NEVER_MS if expires_at is None else expires_at
+    return LotState(lot_id, account_id, available, held, spent, expired, expires_at_ms, created_at)
+
+
+def hold_state(row: Sequence[Any]) -> HoldState:
+    request_id, account_id, key_id, amount, lot_id, period_start, placed_at, price_version, lease_id, _ = row
+    parts = () if lot_id is None else ((lot_id, amount),)
+    return HoldState(request_id, account_id, key_id, amount, parts, period_start, placed_at, price_version, lease_id)
+
+
+def ended(row: Sequence[Any]) -> Ended:
+    _, end, charged, model_fee, service_fee = row
+    return Ended(End(end), charged, model_fee, service_fee, first=False)
+
+
+def account_row(account: AccountState) -> tuple[Any, ...]:
+    blob = account.rate_blob if account.window is None else account.window.dump()
+    return account.id, account.available, account.held, account.open_holds, account.next_expiry_ms, blob
+
+
+def key_row(key: KeyState) -> tuple[Any, ...]:
+    blob = key.rate_blob if key.window is None else key.window.dump()
+    return key.id, key.period_start_ms, key.period_spent, key.period_held, blob
+
+
+def lot_row(lot: LotState) -> tuple[Any, ...]:
+    return lot.id, lot.available, lot.held, lot.spent, lot.expired
+
+
+def hold_row(hold: HoldState) -> tuple[Any, ...]:
+    return (
+        hold.request_id,
+        hold.account_id,
+        hold.key_id,
+        hold.amount,
+        _only_lot(hold.parts),
+        hold.period_start_ms,
+        hold.placed_at_ms,
+        _text(hold.price_version),
+        hold.lease_id,
+        (OwnerKind.JOB if hold.lease_id is None else OwnerKind.REQUEST).value,
+    )
+
+
+def part_rows(owners: Iterable[tuple[str, Sequence[Part]]]) -> list[tuple[str, int, int]]:
+    """Return the parts of what spans several lots; what lies in one names it in its own row."""
+    return [(request_id, lot_id, part) for request_id, parts in owners if len(parts) > 1 for lot_id, part in parts]
+
+
+def entry_row(entry: Entry) -> tuple[Any, ...]:
+    return (
+        entry.account_id,
+        entry.lot_id,
+        entry.kind.value,
+        entry.ref,
+        entry.amount_nano,
+        entry.created_at_ms,
+        entry.note,
+    )
+
+
+def request_row(ending: Ending, now_ms: int) -> tuple[Any, ...]:
+    """Return the row of a request's end, in the order of :class:`EndedRequest`."""
+    record, usage = ending.record, ending.record.usage
+    return (
+        ending.request_id,
+        ending.account_id,
+        ending.key_id,
+        ending.end.value,
+        record.started_at_ms,
+        now_ms,
+        _text(record.capability),
+        _text(record.model),
+        _text(record.provider),
+        _text(record.region),
+        record.credential_id,
+        _text(record.upstream_id),
+        int(record.streamed),
+        record.status,
+        _text(record.error_code),
+        _text(record.finish_reason),
+        _text(record.native_finish_reason),
+        usage.input,
+        usage.cache_read,
+        usage.cache_write,
+        usage.cache_write_1h,
+        usage.audio_input,
+        usage.image_input,
+        usage.output,
+        usage.reasoning,
+        usage.image_output,
+        usage.unknown,
+        int(record.estimated),
+        int(record.cancelled),
+        ending.held,
+        ending.model_fee,
+        ending.service_fee,
+        ending.model_fee + ending.service_fee,
+        record.shortfall_nano + ending.shortfall,
+        _only_lot(ending.paid),
+        record.fee_bp,
+        _text(record.price_version),
+        record.first_content_ms,
+        record.duration_ms,
+        _text(record.attempts, ATTEMPTS_CHARS),
+    )
+
+
+def _only_lot(parts: Sequence[Part]) -> int | None:
+    return parts[0][0] if len(parts) == 1 else None
+
+
+def _text(text: str | None, limit: int = TEXT_CHARS) -> str | None:
+    """Return a text in a form that every database takes, whatever an upstream wrote (T98)."""
+    if text is None or (len(text) <= limit and text.isascii() and "\0" not in text):
+        return text
+    return clean_text(text, limit)

@@ -1,0 +1,179 @@
+"""PostgreSQL through psycopg 3: a kept connection per thread, and our SQL with its placeholders translated."""
+
+import re
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import peewee
+
+from tokenhub.errors import SetupError
+from tokenhub.store.connections import Connections
+
+OLDEST = 130_000
+"""``pg_current_xact_id`` and ``pg_xact_status`` on 64-bit ids came with version 13."""
+
+CONNECTION = {
+    "application_name": "tokenhub",
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+"""Defaults of libpq parameters; the URL may set its own."""
+
+SESSION = {
+    "client_encoding": "UTF8",
+    "default_transaction_read_only": "on",
+    "idle_in_transaction_session_timeout": "60s",
+    "lock_timeout": "5s",
+    "synchronous_commit": "on",
+}
+"""What each session is set to. Only :meth:`Postgres.begin_write` may write (T87); a process that is
+stopped inside a transaction loses its locks after a minute; a commit is on disk before it is answered."""
+
+REQUIRED = {"fsync": "on", "server_encoding": "UTF8"}
+"""What the server must be set to, or it is refused (T86)."""
+
+
+class Postgres(peewee.PostgresqlDatabase):
+    """peewee's PostgreSQL database with the transactions of :class:`tokenhub.store.database.Database`."""
+
+    kind = "postgres"
+    lock_clause = " FOR UPDATE"
+
+    def __init__(self, url: str) -> None:
+        self.connections = Connections()
+        super().__init__(url, prefer_psycopg3=True)
+
+    def _connect(self) -> Any:
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
+
+        connection = psycopg.connect(**{**CONNECTION, **conninfo_to_dict(self.database)}, autocommit=True)  # type: ignore[arg-type]
+        self.connections.add(connection)
+        try:
+            adapt(connection)
+            settings = "; ".join(f"SET {name} = '{value}'" for name, value in SESSION.items())
+            connection.execute(settings.encode(), prepare=False)
+        except BaseException:
+            self.connections.close()
+            raise
+        return connection
+
+    def _close(self, conn: Any) -> None:  # noqa: ARG002
+        self.connections.close()
+
+    def cursor(self, named_cursor: None = None) -> Any:
+        self.connections.check_process()
+        return super().cursor(named_cursor)  # type: ignore[no-untyped-call]
+
+    def text(self, sql: str) -> str:
+        return translated_sql(sql)
+
+    def begin_write(self) -> str:
+        """Begin, and return the transaction's id, in one round trip."""
+        cursor = self.cursor()
+        cursor.execute(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text", prepare=False
+        )
+        cursor.nextset()
+        (transaction,) = cursor.fetchone()
+        return str(transaction)
+
+    def begin_read(self) -> None:
+        self.cursor().execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def finish(self, *, commit: bool, wrote: bool) -> None:  # noqa: ARG002
+        """End the open transaction; a server that answers COMMIT with ROLLBACK has not committed."""
+        cursor = self.cursor()
+        cursor.execute("COMMIT" if commit else "ROLLBACK")
+        if commit and cursor.statusmessage != "COMMIT":
+            raise RuntimeError("a statement of this transaction failed, so it was rolled back")
+
+    def is_lost(self) -> bool:
+        """Whether this thread's connection is gone."""
+        connection = self.connections.mine()
+        return connection is not None and (connection.closed or connection.broken)
+
+    def drop(self) -> None:
+        """Forget this thread's connection, whatever state it is in."""
+        self.connections.close()
+        self.dispose()
+
+    def now_s(self) -> int:
+        row = self.cursor().execute("SELECT floor(extract(epoch FROM clock_timestamp()))::bigint").fetchone()
+        return int(row[0])
+
+    def clock_name(self) -> str:
+        return "database"
+
+
+def adapt(connection: Any) -> None:
+    """Make values go and come as SQLite's do.
+
+    Integers are always sent as int8: psycopg takes the smallest type that fits, so that one
+    statement would be prepared once for every mix of types. ``numeric`` results, which is
+    what SUM of bigint is, come back as int when they are whole.
+    """
+    from psycopg.adapt import Loader
+    from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
+
+    class WholeNumber(Loader):
+        def load(self, data: Any) -> Any:
+            text = bytes(data)
+            return int(text) if text.lstrip(b"-").isdigit() else float(text)
+
+    connection.adapters.register_dumper(int, Int8Dumper)
+    connection.adapters.register_dumper(int, Int8BinaryDumper)
+    connection.adapters.register_loader("numeric", WholeNumber)
+
+
+_TOKENS = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|\?|%""")
+
+
+@lru_cache(maxsize=1024)
+def translated_sql(sql: str) -> str:
+    """Return our SQL with psycopg's placeholders: ``?`` becomes ``%s``; texts, names and comments keep theirs."""
+
+    def word(match: re.Match[str]) -> str:
+        found = match.group()
+        return "%s" if found == "?" else found.replace("%", "%%")
+
+    return _TOKENS.sub(word, sql)
+
+
+def shown(url: str) -> str:
+    """Return a database URL without its password."""
+    parts = urlsplit(url)
+    user, _, _ = parts.netloc.rpartition("@")
+    if ":" not in user:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{parts.netloc.rpartition('@')[2]}"))
+
+
+def check_server(database: Postgres) -> None:
+    """Refuse a server that is too old or not durable, with what it must be set to."""
+    if database.server_version < OLDEST:
+        raise SetupError(
+            f"the PostgreSQL server is version {database.server_version // 10_000}; TokenHub needs 13 or newer"
+        )
+    for name, value in REQUIRED.items():
+        ((found,),) = database.cursor().execute(f"SHOW {name}").fetchall()
+        if found != value:
+            raise SetupError(f"the PostgreSQL server has {name} = {found}; TokenHub needs {value}")
+
+
+def connect(url: str) -> Postgres:
+    """Open the first connection to a server; the refusal names the server's own reason, never the password."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        raise SetupError("database.url names PostgreSQL: install the extra, pip install 'tokenhub[postgres]'") from None
+    database = Postgres(url)
+    try:
+        database.connect()
+    except peewee.OperationalError as error:
+        raise SetupError(f"cannot connect to {shown(url)}: {str(error).strip().splitlines()[-1]}") from error
+    return database

@@ -1,0 +1,60 @@
+"""The installation's row: who this store is, and the counters by which other processes see a change.
+
+``revision`` grows with every management change, so one cheap read tells whether a snapshot is
+still the newest; the other versions are what the write compares a request's plan with.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tokenhub.store.database import Database
+
+Scope = Literal["installation", "catalog"]
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    revision: int
+    installation: int
+    catalog: int
+
+
+def create(database: Database, instance: str, key_check: bytes, now_ms: int) -> None:
+    """Write the row of a new installation."""
+    database.execute(
+        "INSERT INTO installation (id, instance, created_at, key_check) VALUES (1, ?, ?, ?)",
+        (instance, now_ms, key_check),
+    )
+
+
+def key_check(database: Database) -> bytes:
+    """Return what :func:`create` was given: the check value of the master key."""
+    found = database.row("SELECT key_check FROM installation")
+    return bytes(found[0]) if found else b""
+
+
+def instance(database: Database) -> str:
+    """Return the random id of this installation."""
+    found = database.row("SELECT instance FROM installation")
+    return str(found[0]) if found else ""
+
+
+def bump(database: Database, scope: Scope | None = None) -> None:
+    """Count a management change, inside the write that makes it; a scope's own version too.
+
+    An account's, key's or plan's version stands in its row and is bumped there.
+    """
+    if not database.in_write:
+        raise RuntimeError("a change and its revision belong in one write")
+    counted = {
+        "installation": ", version = version + 1",
+        "catalog": ", catalog_version = catalog_version + 1",
+        None: "",
+    }
+    database.execute(f"UPDATE installation SET revision = revision + 1{counted[scope]}")
+
+
+def read(database: Database) -> Revision:
+    """Return the counters as they are now."""
+    found = database.row("SELECT revision, version, catalog_version FROM installation")
+    return Revision(*found) if found else Revision(0, 0, 0)

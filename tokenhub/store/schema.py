@@ -1,0 +1,353 @@
+"""Every table, index and constraint on one page; no methods.
+
+Amounts are nano-USD, times are milliseconds since 1970 UTC unless a name says otherwise.
+SQLite tables are STRICT, PostgreSQL has the same columns as BIGINT, TEXT and BYTEA. The hot
+path (``holds.py``) uses SQL on these tables; everything else uses these classes. Only the
+files in ``migrations/`` create tables: a change here comes with the next of them, and a test
+compares what they build with this page.
+"""
+
+from peewee import (
+    BigAutoField,
+    BigIntegerField,
+    BlobField,
+    Check,
+    DatabaseProxy,
+    ForeignKeyField,
+    Model,
+    TextField,
+)
+
+from tokenhub.money import MAX_NANO
+
+proxy = DatabaseProxy()
+
+AMOUNT = f"BETWEEN -{MAX_NANO} AND {MAX_NANO}"
+"""Amounts stay far enough inside 64 bits that the sum of two cannot leave them (T16)."""
+
+
+class Row(Model):
+    class Meta:
+        database = proxy
+        strict_tables = True
+        legacy_table_names = False
+
+
+class InstallationRow(Row):
+    """One row: this installation and the versions that every plan is compared with."""
+
+    id = BigIntegerField(primary_key=True, constraints=[Check("id = 1")])
+    instance = TextField()
+    """Random id of this installation; names it to Stripe and in backups."""
+    created_at = BigIntegerField()
+    version = BigIntegerField(default=1)
+    """Bumped by a change of installation-wide settings kept in the database."""
+    catalog_version = BigIntegerField(default=1)
+    """Bumped by a change of providers, models, prices or credentials."""
+    revision = BigIntegerField(default=1)
+    """Bumped by every management change: what other processes watch."""
+    key_check = BlobField()
+    """Made from the master key: tells a wrong key apart before anything is sealed or opened with it."""
+
+    class Meta:
+        table_name = "installation"
+
+
+class PlanRow(Row):
+    id = TextField(primary_key=True)
+    version = BigIntegerField(default=1)
+    fee_bp = BigIntegerField(constraints=[Check("fee_bp BETWEEN 0 AND 10000")])
+    key_rpm = BigIntegerField(constraints=[Check("key_rpm > 0")])
+    account_rpm = BigIntegerField(constraints=[Check("account_rpm > 0")])
+    concurrency = BigIntegerField(constraints=[Check("concurrency > 0")])
+    model_names = TextField(default="{}")
+    """JSON: plan model name to an ordered list of model or provider/model names."""
+    support = TextField(default="")
+    sla = TextField(default="")
+
+    class Meta:
+        table_name = "plans"
+
+
+class AccountRow(Row):
+    id = BigAutoField()
+    name = TextField(unique=True)
+    version = BigIntegerField(default=1)
+    status = TextField(default="active", constraints=[Check("status IN ('active', 'disabled')")])
+    plan = ForeignKeyField(PlanRow, column_name="plan_id", on_delete="RESTRICT")
+    email = TextField(null=True)
+    fee_bp = BigIntegerField(null=True, constraints=[Check("fee_bp BETWEEN 0 AND 10000")])
+    key_rpm = BigIntegerField(null=True, constraints=[Check("key_rpm > 0")])
+    account_rpm = BigIntegerField(null=True, constraints=[Check("account_rpm > 0")])
+    concurrency = BigIntegerField(null=True, constraints=[Check("concurrency > 0")])
+    available = BigIntegerField(default=0, constraints=[Check(f"available {AMOUNT}")])
+    """Sum of the lots' available parts, less debt: what a hold may take."""
+    held = BigIntegerField(default=0, constraints=[Check("held >= 0")])
+    open_holds = BigIntegerField(default=0, constraints=[Check("open_holds >= 0")])
+    next_expiry = BigIntegerField(null=True)
+    """When the first lot with anything left expires; the write expires it first."""
+    rate_window = BlobField(null=True)
+    """Sixty-one one-second buckets; written by ``accounts/limits.py``."""
+    created_at = BigIntegerField()
+
+    class Meta:
+        table_name = "accounts"
+
+
+class KeyRow(Row):
+    id = TextField(primary_key=True)
+    account = ForeignKeyField(AccountRow, column_name="account_id", on_delete="RESTRICT")
+    version = BigIntegerField(default=1)
+    name = TextField(default="")
+    prefix = TextField()
+    digest = BlobField(unique=True)
+    """SHA-256 of the key."""
+    status = TextField(default="active", constraints=[Check("status IN ('active', 'revoked')")])
+    expires_at = BigIntegerField(null=True)
+    rpm = BigIntegerField(null=True, constraints=[Check("rpm > 0")])
+    spend_limit = BigIntegerField(null=True, constraints=[Check("spend_limit >= 0")])
+    spend_period = TextField(default="total", constraints=[Check("spend_period IN ('day', 'week', 'month', 'total')")])
+    period_start = BigIntegerField(default=0)
+    """Start of the UTC period that ``period_spent`` and ``period_held`` count; 0 for ``total``."""
+    period_spent = BigIntegerField(default=0, constraints=[Check("period_spent >= 0")])
+    period_held = BigIntegerField(default=0, constraints=[Check("period_held >= 0")])
+    models = TextField(null=True)
+    """JSON list of names this key may call; NULL: all."""
+    rate_window = BlobField(null=True)
+    replaced_by = TextField(null=True)
+    created_at = BigIntegerField()
+    revoked_at = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "keys"
+
+
+class LotRow(Row):
+    """Credit of one origin and expiry. granted = available + held + spent + expired + returned, always."""
+
+    id = BigAutoField()
+    account = ForeignKeyField(AccountRow, column_name="account_id", on_delete="RESTRICT", index=False)
+    kind = TextField()
+    """grant, topup."""
+    ref = TextField()
+    granted = BigIntegerField(constraints=[Check(f"granted BETWEEN 1 AND {MAX_NANO}")])
+    available = BigIntegerField(constraints=[Check("available >= 0")])
+    held = BigIntegerField(default=0, constraints=[Check("held >= 0")])
+    spent = BigIntegerField(default=0, constraints=[Check("spent >= 0")])
+    expired = BigIntegerField(default=0, constraints=[Check("expired >= 0")])
+    returned = BigIntegerField(default=0, constraints=[Check("returned >= 0")])
+    """Taken back by refunds, disputes and adjustments."""
+    expires_at = BigIntegerField(null=True)
+    """NULL: never (an operator's grant may say so)."""
+    created_at = BigIntegerField()
+    note = TextField(default="")
+
+    class Meta:
+        table_name = "lots"
+        constraints = (Check("granted = available + held + spent + expired + returned"),)
+        indexes = ((("kind", "ref"), True), (("account_id", "expires_at"), False))
+
+
+class EntryRow(Row):
+    """The journal: one immutable row per event (triggers refuse update and delete)."""
+
+    id = BigAutoField()
+    account = ForeignKeyField(AccountRow, column_name="account_id", on_delete="RESTRICT", index=False)
+    lot = ForeignKeyField(LotRow, column_name="lot_id", null=True, on_delete="RESTRICT")
+    kind = TextField()
+    """grant, topup, expiry, refund, dispute, adjustment …"""
+    ref = TextField()
+    amount = BigIntegerField(constraints=[Check(f"amount {AMOUNT}")])
+    """Signed: positive adds credit."""
+    created_at = BigIntegerField()
+    note = TextField(default="")
+
+    class Meta:
+        table_name = "entries"
+        indexes = ((("kind", "ref"), True), (("account_id", "id"), False))
+
+
+class LeaseRow(Row):
+    """A process that is, or was, at work. Its holds are released when it has ended."""
+
+    id = BigAutoField()
+    epoch = BigIntegerField(default=1)
+    """Counts renewals: a reaper must have seen the same epoch across one full lease."""
+    state = TextField(default="live", constraints=[Check("state IN ('live', 'ended')")])
+    host = TextField()
+    boot_id = TextField()
+    pid = BigIntegerField()
+    started_at = BigIntegerField()
+    renewed_at = BigIntegerField()
+
+    class Meta:
+        table_name = "leases"
+
+
+class NamedLeaseRow(Row):
+    """Which process does a periodic job that must run once among all."""
+
+    name = TextField(primary_key=True)
+    lease = ForeignKeyField(LeaseRow, column_name="lease_id", on_delete="CASCADE")
+    renewed_at = BigIntegerField()
+
+    class Meta:
+        table_name = "named_leases"
+
+
+class HoldRow(Row):
+    """Open holds only: settling or releasing one deletes it and writes its request row.
+
+    It has no index on account or key: the table is small, and every request writes it twice.
+    """
+
+    request_id = TextField(primary_key=True)
+    account = ForeignKeyField(AccountRow, column_name="account_id", on_delete="RESTRICT", index=False)
+    key = ForeignKeyField(KeyRow, column_name="key_id", on_delete="RESTRICT", index=False)
+    lease_id = BigIntegerField(null=True, index=True)
+    """NULL for a job's hold, which lives until the job ends."""
+    owner = TextField(default="request", constraints=[Check("owner IN ('request', 'job')")])
+    amount = BigIntegerField(constraints=[Check(f"amount BETWEEN 0 AND {MAX_NANO}")])
+    lot_id = BigIntegerField(null=True)
+    """The lot it draws on; NULL when it is free, or spans several (then ``hold_lots`` has them)."""
+    period_start = BigIntegerField(default=0)
+    price_version = TextField()
+    placed_at = BigIntegerField()
+
+    class Meta:
+        table_name = "holds"
+        without_rowid = True
+
+
+class HoldLotRow(Row):
+    """The parts of a hold that spans several lots."""
+
+    id = BigAutoField()
+    request_id = TextField(index=True)
+    lot_id = BigIntegerField()
+    amount = BigIntegerField(constraints=[Check("amount > 0")])
+
+    class Meta:
+        table_name = "hold_lots"
+
+
+class RequestRow(Row):
+    """One ended request: its charge, and the metadata that is kept for seven days."""
+
+    id = TextField(primary_key=True)
+    account_id = BigIntegerField()
+    key_id = TextField()
+    end = TextField(constraints=[Check("\"end\" IN ('settled', 'released')")])
+    started_at = BigIntegerField()
+    ended_at = BigIntegerField()
+    capability = TextField(default="")
+    model = TextField(default="")
+    provider = TextField(null=True)
+    region = TextField(null=True)
+    credential_id = BigIntegerField(null=True)
+    upstream_id = TextField(null=True)
+    streamed = BigIntegerField(default=0, constraints=[Check("streamed IN (0, 1)")])
+    status = BigIntegerField(default=0)
+    error_code = TextField(null=True)
+    finish_reason = TextField(null=True)
+    native_finish_reason = TextField(null=True)
+    input_tokens = BigIntegerField(default=0)
+    cache_read_tokens = BigIntegerField(default=0)
+    cache_write_tokens = BigIntegerField(default=0)
+    cache_write_1h_tokens = BigIntegerField(default=0)
+    audio_input_tokens = BigIntegerField(default=0)
+    image_input_tokens = BigIntegerField(default=0)
+    output_tokens = BigIntegerField(default=0)
+    reasoning_tokens = BigIntegerField(default=0)
+    image_output_tokens = BigIntegerField(default=0)
+    unknown_tokens = BigIntegerField(default=0)
+    estimated = BigIntegerField(default=0, constraints=[Check("estimated IN (0, 1)")])
+    cancelled = BigIntegerField(default=0, constraints=[Check("cancelled IN (0, 1)")])
+    held = BigIntegerField(default=0)
+    model_fee = BigIntegerField(default=0, constraints=[Check("model_fee >= 0")])
+    service_fee = BigIntegerField(default=0, constraints=[Check("service_fee >= 0")])
+    charged = BigIntegerField(default=0)
+    """What the lots paid: model fee + service fee, at most the hold."""
+    shortfall = BigIntegerField(default=0, constraints=[Check("shortfall >= 0")])
+    lot_id = BigIntegerField(null=True)
+    """The lot that paid; NULL when nothing was charged, or several paid (``request_lots``)."""
+    fee_bp = BigIntegerField(default=0)
+    price_version = TextField(null=True)
+    first_content_ms = BigIntegerField(null=True)
+    duration_ms = BigIntegerField(default=0)
+    attempts = TextField(default="[]")
+
+    class Meta:
+        table_name = "requests"
+        constraints = (
+            Check("charged = model_fee + service_fee"),
+            Check("charged <= held"),
+        )
+        indexes = ((("account_id", "ended_at"), False), (("upstream_id",), False))
+
+
+class RequestLotRow(Row):
+    """The parts of a charge that several lots paid."""
+
+    id = BigAutoField()
+    request_id = TextField(index=True)
+    lot_id = BigIntegerField()
+    amount = BigIntegerField(constraints=[Check("amount > 0")])
+
+    class Meta:
+        table_name = "request_lots"
+
+
+class CredentialRow(Row):
+    """The hub's key at a provider, sealed (AES-GCM, bound to this row's id, provider and region)."""
+
+    id = BigAutoField()
+    provider = TextField()
+    region = TextField()
+    label = TextField(default="")
+    base_url = TextField(null=True)
+    insecure_http = BigIntegerField(default=0, constraints=[Check("insecure_http IN (0, 1)")])
+    sealed = BlobField()
+    hint = TextField(default="")
+    """The last four characters, for people."""
+    status = TextField(default="active", constraints=[Check("status IN ('active', 'disabled', 'failed')")])
+    status_reason = TextField(default="")
+    weight = BigIntegerField(default=1, constraints=[Check("weight > 0")])
+    created_at = BigIntegerField()
+
+    class Meta:
+        table_name = "credentials"
+
+
+class OverrideRow(Row):
+    """What the operator adds to or changes in the shipped catalogue: providers, models, prices (JSON each)."""
+
+    kind = TextField()
+    """provider, model, price."""
+    name = TextField()
+    data = TextField()
+    created_at = BigIntegerField()
+
+    class Meta:
+        table_name = "catalog_overrides"
+        primary_key = False
+        indexes = ((("kind", "name"), True),)
+
+
+TABLES = (
+    InstallationRow,
+    PlanRow,
+    AccountRow,
+    KeyRow,
+    LotRow,
+    EntryRow,
+    LeaseRow,
+    NamedLeaseRow,
+    HoldRow,
+    HoldLotRow,
+    RequestRow,
+    RequestLotRow,
+    CredentialRow,
+    OverrideRow,
+)
+"""In the order in which they can be created."""

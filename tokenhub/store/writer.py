@@ -1,0 +1,355 @@
+"""The writer: one thread per process that turns many small writes into few commits.
+
+Everything that queued up while the last commit ran becomes one transaction, and every waiter
+is answered after it is on disk (group commit). So a charge costs a share of an fsync, and
+no event loop ever waits for a disk.
+
+While the database is away (T89, T90, T97) places fail at once; settles and releases are kept
+and tried again. A settle that could not be written for ``patience_s`` is replaced by a
+release, and its waiter told so: the caller has waited long enough for the end of the reply,
+and is not charged for it.
+"""
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeVar
+
+from tokenhub import clock
+from tokenhub.billing.holds import End, Ended, Operation, Outcome, OwnerKind, Place, Placed, Release, Settle
+from tokenhub.errors import Unavailable
+from tokenhub.store.commit import Answer, Committer, Item
+from tokenhub.store.database import Database, StoreBusy
+from tokenhub.store.leases import Lease
+
+T = TypeVar("T")
+
+MAX_BATCH: Final = 256
+MAX_QUEUE: Final = 10_000
+PATIENCE_S: Final = 10.0
+PLACE_PATIENCE_S: Final = 5.0
+"""How long a place waits for what other transactions have locked."""
+IDLES: Final = 8
+"""With nothing to write, the thread looks after its lease this many times in its length."""
+SWEEP_S: Final = 30.0
+"""How often the process looks for holds in its own name that it does not know."""
+FIRST_PAUSE_S: Final = 0.02
+LONGEST_PAUSE_S: Final = 1.0
+JOB_TRIES: Final = 5
+
+_log = logging.getLogger(__name__)
+
+
+class OutcomeUnknown(Exception):
+    """A settle or release may or may not have been committed, and the database cannot be asked.
+
+    Close the caller's connection without an end. The writer finds out when it can, and
+    releases the hold if it is still open.
+    """
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """Some other write: a function that runs in a transaction of its own, and where its result goes."""
+
+    write: Callable[[Database], Any]
+    future: "Future[Any]"
+
+
+class Writer:
+    """Takes operations from the event loops of this process and writes them in order of arrival.
+
+    ``batches``, ``operations`` and ``batch_s`` (how long the last batch took) are for metrics.
+    ``fenced`` is set, and ``on_fenced`` called in the writer's thread, when the lease is lost.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lease: Lease,
+        *,
+        max_batch: int = MAX_BATCH,
+        max_queue: int = MAX_QUEUE,
+        patience_s: float = PATIENCE_S,
+        now_ms: Callable[[], int] = clock.now_ms,
+        on_fenced: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._database = database
+        self._committer = Committer(database, lease, now_ms)
+        self._max_batch, self._max_queue, self._patience_s = max_batch, max_queue, patience_s
+        self._idle_s = lease.duration_ms / 1000 / IDLES
+        self._on_fenced = on_fenced
+        self._queue: SimpleQueue[Item | _Job | None] = SimpleQueue()
+        self._batch: list[Item] = []
+        """What is being written; ``_kept`` is to be written again, ``_jobs`` came with the batch."""
+        self._kept: list[Item] = []
+        self._jobs: list[_Job] = []
+        self._pause_s = 0.0
+        self._open: set[str] = set()
+        self._next_sweep_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="tokenhub-writer", daemon=True)
+        self._closing = self._stopped = False
+        self._deadline_s = float("inf")
+        self.fenced = threading.Event()
+        self.batches = 0
+        self.operations = 0
+        self.batch_s = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """How many operations wait for the next batch."""
+        return self._queue.qsize() + len(self._kept)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout_s: float) -> bool:
+        """Write what is queued, stop, and tell whether all of it was written in this time."""
+        self._deadline_s = time.monotonic() + timeout_s
+        self._closing = True
+        self._queue.put(None)
+        self._thread.join(timeout_s + PLACE_PATIENCE_S)
+        return not self._thread.is_alive() and not self._kept
+
+    def submit(self, operation: Operation) -> "asyncio.Future[Outcome]":
+        """Queue an operation and return its outcome to come, in the running event loop.
+
+        The future fails with Unavailable when the database is away (a place only), with
+        OutcomeUnknown, or with InternalError. A place is refused at once, by Unavailable
+        ``overloaded``, when too much is queued or the process is closing.
+        """
+        if isinstance(operation, Place):
+            self._check_room()
+        if self._stopped:
+            raise _closing()
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._queue.put(Item(operation, future))
+        return future
+
+    def post(self, operation: Operation) -> None:
+        """Queue an operation whose outcome nobody waits for."""
+        self._queue.put(Item(operation))
+
+    def run(self, write: Callable[[Database], T]) -> "Future[T]":
+        """Run any other small write in a transaction of its own, in the writer's thread."""
+        self._check_room()
+        future: Future[T] = Future()
+        self._queue.put(_Job(write, future))
+        return future
+
+    def _check_room(self) -> None:
+        if self._closing:
+            raise _closing()
+        if self._queue.qsize() >= self._max_queue:
+            raise Unavailable("The gateway has more requests than it can take.", code="overloaded", retry_after_s=1)
+
+    # The thread
+
+    def _run(self) -> None:
+        try:
+            while not self._is_done():
+                self._commit()
+                self._work()
+                self._sweep()
+        except Exception:
+            _log.exception("the writer failed; this process can do no more")
+            self._fence()
+        finally:
+            self._give_up()
+            self._database.close()
+
+    def _is_done(self) -> bool:
+        if not self._closing:
+            return False
+        return time.monotonic() >= self._deadline_s or not (self._kept or self._queue.qsize())
+
+    def _commit(self) -> None:
+        """Write the next batch, or renew the lease when there is none, and answer those whose operations are done."""
+        self._collect()
+        started_s = time.monotonic()
+        result = self._committer.commit(self._batch)
+        self._batch = []
+        if result.fenced:
+            self._fence()
+        self._note(result.answers)
+        self._deliver(result.answers)
+        self._pause_s = self._longer_pause_s() if result.error else 0.0
+        if result.error:
+            self._keep(result.left, result.error, started_s)
+        self.batches += bool(result.answers)
+        self.operations += len(result.answers)
+        self.batch_s = time.monotonic() - started_s
+
+    def _collect(self) -> None:
+        """Take what was kept and what is queued, up to a full batch; wait for something when there is nothing."""
+        self._batch, self._kept = self._kept[: self._max_batch], self._kept[self._max_batch :]
+        wait_s = self._pause_s if self._batch else self._idle_s
+        try:
+            self._sort(self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait(), self._batch)
+            while len(self._batch) < self._max_batch:
+                self._sort(self._queue.get_nowait(), self._batch)
+        except Empty:
+            return
+
+    def _sort(self, taken: Item | _Job | None, items: list[Item]) -> None:
+        if isinstance(taken, Item):
+            items.append(taken)
+        elif taken is not None:
+            self._jobs.append(taken)
+
+    def _fence(self) -> None:
+        if not self.fenced.is_set():
+            self.fenced.set()
+            self._on_fenced()
+
+    def _longer_pause_s(self) -> float:
+        """Return how long to wait before the next try: longer each time, and not the same in every process."""
+        return random.uniform(0.5, 1) * min(max(2 * self._pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+
+    def _note(self, answers: Iterable[tuple[Item, Answer]]) -> None:
+        """Remember which holds are open in this process's name."""
+        for item, answer in answers:
+            if isinstance(answer, Ended):
+                self._open.discard(item.operation.request_id)
+            elif isinstance(answer, Placed) and _of_request(item.operation):
+                self._open.add(item.operation.request_id)
+
+    def _keep(self, left: list[Item], error: Unavailable, started_s: float) -> None:
+        """Keep what must be written later and answer those who have waited long enough."""
+        is_away = not isinstance(error, StoreBusy)
+        if is_away:
+            left = left + self._drain()
+            self._refuse_jobs(error)
+        answers: list[tuple[Item, Answer]] = []
+        kept = []
+        for item in left:
+            item.since_s = started_s if item.since_s is None else item.since_s
+            waited_s = time.monotonic() - item.since_s
+            if not isinstance(item.operation, Place):
+                kept.append(self._with_patience(item, waited_s, answers))
+            elif is_away or waited_s >= PLACE_PATIENCE_S:
+                answers.append((item, error))
+                if item.unknown:
+                    kept.append(Item(Release(item.operation.request_id), unknown=True))
+            else:
+                kept.append(item)
+        self._kept = kept + self._kept
+        self._deliver(answers)
+
+    def _with_patience(self, item: Item, waited_s: float, answers: list[tuple[Item, Answer]]) -> Item:
+        """Return what to keep of an end: once its waiter's patience is over, a release for which nobody waits."""
+        if item.waiter is None or waited_s < self._patience_s:
+            return item
+        answers.append((item, _unwritten(item)))
+        return Item(_given_up(item.operation), unknown=item.unknown)
+
+    def _drain(self) -> list[Item]:
+        """Take all operations that are queued."""
+        items: list[Item] = []
+        while self._queue.qsize():
+            self._sort(self._queue.get_nowait(), items)
+        return items
+
+    def _refuse_jobs(self, error: BaseException) -> None:
+        jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(error)
+
+    def _work(self) -> None:
+        """Do the jobs that came with the last batch."""
+        jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            if job.future.set_running_or_notify_cancel():
+                self._do(job)
+
+    def _do(self, job: _Job, tries: int = JOB_TRIES) -> None:
+        try:
+            with self._database.write():
+                result = job.write(self._database)
+        except StoreBusy as error:
+            if tries == 1:
+                job.future.set_exception(error)
+                return
+            time.sleep(self._longer_pause_s())
+            self._do(job, tries - 1)
+        except Exception as error:
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(result)
+
+    def _sweep(self) -> None:
+        """Release holds in this process's name that it does not know; none are in doubt while nothing is kept."""
+        now_s = time.monotonic()
+        if self._kept or now_s < self._next_sweep_s or self.fenced.is_set():
+            return
+        self._next_sweep_s = now_s + SWEEP_S
+        try:
+            released = self._committer.release_unknown(self._open.__contains__)
+        except Unavailable:
+            return
+        if released:
+            _log.warning("%d holds that this process did not know were released", released)
+
+    def _give_up(self) -> None:
+        """Answer all who still wait when the thread ends; their holds are released with the lease."""
+        self._closing = self._stopped = True
+        self._kept = self._batch + self._kept + self._drain()
+        self._refuse_jobs(_closing())
+        self._deliver([(item, _unwritten(item)) for item in self._kept])
+
+    # Answers
+
+    def _deliver(self, answers: Iterable[tuple[Item, Answer]]) -> None:
+        """Answer the waiters: one call into each event loop, however many wait there."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Outcome], Answer]]] = defaultdict(list)
+        for item, answer in answers:
+            if item.waiter is not None:
+                by_loop[item.waiter.get_loop()].append((item.waiter, answer))
+        for loop, waiting in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_answer, waiting)
+            except RuntimeError:
+                _log.warning("an event loop ended before %d of its operations", len(waiting))
+
+
+def _answer(waiting: list[tuple["asyncio.Future[Outcome]", Answer]]) -> None:
+    for future, answer in waiting:
+        if future.done():
+            continue
+        if isinstance(answer, BaseException):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+def _given_up(operation: Operation) -> Operation:
+    """Return the release that takes the place of an end that could not be written in time."""
+    if not isinstance(operation, Settle):
+        return operation
+    record = replace(operation.record, status=503, error_code="ledger_unavailable")
+    return Release(operation.request_id, record)
+
+
+def _unwritten(item: Item) -> Answer:
+    """Return the answer for an operation that will not be written as it is: its hold, if any, is released."""
+    if item.unknown:
+        return OutcomeUnknown()
+    if isinstance(item.operation, Place):
+        return _closing()
+    return Ended(End.RELEASED, 0, 0, 0, first=True)
+
+
+def _of_request(operation: Operation) -> bool:
+    return isinstance(operation, Place) and operation.owner is OwnerKind.REQUEST
+
+
+def _closing() -> Unavailable:
+    return Unavailable("The gateway is shutting down.", code="overloaded", retry_after_s=1)

@@ -1,0 +1,60 @@
+"""Usage: what a reply counted, in disjoint buckets, whatever the provider's words.
+
+Providers disagree on whether cached tokens are part of the prompt count and reasoning
+part of the output count (``notes/providers.md`` section 5 in the design material;
+``docs/billing.md`` here). Each wire module reads its own form into this one, and only
+this one is priced.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counted units of one reply. All input buckets are disjoint; ``reasoning`` is part of ``output``."""
+
+    input: int = 0
+    """Prompt tokens that were neither read from nor written to a cache, and are not audio or images."""
+    cache_read: int = 0
+    cache_write: int = 0
+    """Tokens written to a short-lived cache (5 minutes at Anthropic, 30 at OpenAI)."""
+    cache_write_1h: int = 0
+    audio_input: int = 0
+    image_input: int = 0
+    output: int = 0
+    """All generated tokens, reasoning included, images excluded."""
+    reasoning: int = 0
+    image_output: int = 0
+    unknown: int = 0
+    """Tokens that a provider counted in a bucket TokenHub does not know; priced at the dearest rate."""
+
+    @property
+    def prompt_total(self) -> int:
+        """All prompt tokens: what a price tier's threshold is compared with."""
+        return (
+            self.input
+            + self.cache_read
+            + self.cache_write
+            + self.cache_write_1h
+            + self.audio_input
+            + self.image_input
+        )
+
+    @property
+    def output_total(self) -> int:
+        return self.output + self.image_output
+
+    @property
+    def total(self) -> int:
+        return self.prompt_total + self.output_total + self.unknown
+
+
+MAX_TOKENS = 2**40
+"""A count above this is nonsense and read as no usage at all (T9)."""
+
+
+def count(value: object) -> int | None:
+    """Return a token count if the value is one: a non-negative int that is no bool; else None (T9)."""
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        return value
+    return None

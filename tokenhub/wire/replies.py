@@ -1,0 +1,73 @@
+"""What a wire gives back: a whole reply, or a stream read piece by piece, always in OpenAI's form."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tokenhub.usage import Usage
+from tokenhub.wire.faults import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply in OpenAI's form.
+
+    ``body`` is the decoded JSON to be sent to the client; its ``usage`` member is replaced by
+    the proxy. ``usage`` None: the provider sent none, or nonsense (T7, T9).
+    """
+
+    body: dict[str, Any] = field(repr=False)
+    usage: Usage | None
+    finish_reason: str | None
+    native_finish_reason: str | None
+    upstream_id: str | None
+    has_content: bool
+    """Text, reasoning, refusal, tool call, image or audio; False for an empty or blocked reply."""
+    output_bytes: int = 0
+    """Size of the generated text, for the estimate when usage is missing."""
+    served_model: str | None = None
+
+
+@dataclass(slots=True)
+class StreamFacts:
+    """What a stream has shown so far; a :class:`StreamReader` keeps it up to date."""
+
+    content: bool = False
+    """First content was seen: the commit point."""
+    complete: bool = False
+    """The wire's terminal marker was seen (T72)."""
+    finish_reason: str | None = None
+    native_finish_reason: str | None = None
+    usage: Usage | None = None
+    upstream_id: str | None = None
+    served_model: str | None = None
+    created: int = 0
+    """When the upstream says its reply began, in seconds since 1970; 0: it says nothing."""
+    output_bytes: int = 0
+    failure: Failure | None = None
+    """An error inside the stream (T74, T75); nothing after it counts."""
+
+
+class StreamReader(Protocol):
+    """Reads one provider stream and gives it back as OpenAI chat-completion SSE frames.
+
+    ``feed`` takes the next bytes and returns the complete frames (bytes, each ending in a
+    blank line) that may be relayed now. From the frame that carries the last finish reason
+    on, frames are kept back and come out of ``ending()``, so that the proxy can settle
+    before the client sees the end. Usage frames and ``[DONE]`` are never returned: the proxy
+    writes its own. A stream's failure is put into ``facts.failure``, not raised; a frame
+    above the byte cap is a PROTOCOL failure (T59, T71).
+    """
+
+    facts: StreamFacts
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes of the stream; return the bytes that can go to the client."""
+        ...
+
+    def close(self) -> None:
+        """The upstream has ended: decide ``facts.complete``, or set ``facts.failure`` to a PROTOCOL cut."""
+        ...
+
+    def ending(self) -> bytes:
+        """Return the frames that were kept back (finish reason; not usage, not ``[DONE]``)."""
+        ...
