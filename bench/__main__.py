@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,8 @@ class Bench:
             targets = [self.targets[name] for name in scenario.targets if name in self.targets]
             for target in targets:
                 self.load(target, scenario, seconds=WARM_S)
+            if self.chosen.profile:
+                os.kill(self.targets["tokenhub"].process.pid, signal.SIGUSR1)
             for number in range(self.chosen.rounds):
                 for target in targets:
                     row = self.load(target, scenario, seconds=self.chosen.seconds) | {"round": number}
@@ -147,9 +151,7 @@ class Bench:
             "tokenhub --help": ("--help",),
             "tokenhub keys create": ("keys", "create", "--account", "bench", "--json"),
         }
-        return {
-            name: [timed(lambda c=command: hub.run(*c)) for _ in range(STARTS)] for name, command in commands.items()
-        }  # type: ignore[misc]
+        return {name: [timed(partial(hub.run, *one)) for _ in range(STARTS)] for name, one in commands.items()}
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -305,8 +307,7 @@ def main() -> None:
         bench.run(wanted)
         if chosen.profile:
             end(bench.targets["tokenhub"].process)
-            print((Path(folder) / "tokenhub.log").read_text(encoding="utf-8", errors="replace"))
-            print(f"stacks: {out / 'profile.collapsed'}")
+            print((out / "profile.txt").read_text(encoding="utf-8") + f"stacks: {out / 'profile.collapsed'}")
             return
         ours = "tokenhub" in bench.targets
         memory = bench.memory(chosen.memory) if ours and chosen.memory else []

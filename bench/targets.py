@@ -23,14 +23,15 @@ id = "bench"
 name = "The fake upstream, in OpenAI's dialect"
 adapter = "openai_compatible"
 auth = "none"
-regions = [{{ id = "default", base_url = "{upstream}/v1", data_region = "local" }}]
+quirks = {{ stream = "relay" }}
+regions = [{{ id = "default", base_url = "{upstream}/v1", data_region = "self-hosted" }}]
 
 [[providers]]
 id = "bench-messages"
 name = "The fake upstream, in Anthropic's dialect"
 adapter = "anthropic"
 auth = "none"
-regions = [{{ id = "default", base_url = "{upstream}", data_region = "local" }}]
+regions = [{{ id = "default", base_url = "{upstream}/v1", data_region = "self-hosted" }}]
 """
 MODEL = """
 [[models]]

@@ -1,7 +1,8 @@
 """What is known of a request before it is routed, whatever its wire."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from tokenhub.values import value
 
 
 class Capability(StrEnum):
@@ -26,7 +27,7 @@ class Wire(StrEnum):
     """OpenAI embeddings."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """The facts of one request that admission, the bound and routing need.
 

@@ -18,7 +18,11 @@ def now_ms() -> int:
 
 def boot_ms() -> int:
     """Milliseconds since this machine started; shared by its processes, never set back."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000 if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns() // 1_000_000
+    return (
+        time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        if hasattr(time, "CLOCK_BOOTTIME")
+        else time.monotonic_ns() // 1_000_000
+    )
 
 
 def monotonic_s() -> float:

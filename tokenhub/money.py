@@ -35,7 +35,8 @@ def parse_decimal(text: str, scale: int) -> int:
     whole, fraction = match.group(1), match.group(2) or ""
     if len(fraction.rstrip("0")) > scale:
         raise InvalidAmount(f"{text[:40]!r} has more than {scale} decimals")
-    return int(whole) * 10**scale + int(fraction.ljust(scale, "0")[:scale])
+    unit: int = 10**scale
+    return int(whole) * unit + int(fraction.ljust(scale, "0")[:scale])
 
 
 def parse_usd(text: str) -> int:

@@ -5,8 +5,6 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 
@@ -42,6 +40,8 @@ def home(explicit: Path | None = None) -> Home:
         return Home(explicit.expanduser().absolute(), explicit=True)
     if named := os.environ.get("TOKENHUB_HOME"):
         return Home(Path(named).expanduser().absolute(), explicit=True)
+    import platformdirs  # 20 ms that most commands' start need not pay
+
     return Home(Path(platformdirs.user_data_dir("tokenhub", appauthor=False)), explicit=False)
 
 
@@ -78,6 +78,16 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
             os.link(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Put a folder's list of files on disk: without it a power cut can lose a file that was synced itself."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def loose_modes(home: Home) -> list[str]:

@@ -104,14 +104,14 @@ class Option:
 
     @property
     def type_name(self) -> str:
-        return {str: "text", int: "whole number", float: "number", bool: "true or false"}[self.type]
+        return {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[self.type]
 
     def check(self, value: object) -> Any:
         """Return the value as this option's type; raises ValueError saying what is wrong with it."""
         if self.type is float and type(value) is int:
             value = float(value)
         if type(value) is not self.type:
-            raise ValueError(f"must be a {self.type_name}")
+            raise ValueError(f"must be {self.type_name}")
         if isinstance(value, str):
             self._check_text(value)
         elif not isinstance(value, bool):
@@ -201,7 +201,7 @@ def from_text(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         message, _, place = str(error).partition(" (at ")
         found = re.match(r"line ([0-9]+)", place)
-        raise InvalidSetting(message, int(found[1]) if found else text.count("\n") + 1) from None
+        raise InvalidSetting(message, int(found[1]) if found else len(text.splitlines())) from None
     except RecursionError:
         raise InvalidSetting("is nested too deeply", 1) from None
     values = {}
@@ -220,7 +220,7 @@ def _checked(text: str, key: str, value: object) -> Option:
         raise InvalidSetting(_unknown(key, tuple(BY_KEY)), line_of(text, key))
     try:
         option.check(value)
-        if key == "database.url" and urlsplit(str(value)).password:
+        if key == "database.url" and without_password(str(value)) != value:
             raise ValueError(f"holds a password, which does not belong in this file: set {option.environment} instead")
     except ValueError as error:
         raise InvalidSetting(f"{key} {error}", line_of(text, key)) from None
@@ -229,18 +229,23 @@ def _checked(text: str, key: str, value: object) -> Option:
 
 def line_of(text: str, key: str) -> int:
     """Return the number of the line that sets a key, or opens a section; 1 if it cannot be told."""
-    section, _, name = key.partition(".")
-    here = opened = ""
+    section = key.partition(".")[0]
+    here, opened = "", 1
     for number, line in enumerate(text.splitlines(), 1):
         if header := re.match(r"\s*\[+\s*[\"']?([^\]\"'.]+)", line):
             here = header[1].strip()
-            opened = opened or (str(number) if here == section else "")
+            opened = number if here == section else opened
         elif assigned := re.match(r"\s*([^=#]+?)\s*=", line):
-            written = ".".join(part.strip(" \t\"'") for part in assigned[1].split("."))
-            written = f"{here}.{written}" if here else written
-            if written in (key, section) or (not name and written.startswith(f"{section}.")):
+            parts = [here] * bool(here) + [part.strip(" \t\"'") for part in assigned[1].split(".")]
+            if ".".join(parts) in (key, section):
                 return number
-    return int(opened or 1)
+    return opened
+
+
+def without_password(url: str) -> str:
+    """Return a database address as it may be shown: passwords are three stars."""
+    shown = re.sub(r"(?<=//)([^:/?#@]*):.*@", r"\1:***@", url, count=1)
+    return re.sub(r"(?<=[?&])(password=)[^&]+", r"\1***", shown)
 
 
 def _unknown(key: str, names: tuple[str, ...]) -> str:

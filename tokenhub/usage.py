@@ -6,10 +6,10 @@ part of the output count (``notes/providers.md`` section 5 in the design materia
 this one is priced.
 """
 
-from dataclasses import dataclass
+from tokenhub.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """Counted units of one reply. All input buckets are disjoint; ``reasoning`` is part of ``output``."""
 
@@ -32,12 +32,7 @@ class Usage:
     def prompt_total(self) -> int:
         """All prompt tokens: what a price tier's threshold is compared with."""
         return (
-            self.input
-            + self.cache_read
-            + self.cache_write
-            + self.cache_write_1h
-            + self.audio_input
-            + self.image_input
+            self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.audio_input + self.image_input
         )
 
     @property

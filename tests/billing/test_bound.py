@@ -4,14 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokenhub.accounts.accounts import AccountStatus, KeyStatus, SpendPeriod, Versions
 from tokenhub.billing import bound as bounds
-from tokenhub.billing import pricing
+from tokenhub.billing import pricing, rules
+from tokenhub.billing.batch import AccountState, Batch, KeyState
 from tokenhub.billing.bound import OUTPUT_FLOOR, OUTPUT_UNSTATED, Bound, bound
+from tokenhub.billing.holds import Place, Placed
+from tokenhub.billing.lots import LotState
 from tokenhub.call import Call, Capability
 from tokenhub.catalog import load
 from tokenhub.catalog.models import Credential, Deployment
 from tokenhub.catalog.prices import PriceCard
-from tokenhub.money import ATTO_PER_NANO
 from tokenhub.usage import Usage
 
 CATALOG = load.load()
@@ -45,7 +48,7 @@ calls = st.builds(
 routes = st.lists(st.sampled_from(DEPLOYMENTS), min_size=1, max_size=3).flatmap(
     lambda ones: st.sampled_from([NOON, PEAK]).map(lambda at: [(one, one.prices.at(at)) for one in ones])
 )
-PROMPT = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input", "unknown")
+PROMPT = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input")
 
 
 @st.composite
@@ -64,13 +67,34 @@ def legal_usage(draw: st.DrawFn, call: Call, deployment: Deployment, limit: int)
     return Usage(**split, output=output, reasoning=draw(st.sampled_from([0, output])))
 
 
-def held(limits: Bound, room_nano: int) -> tuple[int, int]:
-    """Hold and output limit as the write decides them: all that is wanted, else down the line."""
-    if room_nano >= limits.wanted_nano:
-        return limits.wanted_nano, limits.output_wanted
-    spare = room_nano - limits.minimum_nano
-    extra = spare * ATTO_PER_NANO // limits.output_token_atto if limits.output_token_atto else 0
-    return room_nano, min(limits.output_wanted, limits.output_minimum + extra)
+def held(limits: Bound, balance_nano: int) -> tuple[int, int]:
+    """Hold and output limit as the rule book decides them for an account with this balance."""
+    account = AccountState(1, 1, AccountStatus.ACTIVE, "starter", balance_nano, 0, 0, None, None)
+    account.lots = [LotState(1, 1, balance_nano, 0, 0, 0, NOON + 1, 0)] if balance_nano else []
+    key = KeyState("key", 1, 1, KeyStatus.ACTIVE, None, None, SpendPeriod.TOTAL, 0, 0, 0, None)
+    batch = Batch(NOON, 1, bytes(8), 1, 1, {"starter": 1}, {1: account}, {"key": key}, {}, {}, {})
+    (placed,) = rules.decide(
+        batch,
+        [
+            Place(
+                request_id="req",
+                key_id="key",
+                account_id=1,
+                versions=Versions(1, 1, 1, 1, 1),
+                wanted_nano=limits.wanted_nano,
+                minimum_nano=limits.minimum_nano,
+                output_token_atto=limits.output_token_atto,
+                output_wanted=limits.output_wanted,
+                output_minimum=limits.output_minimum,
+                key_rpm=60,
+                account_rpm=60,
+                concurrency=1,
+                price_version="v",
+            )
+        ],
+    )
+    assert isinstance(placed, Placed), placed
+    return placed.amount_nano, limits.output_wanted if placed.output_limit is None else placed.output_limit
 
 
 @settings(max_examples=600, deadline=None)
@@ -85,7 +109,7 @@ def test_t3_every_legal_usage_costs_at_most_what_is_wanted(data):
 
 @settings(max_examples=600, deadline=None)
 @given(st.data())
-def test_t3_lowered_output_limit_is_covered_by_the_hold_it_came_from(data):
+def test_t3_lowered_output_limit_is_covered_by_the_hold_that_is_placed(data):
     call, route, fee_bp = data.draw(calls), data.draw(routes), data.draw(st.integers(0, 10_000))
     limits = bound(call, route, fee_bp)
     room = data.draw(st.integers(limits.minimum_nano, max(limits.minimum_nano, limits.wanted_nano)))
@@ -94,6 +118,21 @@ def test_t3_lowered_output_limit_is_covered_by_the_hold_it_came_from(data):
     for deployment, card in route:
         usage = data.draw(legal_usage(call, deployment, limit))
         assert pricing.charge_for(usage, card, fee_bp).total_nano <= hold
+
+
+@pytest.mark.parametrize("fee_bp", [0, 300, 333, 10_000])
+def test_t3_dearest_usage_there_can_be_is_covered_at_every_deployment_and_tier(fee_bp):
+    for deployment in DEPLOYMENTS:
+        card = deployment.prices.at(PEAK)
+        for above in (1143, *(above for above, _ in card.tiers)):
+            asked = call(input_bytes=above + 1 - 144, max_output=977)
+            hold = bound(asked, [(deployment, card)], fee_bp).wanted_nano
+            prompt = bounds.prompt_most(asked, deployment)
+            output = bounds.output_most(asked, deployment) + bounds.reasoning_most(deployment)
+            for bucket in PROMPT:
+                for reasoning in (0, 1):
+                    usage = Usage(**{bucket: prompt}, output=output, reasoning=reasoning)
+                    assert pricing.charge_for(usage, card, fee_bp).total_nano <= hold
 
 
 @settings(max_examples=300, deadline=None)
@@ -158,7 +197,16 @@ def test_t3_reasoning_that_the_limit_leaves_out_is_held_too():
     assert pricing.cost_of(usage, card) <= limits.wanted_nano
 
 
-@pytest.mark.parametrize(("facts", "tokens"), [({}, 1144), ({"images": 2}, 4144), ({"uses_tools": True}, 2168), ({"files": 1}, 128_000), ({"input_bytes": 10**6}, 128_000)])
+@pytest.mark.parametrize(
+    ("facts", "tokens"),
+    [
+        ({}, 1144),
+        ({"images": 2}, 4144),
+        ({"uses_tools": True}, 2168),
+        ({"files": 1}, 128_000),
+        ({"input_bytes": 10**6}, 128_000),
+    ],
+)
 def test_prompt_is_bounded_by_bytes_images_tools_files_and_the_context(facts, tokens):
     deployment, _ = deployed("openai/gpt-4o@global")
     assert bounds.prompt_most(call(**facts), deployment) == tokens

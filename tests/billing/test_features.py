@@ -23,8 +23,6 @@ def body(**fields: object) -> dict[str, object]:
         ("prediction", {"type": "content", "content": "x"}),
         ("store", True),
         ("inference_geo", "us"),
-        ("models", ["gpt-4o", "gpt-5"]),
-        ("route", "fallback"),
         ("enable_search", True),
         ("search_options", {"enable_source": True}),
     ],
@@ -87,7 +85,9 @@ def test_absent_value_of_a_field_that_is_left_out_is_not_worth_saying():
     assert features.check(body(store=False, service_tier=None), Wire.CHAT) == (body(), ())
 
 
-@pytest.mark.parametrize("choice", [None, "auto", "required", "none", {"type": "function", "function": {"name": "weather"}}])
+@pytest.mark.parametrize(
+    "choice", [None, "auto", "required", "none", {"type": "function", "function": {"name": "weather"}}]
+)
 def test_hosted_tool_that_the_client_does_not_force_is_left_out(choice):
     kept, dropped = features.check(body(tools=[FUNCTION, SEARCH], tool_choice=choice), Wire.CHAT)
     assert kept == body(tools=[FUNCTION], tool_choice=choice)
@@ -101,7 +101,8 @@ def test_nothing_about_tools_is_left_when_all_were_hosted():
 
 
 @pytest.mark.parametrize(
-    ("tools", "choice"), [([SEARCH], "required"), ([FUNCTION, SEARCH], {"type": "web_search"}), ([SEARCH], {"type": "web_search"})]
+    ("tools", "choice"),
+    [([SEARCH], "required"), ([FUNCTION, SEARCH], {"type": "web_search"}), ([SEARCH], {"type": "web_search"})],
 )
 def test_hosted_tool_that_the_client_forces_is_refused(tools, choice):
     with pytest.raises(InvalidRequest) as refused:
@@ -116,4 +117,7 @@ def test_type_of_a_tool_cannot_write_into_a_header():
 
 def test_embeddings_are_checked_by_the_same_table():
     asked = {"model": "text-embedding-3-small", "input": "Hi", "service_tier": "flex"}
-    assert features.check(asked, Wire.EMBEDDINGS) == ({"model": "text-embedding-3-small", "input": "Hi"}, ("service_tier",))
+    assert features.check(asked, Wire.EMBEDDINGS) == (
+        {"model": "text-embedding-3-small", "input": "Hi"},
+        ("service_tier",),
+    )

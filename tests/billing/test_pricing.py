@@ -22,7 +22,7 @@ CATALOG = load.load()
 def rates(**per_million: str) -> Rates:
     given = {bucket: parse_price_per_million(text) for bucket, text in per_million.items()}
     defaults = dict.fromkeys(Rates.__slots__, given["input"])
-    output = {bucket: given["output"] for bucket in ("output", "image_output", "output_thinking")}
+    output = dict.fromkeys(("output", "image_output", "output_thinking"), given["output"])
     return Rates(**{**defaults, **output, **given})
 
 
@@ -31,9 +31,7 @@ SONNET = PriceCard(rates(input="3", cache_read="0.3", cache_write="3.75", cache_
 
 def endpoint(model: str, place: str) -> Endpoint:
     provider, _, region = place.partition("@")
-    return next(
-        one for one in CATALOG.endpoints[model] if (one.provider.id, one.region.id) == (provider, region)
-    )
+    return next(one for one in CATALOG.endpoints[model] if (one.provider.id, one.region.id) == (provider, region))
 
 
 def random_card(dice: random.Random) -> PriceCard:

@@ -71,7 +71,16 @@ def test_t13_whole_request_is_billed_at_the_tier_its_prompt_exceeds(prompt, rate
     ).at(0)
     rates = card.rates_for(prompt)
     assert (rates.input, rates.output, rates.cache_write_1h) == (rate * 10**12,) * 3
-    assert [one.input // 10**12 for one in card.reachable(prompt)] == list(range(1, rate + 1))
+    assert card.dearest(prompt) == (rate * 10**12, rate * 10**12)
+
+
+def test_dearest_rates_are_those_of_every_tier_in_reach_and_of_every_bucket():
+    card = parsed(
+        price={"input": "5", "output": "9", "cache_write_1h": "10"},
+        price_tiers=[{"above_prompt_tokens": 1000, "input": "6", "output": "7", "output_thinking": "20"}],
+    ).at(0)
+    assert card.dearest(1000) == (10 * 10**12, 9 * 10**12)
+    assert card.dearest(1001) == (10 * 10**12, 20 * 10**12)
 
 
 def test_tiers_and_dated_prices_must_ascend():

@@ -218,13 +218,18 @@ def test_siblings_stand_in_for_a_model_and_living_ones_come_first(catalog, name,
     assert retired == sorted(retired)
 
 
-PLAN = SimpleNamespace(model_names={"starter/fast": ("gpt-4o-mini", "alibaba/deepseek-v3.2"), "gone": ("no-such-model",)})
+PLAN = SimpleNamespace(
+    model_names={"starter/fast": ("gpt-4o-mini", "alibaba/deepseek-v3.2"), "gone": ("no-such-model",)}
+)
 
 
 def test_plans_model_name_means_its_models_in_order(catalog):
     resolution = found(catalog, "starter/fast", PLAN)
     assert [one.id for one in resolution.models] == ["gpt-4o-mini", "deepseek-v3.2"]
-    assert [set(places(group)) for group in resolution.groups] == [{"openai@global", "openai@eu"}, {"alibaba@cn-beijing"}]
+    assert [set(places(group)) for group in resolution.groups] == [
+        {"openai@global", "openai@eu"},
+        {"alibaba@cn-beijing"},
+    ]
     assert not resolution.pinned
 
 

@@ -3,6 +3,7 @@
 import tomllib
 from decimal import Decimal
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,13 @@ def test_every_quirk_and_trait_is_there_for_every_provider_and_model():
     assert all(model.traits.keys() == quirks.TRAITS.keys() for model in CATALOG.models.values())
 
 
+def test_every_quirk_trait_and_price_is_explained_in_the_docs():
+    text = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text(encoding="utf-8")
+    for name, key in {**quirks.QUIRKS, **quirks.TRAITS}.items():
+        assert f"| `{name}` | {key.meaning} |" in text
+    assert all(f"`{name}`" in text for name in load.PRICE_KEYS)
+
+
 def test_t104_data_regions_are_codes_and_storage_alone_is_no_region():
     regions = {
         (provider.id, region.id): region.data_region
@@ -76,9 +84,7 @@ def test_anthropic_us_region_is_only_for_models_that_take_inference_geo():
     }
     assert in_us.isdisjoint({"claude-haiku-4.5", "claude-sonnet-4.5", "claude-3-5-sonnet", "claude-3-5-haiku"})
     assert all(CATALOG.models[one].traits["regional_uplift"] for one in in_us)
-    (price,) = {
-        e.prices.at(0).rates.input for e in CATALOG.endpoints["claude-opus-4.6"] if e.region.id == "us"
-    }
+    (price,) = {e.prices.at(0).rates.input for e in CATALOG.endpoints["claude-opus-4.6"] if e.region.id == "us"}
     assert price == 55 * 10**11
 
 
@@ -91,7 +97,10 @@ def test_prices_converted_from_cny_are_the_list_price_at_the_stated_rate():
                 cny = offering.get("price_cny", {})
                 if offering["provider"] == "deepseek" or not cny:
                     continue  # DeepSeek has a USD list of its own
-                usd = {**offering.get("price", {}), **{name[4:]: offering[name] for name in offering if name.startswith("per_")}}
+                usd = {
+                    **offering.get("price", {}),
+                    **{name[4:]: offering[name] for name in offering if name.startswith("per_")},
+                }
                 for name, amount in cny.items():
                     assert abs(Decimal(usd[name]) - Decimal(amount) / fx) < Decimal("0.000001"), (model["id"], name)
                     checked += 1

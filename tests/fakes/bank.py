@@ -77,13 +77,13 @@ class Bank:
     def place(self, request_id: str, key_id: str, wanted: int, **fields: Any) -> Place:
         """Return a place for what is wanted, planned on the rows as they are now."""
         row = self.database.row(
-            "SELECT a.id, i.version, i.catalog_version, p.version, a.version, k.version, p.concurrency "
+            "SELECT a.id, i.version, i.catalog_version, p.version, a.version, k.version "
             "FROM keys k JOIN accounts a ON a.id = k.account_id JOIN plans p ON p.id = a.plan_id "
             "CROSS JOIN installation i WHERE k.id = ?",
             (key_id,),
         )
         assert row is not None
-        account_id, *versions, concurrency = row
+        account_id, *versions = row
         place = Place(
             request_id=request_id,
             key_id=key_id,
@@ -128,4 +128,5 @@ class Bank:
 
     def check(self) -> None:
         """Assert every invariant of the ledger."""
-        assert audit.verify(self.database) == []
+        found = audit.verify(self.database)
+        assert not found, found

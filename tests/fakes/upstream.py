@@ -276,6 +276,8 @@ class _Peer(asyncio.Protocol):
     async def play(self, reply: Reply) -> bool:
         """Do the steps; return whether the connection is still open."""
         for step in reply:
+            if self.transport.is_closing():
+                return False
             if isinstance(step, bytes):
                 self.transport.write(step)
                 await self.can_write.wait()

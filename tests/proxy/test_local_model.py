@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 
+from tokenhub.call import Capability
+from tokenhub.catalog.load import load
 from tokenhub.errors import SetupError
-from tokenhub.proxy import local_model
+from tokenhub.proxy import local_model, local_server
 from tokenhub.proxy.local_model import LocalEndpoint, LocalModel
 
 WEATHER = {
@@ -62,7 +64,9 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or ") Z " not in status.read_text()  # a zombie has ended, its new parent has not looked yet
+    return (
+        not status.exists() or ") Z " not in status.read_text()
+    )  # a zombie has ended, its new parent has not looked yet
 
 
 def wait_until(condition, seconds: float = 20.0) -> bool:
@@ -141,6 +145,20 @@ def test_embeddings_are_vectors_of_576_numbers(client: openai.OpenAI, endpoint: 
     reply = client.embeddings.create(model=endpoint.model, input=["a cat", "a dog"], encoding_format="float")
     assert [len(item.embedding) for item in reply.data] == [576, 576]
     assert reply.usage.prompt_tokens > 0
+
+
+@pytest.mark.soak
+def test_a_text_as_long_as_a_slot_can_be_embedded(client: openai.OpenAI, endpoint: LocalEndpoint) -> None:
+    words = 2900 if os.environ.get("TOKENHUB_SOAK") else 290  # the longest takes the model up to a minute
+    reply = client.embeddings.create(model=endpoint.model, input="word " * words, encoding_format="float")
+    assert words <= reply.usage.prompt_tokens <= local_server.CONTEXT_TOKENS
+
+
+def test_the_catalogue_states_the_models_true_size() -> None:
+    models = [model for model in load().models.values() if any(one.provider == "local" for one in model.offerings)]
+    assert {one.upstream_id for model in models for one in model.offerings} == {local_model.MODEL}
+    assert {model.context for model in models} == {local_server.CONTEXT_TOKENS}
+    assert {model.capability: model.traits.get("dimensions") for model in models}[Capability.EMBEDDINGS] == 576
 
 
 def test_a_prompt_longer_than_a_slot_is_refused(client: openai.OpenAI, endpoint: LocalEndpoint) -> None:

@@ -67,7 +67,11 @@ def test_plain_chat(running: tuple[RunningGateway, FakeUpstream], client: openai
 
 def test_streamed_chat_with_usage(running: tuple[RunningGateway, FakeUpstream], client: openai.OpenAI) -> None:
     running[1].add(sse_reply(openai_stream(["Par", "is."], usage=openai_usage(12, 3))))
-    chunks = list(client.chat.completions.create(model=CHAT, messages=hello(), stream=True, stream_options={"include_usage": True}))
+    chunks = list(
+        client.chat.completions.create(
+            model=CHAT, messages=hello(), stream=True, stream_options={"include_usage": True}
+        )
+    )
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "Paris."
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == 3
@@ -105,7 +109,11 @@ def test_tools_round_trip(running: tuple[RunningGateway, FakeUpstream], client: 
     call = asked.choices[0].message.tool_calls[0]
     assert (call.function.name, call.function.arguments) == ("get_weather", '{"city":"Paris"}')
     fake.add(json_reply(openai_chat("Sunny.")))
-    history = [*hello("weather?"), asked.choices[0].message.model_dump(exclude_none=True), {"role": "tool", "tool_call_id": call.id, "content": "sun"}]
+    history = [
+        *hello("weather?"),
+        asked.choices[0].message.model_dump(exclude_none=True),
+        {"role": "tool", "tool_call_id": call.id, "content": "sun"},
+    ]
     reply = client.chat.completions.create(model=CHAT, messages=history, tools=[TOOL])
     assert reply.choices[0].message.content == "Sunny."
     assert fake.received[-1].json()["messages"][2] == {"role": "tool", "tool_call_id": call.id, "content": "sun"}
@@ -118,7 +126,7 @@ def test_streamed_tool_call(running: tuple[RunningGateway, FakeUpstream], client
         openai_chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"city":'}}]}),
         openai_chunk({"tool_calls": [{"index": 0, "function": {"arguments": '"Paris"}'}}]}),
         openai_chunk({}, "tool_calls"),
-        b'data: [DONE]\n\n',
+        b"data: [DONE]\n\n",
     ]
     running[1].add(sse_reply(frames))
     with client.chat.completions.stream(model=CHAT, messages=hello(), tools=[TOOL]) as stream:
@@ -148,16 +156,23 @@ def test_models_are_listed_and_found(client: openai.OpenAI) -> None:
         client.models.retrieve("gpt-nothing")
 
 
-def test_claude_and_gemini_answer_in_openai_shape(running: tuple[RunningGateway, FakeUpstream], client: openai.OpenAI) -> None:
+def test_claude_and_gemini_answer_in_openai_shape(
+    running: tuple[RunningGateway, FakeUpstream], client: openai.OpenAI
+) -> None:
     fake = running[1]
     fake.add(json_reply(anthropic_message("Bonjour")))
-    assert client.chat.completions.create(model="claude-sonnet-4.5", messages=hello()).choices[0].message.content == "Bonjour"
+    assert (
+        client.chat.completions.create(model="claude-sonnet-4.5", messages=hello()).choices[0].message.content
+        == "Bonjour"
+    )
     assert fake.received[-1].path.endswith("/messages")
     fake.add(sse_reply(anthropic_stream(["Bon", "jour"])))
     chunks = list(client.chat.completions.create(model="claude-sonnet-4.5", messages=hello(), stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "Bonjour"
     fake.add(json_reply(gemini_reply("Hallo")))
-    assert client.chat.completions.create(model="gemini-2.5-flash", messages=hello()).choices[0].message.content == "Hallo"
+    assert (
+        client.chat.completions.create(model="gemini-2.5-flash", messages=hello()).choices[0].message.content == "Hallo"
+    )
     fake.add(sse_reply(gemini_stream(["Hal", "lo"])))
     chunks = list(client.chat.completions.create(model="gemini-2.5-flash", messages=hello(), stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "Hallo"
@@ -173,14 +188,18 @@ def test_claude_and_gemini_answer_in_openai_shape(running: tuple[RunningGateway,
         (lambda c: c.chat.completions.create(model="text-embedding-3-small", messages=hello()), openai.BadRequestError),
     ],
 )
-def test_refusals_are_the_sdks_typed_errors(client: openai.OpenAI, make: object, error: type[openai.APIStatusError]) -> None:
+def test_refusals_are_the_sdks_typed_errors(
+    client: openai.OpenAI, make: object, error: type[openai.APIStatusError]
+) -> None:
     with pytest.raises(error) as caught:
         make(client)  # type: ignore[operator]
     assert caught.value.body["message"]
     assert caught.value.request_id.startswith("req_")
 
 
-def test_upstream_failures_are_server_errors(running: tuple[RunningGateway, FakeUpstream], client: openai.OpenAI) -> None:
+def test_upstream_failures_are_server_errors(
+    running: tuple[RunningGateway, FakeUpstream], client: openai.OpenAI
+) -> None:
     running[1].add(json_reply(openai_error("boom", "server_error"), status=500))
     with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(model=CHAT, messages=hello())

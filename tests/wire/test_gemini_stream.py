@@ -1,6 +1,8 @@
 """Gemini event streams: own samples, whole and cut at every byte, and hostile ones."""
 
 import json
+import os
+import random
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tokenhub.wire.faults import FaultKind
 from tokenhub.wire.gemini_stream import GeminiReader
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "gemini"
+MUTATIONS = 50_000 if os.environ.get("TOKENHUB_SOAK") == "1" else 1_500
 CALL = Call(Capability.CHAT, "gemini-of-the-client", stream=True, created_s=1_700_000_000)
 
 WHOLE = {
@@ -368,3 +371,18 @@ def test_arguments_nested_deeper_than_json_is_written_are_a_protocol_failure() -
         b'"args": {}', b'"args": ' + deep.encode()
     )
     assert read(data)[0].facts.failure is not None
+
+
+@pytest.mark.parametrize("name", [*WHOLE, *FAILED])
+def test_t74_damaged_streams_end_in_a_reply_or_a_failure_and_never_in_a_crash(name: str) -> None:
+    data, dice = sample(name), random.Random(name)
+    for _ in range(MUTATIONS // len(WHOLE | FAILED)):
+        damaged = bytearray(data)
+        for _ in range(dice.randint(1, 4)):
+            place = dice.randrange(len(damaged))
+            damaged[place : place + dice.choice((0, 1, 1, 9))] = dice.choice(
+                (b"", b"{", b"}", b"null", b"7", b'"', b"[", b"\n", b"\r\n\r\n", bytes([dice.randrange(256)]))
+            )
+        reader, shown = read(bytes(damaged))
+        assert reader.facts.complete is (reader.facts.failure is None)
+        hear(shown)

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.wire.cuts import SOAK
 
+from tests.wire.cuts import SOAK
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire.json_body import parse_object
 

@@ -1,5 +1,6 @@
 """Server-sent events, cut and framed in every way a network or a server may choose (T59)."""
 
+import itertools
 import random
 
 import pytest
@@ -28,7 +29,7 @@ STREAMS = {
 def frames(stream: bytes, cuts: list[int]) -> list[bytes]:
     splitter = FrameSplitter()
     borders = [0, *cuts, len(stream)]
-    found = [frame for i, j in zip(borders, borders[1:], strict=False) for frame in splitter.feed(stream[i:j])]
+    found = [frame for i, j in itertools.pairwise(borders) for frame in splitter.feed(stream[i:j])]
     return found + splitter.rest()
 
 
@@ -63,10 +64,10 @@ def test_t59_frames_of_megabytes_are_read_whole():
 @pytest.mark.parametrize("piece_bytes", [1, 7, 1_000])
 def test_t71_a_frame_above_the_cap_is_refused_however_it_arrives(piece_bytes):
     stream = b"data: ok\n\ndata: " + b"x" * 200 + b"\n\n"
+    pieces = [stream[i : i + piece_bytes] for i in range(0, len(stream), piece_bytes)]
     splitter = FrameSplitter(limit_bytes=100)
     with pytest.raises(FrameTooLarge):
-        for i in range(0, len(stream), piece_bytes):
-            splitter.feed(stream[i : i + piece_bytes])
+        list(map(splitter.feed, pieces))
 
 
 def test_t71_many_small_frames_in_one_read_are_not_one_large_frame():

@@ -12,7 +12,8 @@ each request as last known, which can only be too strict and never freezes a lim
 
 import struct
 from array import array
-from dataclasses import dataclass
+
+from tokenhub.values import value
 
 WINDOW_S = 60
 BUCKETS = WINDOW_S + 1
@@ -26,7 +27,7 @@ _BLOB_BYTES = _HEAD.size + BUCKETS * _COUNTS.itemsize
 _EMPTY = bytes(BUCKETS * _COUNTS.itemsize)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RateState:
     """A rate window after a decision, for the ``x-ratelimit-*-requests`` headers."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tokenhub.accounts.accounts import AccountStatus, KeyStatus, SpendPeriod
 from tokenhub.accounts.limits import RateWindow
-from tokenhub.billing.holds import End, Ended, RequestRecord
+from tokenhub.billing.holds import End, Ended, Place, RequestRecord
 from tokenhub.billing.journal import Entry
 from tokenhub.billing.lots import LotState, Part
 
@@ -63,14 +63,11 @@ class HoldState:
     parts: tuple[Part, ...]
     period_start_ms: int
     placed_at_ms: int
-    price_version: str
-    lease_id: int | None
-    """The lease it ends with; None: a job's."""
-    new: bool = False
-    """Placed in this batch."""
+    place: Place | None = None
+    """What it was asked for with, when it is placed in this batch."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ending:
     """A request's end, to be written: its row in ``requests`` and the lots that paid."""
 
@@ -94,7 +91,6 @@ class Batch:
     now_s: int
     """The second of the rate windows' clock; ``window_tag`` names that clock."""
     window_tag: bytes
-    lease_id: int
     installation_version: int
     catalog_version: int
     plan_versions: dict[str, int]
@@ -104,7 +100,7 @@ class Batch:
     holds: dict[str, HoldState]
     """The open holds of the operations' requests."""
     ended: dict[str, Ended]
-    """How the requests that have ended did so, as told to every later operation."""
+    """How the requests that have ended did so."""
     closed: list[HoldState] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)

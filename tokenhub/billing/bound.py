@@ -23,6 +23,7 @@ from tokenhub.call import Call, Capability
 from tokenhub.catalog.models import Deployment
 from tokenhub.catalog.prices import PriceCard
 from tokenhub.money import ATTO_PER_NANO, BASIS_POINTS, ceil_div
+from tokenhub.values import value
 
 OUTPUT_FLOOR = 1024
 """The least output limit a call without one is lowered to; below it the call is refused (402)."""
@@ -39,7 +40,7 @@ ROUNDING_NANO = 3
 """Two fees are rounded up, and the second is a share of the first: a charge exceeds the exact sum by less than this."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Bound:
     """What a hold must cover, in the terms of ``holds.Place``."""
 
@@ -122,11 +123,11 @@ def reasoning_most(deployment: Deployment) -> int:
 def _line(call: Call, deployment: Deployment, card: PriceCard) -> _Line:
     """Price the prompt and a token of output at the dearest rates of every tier in reach."""
     prompt = prompt_most(call, deployment)
-    rates = card.reachable(prompt)
-    output_token = max(one.output_dearest for one in rates) * call.choices
+    prompt_token, output_token = card.dearest(prompt)
+    output_token *= call.choices
     output_max = output_most(call, deployment)
     beyond = reasoning_most(deployment) if output_max else 0
-    return _Line(prompt * max(one.prompt_dearest for one in rates) + beyond * output_token, output_token, output_max)
+    return _Line(prompt * prompt_token + beyond * output_token, output_token, output_max)
 
 
 def _with_fee(atto: int, fee_bp: int) -> int:

@@ -38,6 +38,13 @@ def _needless(*values: Any) -> Callable[[Any], bool]:
     return check
 
 
+def _only_null(value: Any) -> bool:
+    """An object that asks by being there, even empty (OpenAI's guide to web search sends ``{}``, 2026-11)."""
+    if value is not None:
+        raise ValueError
+    return False
+
+
 def _text_only(value: Any) -> bool:
     return _needless(["text"])(value)
 
@@ -62,13 +69,11 @@ _RULES: Mapping[str, Callable[[Any], bool]] = {
     "speed": _strip,
     "prediction": _strip,
     "store": _strip,
-    # Another region or another model than the one whose price is held.
+    # Another region or another model than the one whose price is held (``models`` and ``provider`` are the route's).
     "inference_geo": _strip,
-    "models": _strip,
-    "route": _strip,
     "preset": _needless(),
     # Paid services beside the tokens.
-    "web_search_options": _needless(),
+    "web_search_options": _only_null,
     "search_parameters": _needless(),
     "plugins": _needless(),
     "mcp_servers": _needless(),
@@ -90,7 +95,7 @@ def check(body: Body, wire: Wire) -> tuple[Body, tuple[str, ...]]:
     The same body comes back when nothing changes. Raises InvalidRequest with code
     ``unpriced_feature`` and the field as ``param``.
     """
-    dropped = [name for name in body.keys() & _RULES.keys() if _leaves_out(name, body[name])]
+    dropped = [name for name in body if name in _RULES and _leaves_out(name, body[name])]
     kept = {name: value for name, value in body.items() if name not in dropped} if dropped else body
     said = [name for name in dropped if body[name] not in _ABSENT]
     if wire is not Wire.EMBEDDINGS and body.get("tools"):

@@ -6,12 +6,13 @@ store has read and locked in the same transaction, in the order the operations a
 does no I/O, so the same rules run in property tests, on SQLite and on PostgreSQL.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from tokenhub.accounts.accounts import Versions
 from tokenhub.accounts.limits import RateState as RateState
 from tokenhub.usage import Usage
+from tokenhub.values import value
 
 
 class OwnerKind(StrEnum):
@@ -21,7 +22,7 @@ class OwnerKind(StrEnum):
     JOB = "job"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Place:
     """Ask for a hold; the write decides.
 
@@ -49,7 +50,7 @@ class Place:
     owner: OwnerKind = OwnerKind.REQUEST
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settle:
     """Charge a hold: at most its amount; the rest goes back to the lots it came from.
 
@@ -63,7 +64,7 @@ class Settle:
     record: "RequestRecord"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Release:
     """Give a hold back whole. Releasing an unknown id leaves a tombstone, so a hold that arrives later is refused."""
 
@@ -74,7 +75,7 @@ class Release:
 Operation = Place | Settle | Release
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Placed:
     amount_nano: int
     output_limit: int | None
@@ -102,7 +103,7 @@ class Refusal(StrEnum):
     """This process's lease is lost: it must stop its work."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refused:
     reason: Refusal
     retry_after_s: int | None = None
@@ -119,7 +120,7 @@ class End(StrEnum):
     RELEASED = "released"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ended:
     """How a request has ended; the same answer for every later settle or release of it (T22)."""
 
@@ -134,7 +135,7 @@ class Ended:
 Outcome = Placed | Refused | Ended
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestRecord:
     """The metadata kept for a request, for seven days: never its content (T112)."""
 

@@ -6,7 +6,7 @@ The functions below are the only moves between the first four. Accounts are draw
 the order in which their lots expire, so that as little as possible expires unused.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 NEVER_MS = 2**63 - 1
@@ -62,8 +62,8 @@ def draw(lots: Iterable[LotState], amount: int) -> tuple[Part, ...]:
     for lot in lots:
         if not amount:
             break
-        if lot.available:
-            part = min(lot.available, amount)
+        part = min(lot.available, amount)
+        if part:
             lot.available -= part
             lot.held += part
             lot.touched = True
@@ -72,16 +72,6 @@ def draw(lots: Iterable[LotState], amount: int) -> tuple[Part, ...]:
     if amount:
         raise ArithmeticError(f"the lots are {amount} nano-USD short of their account's balance")
     return tuple(parts)
-
-
-def charge(parts: Sequence[Part], charged: int) -> tuple[Part, ...]:
-    """Return what each part of a hold pays of a charge: the earlier parts first."""
-    paid = []
-    for lot_id, part in parts:
-        share = min(part, charged)
-        charged -= share
-        paid.append((lot_id, share))
-    return tuple(paid)
 
 
 def close(lot: LotState, part: int, spent: int, now_ms: int) -> int:
@@ -111,6 +101,8 @@ def expire(lot: LotState) -> int:
 
 
 def next_expiry_ms(lots: Iterable[LotState]) -> int | None:
-    """Return when the first lot with credit available expires; None when none does."""
-    first = min((lot.expires_at_ms for lot in lots if lot.available), default=NEVER_MS)
-    return None if first == NEVER_MS else first
+    """Return when the first of the lots, in draw order, that has credit available expires; None for never."""
+    for lot in lots:
+        if lot.available:
+            return None if lot.expires_at_ms == NEVER_MS else lot.expires_at_ms
+    return None

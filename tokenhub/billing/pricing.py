@@ -1,13 +1,12 @@
 """What a reply costs: usage times price card, exactly, rounded up once for each of the two fees."""
 
-from dataclasses import dataclass
-
 from tokenhub.catalog.prices import PriceCard, Rates
 from tokenhub.money import ATTO_PER_NANO, fee, nano_from_atto
 from tokenhub.usage import Usage
+from tokenhub.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Split:
     """The model fee by side, in nano-USD, for display; the two add up to the fee whatever was rounded."""
 
@@ -15,7 +14,7 @@ class Split:
     completion_nano: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Charge:
     """What an account owes for one reply, in nano-USD: two ledger lines, always."""
 

@@ -6,8 +6,9 @@ been counted by the rate windows; one that is refused as too many has not (DESIG
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from tokenhub.accounts.accounts import AccountStatus, KeyStatus, Versions
+from tokenhub.accounts.accounts import AccountStatus, KeyStatus
 from tokenhub.accounts.limits import RateState, RateWindow
 from tokenhub.billing import lots
 from tokenhub.billing.batch import AccountState, Batch, Ending, HoldState, KeyState
@@ -16,7 +17,6 @@ from tokenhub.billing.holds import (
     Ended,
     Operation,
     Outcome,
-    OwnerKind,
     Place,
     Placed,
     Refusal,
@@ -47,7 +47,7 @@ def _decide_one(batch: Batch, operation: Operation) -> Outcome:
         return _place(batch, operation)
     ended = batch.ended.get(operation.request_id)
     if ended is not None:
-        return ended
+        return replace(ended, first=False)
     if isinstance(operation, Settle):
         return _settle(batch, operation)
     return _release(batch, operation.request_id, operation.record)
@@ -78,14 +78,14 @@ def _place(batch: Batch, place: Place) -> Outcome:
 
 def _stranger(batch: Batch, place: Place, account: AccountState, key: KeyState) -> Refusal | None:
     """Refuse a plan made from older rows, and a key or account that may not call."""
-    current = Versions(
-        batch.installation_version,
-        batch.catalog_version,
-        batch.plan_versions[account.plan_id],
-        account.version,
-        key.version,
-    )
-    if place.versions != current:
+    planned = place.versions
+    if (
+        planned.key != key.version
+        or planned.account != account.version
+        or planned.plan != batch.plan_versions[account.plan_id]
+        or planned.installation != batch.installation_version
+        or planned.catalog != batch.catalog_version
+    ):
         return Refusal.STALE
     if key.status is not KeyStatus.ACTIVE or (key.expires_at_ms is not None and key.expires_at_ms <= batch.now_ms):
         return Refusal.KEY_INVALID
@@ -156,9 +156,7 @@ def _open_hold(batch: Batch, place: Place, amount: int, account: AccountState, k
         parts,
         key.period_start_ms,
         batch.now_ms,
-        place.price_version,
-        batch.lease_id if place.owner is OwnerKind.REQUEST else None,
-        new=True,
+        place,
     )
 
 
@@ -267,9 +265,13 @@ def _close_hold(batch: Batch, hold: HoldState, charged: int) -> tuple[Part, ...]
     revoked since, changes nothing.
     """
     account, key = batch.accounts[hold.account_id], batch.keys[hold.key_id]
-    paid = lots.charge(hold.parts, charged)
-    for (lot_id, part), (_, spent) in zip(hold.parts, paid, strict=True):
+    paid, left = [], charged
+    for lot_id, part in hold.parts:
+        spent = min(part, left)
+        left -= spent
         _close_part(batch, account, batch.lots[lot_id], part, spent)
+        if spent:
+            paid.append((lot_id, spent))
     account.held -= hold.amount
     account.open_holds -= 1
     if hold.period_start_ms == key.period_start_ms:
@@ -278,7 +280,7 @@ def _close_hold(batch: Batch, hold: HoldState, charged: int) -> tuple[Part, ...]
     key.touched = account.touched = True
     del batch.holds[hold.request_id]
     batch.closed.append(hold)
-    return tuple((lot_id, spent) for lot_id, spent in paid if spent)
+    return tuple(paid)
 
 
 def _close_part(batch: Batch, account: AccountState, lot: LotState, part: int, spent: int) -> None:
@@ -305,6 +307,7 @@ def _released(batch: Batch, request_id: str, hold: HoldState | None, record: Req
 def _write_end(batch: Batch, ending: Ending) -> Ended:
     """Write an end down and return it; whoever ends the request again is told the same."""
     charged = ending.model_fee + ending.service_fee
+    ended = Ended(ending.end, charged, ending.model_fee, ending.service_fee, first=True)
     batch.endings.append(ending)
-    batch.ended[ending.request_id] = Ended(ending.end, charged, ending.model_fee, ending.service_fee, first=False)
-    return Ended(ending.end, charged, ending.model_fee, ending.service_fee, first=True)
+    batch.ended[ending.request_id] = ended
+    return ended

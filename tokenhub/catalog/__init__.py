@@ -1,0 +1,1 @@
+"""What can be called: providers, regions, models, offerings and prices, as data."""

@@ -35,11 +35,10 @@ class Rates:
 
     @property
     def prompt_dearest(self) -> int:
-        """The most a prompt token can cost, whichever bucket it lands in."""
+        """The most a prompt token can cost in any bucket with a price; one in an unknown bucket may cost more (T12)."""
         return max(
-            self.input, self.cache_read, self.cache_write, self.cache_write_1h,
-            self.audio_input, self.image_input, self.unknown,
-        )  # fmt: skip
+            self.input, self.cache_read, self.cache_write, self.cache_write_1h, self.audio_input, self.image_input
+        )
 
     @property
     def output_dearest(self) -> int:
@@ -75,9 +74,24 @@ class PriceCard:
             rates = tier
         return rates
 
-    def reachable(self, prompt_most: int) -> list[Rates]:
-        """Return the rates of every tier that a prompt of at most this many tokens can fall into."""
-        return [self.rates, *(tier for above, tier in self.tiers if prompt_most > above)]
+    def dearest(self, prompt_most: int) -> tuple[int, int]:
+        """Return the most a prompt token and an output token can cost while the prompt has at most this many tokens."""
+        prompt, output = self._dearest[0][1:]
+        for above, *dearer in self._dearest[1:]:
+            if prompt_most <= above:
+                break
+            prompt, output = dearer
+        return prompt, output
+
+    @cached_property
+    def _dearest(self) -> list[tuple[int, int, int]]:
+        """(above_prompt_tokens, dearest prompt token, dearest output token) of each tier and all below it."""
+        prompt = output = 0
+        found = []
+        for above, rates in ((0, self.rates), *self.tiers):
+            prompt, output = max(prompt, rates.prompt_dearest), max(output, rates.output_dearest)
+            found.append((above, prompt, output))
+        return found
 
     @cached_property
     def version(self) -> str:

@@ -40,11 +40,6 @@ QUIRKS: Mapping[str, Key] = {
         ("any", "leading"),
     ),
     "stream_options": Key(True, "takes stream_options.include_usage"),
-    "usage_in": Key(
-        "usage_chunk",
-        "where a stream's usage arrives: a chunk without choices, the chunk with the finish reason, or inside its choice",
-        ("usage_chunk", "finish_chunk", "choice"),
-    ),
     "stream": Key(
         "mend",
         "relay: frames are OpenAI's and pass as bytes; mend: each is parsed and completed",

@@ -1,5 +1,6 @@
 """``tokenhub accounts``: customers."""
 
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 app = noun("accounts")
 
 Name = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="The account's name or id; not needed while there is only one.", show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="NAME", help="The account's name or id; not needed while there is only one.", show_default=False
+    ),
 ]
 _OWN = "an agreement of this account's own; 'default' goes back to the plan's"
 
@@ -71,21 +75,28 @@ def _plans(door: Door) -> "dict[str, Plan]":
     return {plan.id: plan for plan in plans.listing(door.hub)}
 
 
-@command(app, examples=["tokenhub accounts create acme", "tokenhub accounts create acme --plan pro --email ops@acme.example"])
+@command(
+    app, examples=["tokenhub accounts create acme", "tokenhub accounts create acme --plan pro --email ops@acme.example"]
+)
 def create(
     door: Door,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name that you will recognise.")],
-    plan: Annotated[str, typer.Option("--plan", metavar="PLAN", help="starter, pro, enterprise or a plan of your own.")] = "starter",
-    email: Annotated[str | None, typer.Option("--email", metavar="E", help="Where to reach them.", show_default=False)] = None,
+    plan: Annotated[
+        str, typer.Option("--plan", metavar="PLAN", help="starter, pro, enterprise or a plan of your own.")
+    ] = "starter",
+    email: Annotated[
+        str | None, typer.Option("--email", metavar="E", help="Where to reach them.", show_default=False)
+    ] = None,
 ) -> None:
     """Add an account."""
     from tokenhub.operations import accounts
 
     state = accounts.create(door.hub, name, plan=plan, email=email)
+    typed = shlex.quote(name)
     door.done(
         row(state, _plans(door)),
         f"Account {name} is there, on plan {plan}.",
-        f"Next: tokenhub grant 10 --account {name}; tokenhub keys create --account {name}",
+        f"Next: tokenhub grant 10 --account {typed}; tokenhub keys create --account {typed}",
     )
 
 

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from tokenhub.cli import render
-from tokenhub.cli.context import DONE, FAILED, USAGE, Command, Group, Home, Json, Shared, debugging
+from tokenhub.cli.context import DONE, FAILED, INTERRUPTED, USAGE, Group, Home, Json, Shared, debugging
 from tokenhub.cli.nouns import NOUNS
 from tokenhub.errors import HubError, InvalidRequest
 
@@ -27,12 +27,11 @@ _FIRST_STEPS: Final = (
 class Nouns(Group):
     """The first level: what is in the table of nouns, each imported when it is used."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(NOUNS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        noun = NOUNS.get(cmd_name)
-        return noun and TyperCommand(noun.name, help=noun.summary, rich_help_panel=noun.panel)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.commands = {
+            noun.name: TyperCommand(noun.name, help=noun.summary, rich_help_panel=noun.panel) for noun in NOUNS.values()
+        }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
@@ -70,7 +69,7 @@ def tokenhub(
     context: typer.Context,
     home: Home = None,
     as_json: Json = False,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  (its callback has acted)
         bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
@@ -98,12 +97,14 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Abort:
         render.complain("Stopped; nothing was changed.")
         return FAILED
-    except BrokenPipeError:
-        raise
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except Exception as error:
         if debugging():
             raise
-        render.complain(f"Internal error ({type(error).__name__}). Set TOKENHUB_DEBUG=1 to see where, and please report it.")
+        render.complain(
+            f"Internal error ({type(error).__name__}). Set TOKENHUB_DEBUG=1 to see where, and please report it."
+        )
         return FAILED
 
 
@@ -118,6 +119,6 @@ def _usage(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         return DONE
     path = error.ctx.command_path if getattr(error, "ctx", None) else "tokenhub"
-    message = " ".join(error.format_message().split())
-    render.complain(f"{message.rstrip('.')}. See: {path} --help")
+    message = " ".join(error.format_message().split()).rstrip(".")
+    render.complain(f"{message}{'' if message.endswith('?') else '.'} See: {path} --help")
     return int(error.exit_code)

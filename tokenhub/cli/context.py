@@ -5,14 +5,14 @@ A command is a function of a :class:`Door` and its own options::
     @command(app, examples=["tokenhub accounts create acme"])
     def create(door: Door, name: Annotated[str, typer.Argument(help="…")]) -> None:
 
-Exit codes (T123): 0 done, 1 it failed, 2 it was asked for in a way that cannot work.
+Exit codes (T123): 0 done, 1 it failed, 2 it was asked for in a way that cannot work, 130 interrupted.
 """
 
 import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 DONE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
+INTERRUPTED: Final = 130
 
 EVERYWHERE: Final = "Options of every command"
 
@@ -53,7 +54,9 @@ Json = Annotated[
 ]
 AccountName = Annotated[
     str | None,
-    typer.Option("--account", metavar="NAME", help="The account; not needed while there is only one.", show_default=False),
+    typer.Option(
+        "--account", metavar="NAME", help="The account; not needed while there is only one.", show_default=False
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
@@ -76,25 +79,25 @@ class Door:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if "hub" in self.__dict__:
             self.hub.close()
 
     @cached_property
     def home(self) -> "paths.Home":
+        """The folder that --home names, else the environment, else the user's own."""
         from tokenhub import paths
 
         return paths.home(self._home)
 
     @cached_property
     def hub(self) -> "Hub":
-        return self.open()
-
-    def open(self, flags: Mapping[str, object] | None = None) -> "Hub":
-        """Open the hub with settings from the command line; the door closes it only as ``door.hub``."""
+        """The installation, opened with its settings; closed with the door."""
         from tokenhub.operations.hub import Hub
 
-        return Hub.open(self.home, flags or {})
+        return Hub.open(self.home)
 
     def rows(self, rows: Sequence[Row], columns: Sequence[Column], *, empty: str) -> None:
         """Show a list. ``empty`` tells people what an empty one means."""
@@ -177,6 +180,8 @@ class _Single:
 class _Ours:
     """What our commands and groups do otherwise than typer's: options are read by :class:`_Text`, help ends with examples."""
 
+    epilog: str | None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.examples = self.epilog or ""
@@ -230,7 +235,9 @@ def verb(name: str) -> typer.Typer:
     return typer.Typer(name=name, add_completion=False, rich_markup_mode="rich")
 
 
-def command(app: typer.Typer, name: str | None = None, *, examples: Sequence[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    app: typer.Typer, name: str | None = None, *, examples: Sequence[str]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function of a :class:`Door` and its options as a command; the examples end its help."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:

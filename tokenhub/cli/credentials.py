@@ -13,17 +13,23 @@ from tokenhub.cli.render import Column
 from tokenhub.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from tokenhub.operations.credentials import Found
+    from tokenhub.operations.credentials import CredentialState, Found
     from tokenhub.operations.probe import Probe
-    from tokenhub.operations.credentials import CredentialState
 
 app = noun("credentials")
 
-Id = Annotated[Any, typer.Argument(metavar="ID", parser=values.whole(1), help="The credential's number in 'tokenhub credentials list'.")]
+Id = Annotated[
+    Any,
+    typer.Argument(
+        metavar="ID", parser=values.whole(1), help="The credential's number in 'tokenhub credentials list'."
+    ),
+]
 SecretStdin = Annotated[bool, typer.Option("--secret-stdin", help="Read the key from stdin instead of asking for it.")]
 SecretEnv = Annotated[
     str | None,
-    typer.Option("--secret-env", metavar="VARIABLE", help="Read the key from this environment variable.", show_default=False),
+    typer.Option(
+        "--secret-env", metavar="VARIABLE", help="Read the key from this environment variable.", show_default=False
+    ),
 ]
 
 _SECRET_MAX = 8192
@@ -69,7 +75,9 @@ def read_secret(door: Door, what: str, *, from_stdin: bool, variable: str | None
     if from_stdin:
         return sys.stdin.read(_SECRET_MAX).strip()
     if not door.can_ask():
-        raise InvalidRequest("There is no terminal to ask for the key on. Give --secret-stdin or --secret-env VARIABLE.")
+        raise InvalidRequest(
+            "There is no terminal to ask for the key on. Give --secret-stdin or --secret-env VARIABLE."
+        )
     from getpass import getpass
 
     return getpass(f"{what} (not shown while you type): ").strip()
@@ -89,18 +97,33 @@ def add(
     provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Its id in 'tokenhub providers list'.")],
     region: Annotated[
         str | None,
-        typer.Option("--region", metavar="R", help="The region the key belongs to, where the provider has several.", show_default=False),
+        typer.Option(
+            "--region",
+            metavar="R",
+            help="The region the key belongs to, where the provider has several.",
+            show_default=False,
+        ),
     ] = None,
     base_url: Annotated[
         str | None,
-        typer.Option("--base-url", metavar="URL", help="Call this address instead of the region's usual one.", show_default=False),
+        typer.Option(
+            "--base-url", metavar="URL", help="Call this address instead of the region's usual one.", show_default=False
+        ),
     ] = None,
     insecure_http: Annotated[
         bool, typer.Option("--insecure-http", help="Allow a base URL without TLS: key and prompts travel in the clear.")
     ] = False,
-    label: Annotated[str, typer.Option("--label", metavar="TEXT", help="A note to recognise it by.", show_default=False)] = "",
+    label: Annotated[
+        str, typer.Option("--label", metavar="TEXT", help="A note to recognise it by.", show_default=False)
+    ] = "",
     weight: Annotated[
-        Any, typer.Option("--weight", metavar="N", parser=values.whole(1, 1000), help="Its share of the requests beside other credentials.")
+        Any,
+        typer.Option(
+            "--weight",
+            metavar="N",
+            parser=values.whole(1, 1000),
+            help="Its share of the requests beside other credentials.",
+        ),
     ] = "1",
     secret_stdin: SecretStdin = False,
     secret_env: SecretEnv = None,
@@ -134,7 +157,9 @@ def remove(door: Door, id: Id, yes: Yes = False) -> None:
     from tokenhub.operations import credentials
 
     found = credentials.find(door.hub, id)
-    door.confirm(f"Remove credential {id} ({found.provider} in {found.region}, {found.label or 'without a label'})?", yes=yes)
+    door.confirm(
+        f"Remove credential {id} ({found.provider} in {found.region}, {found.label or 'without a label'})?", yes=yes
+    )
     state = credentials.remove(door.hub, id)
     door.done(row(state), f"Credential {id} is removed.")
 
@@ -169,14 +194,21 @@ def rotate(door: Door, id: Id, secret_stdin: SecretStdin = False, secret_env: Se
     door.done(row(state), f"Credential {id} has its new key. Try it: tokenhub credentials test {id}")
 
 
-@command(app, examples=["tokenhub credentials test", "tokenhub credentials test 3 --chat"])
-def test(
+@command(app, "test", examples=["tokenhub credentials test", "tokenhub credentials test 3 --chat"])
+def try_out(
     door: Door,
     id: Annotated[
-        Any, typer.Argument(metavar="ID", parser=values.whole(1), help="The credential's number. Else every one is tried.", show_default=False)
+        Any,
+        typer.Argument(
+            metavar="ID",
+            parser=values.whole(1),
+            help="The credential's number. Else every one is tried.",
+            show_default=False,
+        ),
     ] = None,
     chat: Annotated[
-        bool, typer.Option("--chat", help="Ask the cheapest model for a few tokens, instead of the free list of models.")
+        bool,
+        typer.Option("--chat", help="Ask the cheapest model for a few tokens, instead of the free list of models."),
     ] = False,
 ) -> None:
     """Call a provider once with its credential, as cheaply as it goes. Exit code 1 when one is refused."""
@@ -224,7 +256,9 @@ def import_(door: Door, yes: Yes = False) -> None:
         render.print_line(render.as_json([row(state) for state in states]))
         return
     for state in states:
-        render.say(f"Credential {state.id} for {state.provider} in {state.region} is kept. Try it: tokenhub credentials test {state.id}")
+        render.say(
+            f"Credential {state.id} for {state.provider} in {state.region} is kept. Try it: tokenhub credentials test {state.id}"
+        )
     if not found:
         render.say("The environment holds no provider's key that is not kept yet.")
 

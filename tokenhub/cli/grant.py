@@ -22,7 +22,10 @@ app = verb("grant")
 )
 def grant(
     door: Door,
-    amount: Annotated[Any, typer.Argument(metavar="USD", parser=values.usd, help="How much, such as 25 or 0.50; at most nine decimals.")],
+    amount: Annotated[
+        Any,
+        typer.Argument(metavar="USD", parser=values.usd, help="How much, such as 25 or 0.50; at most nine decimals."),
+    ],
     account: AccountName = None,
     expires: Annotated[
         Any,

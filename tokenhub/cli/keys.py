@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 app = noun("keys")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id, an unmistakable start of it, or the key's first characters.")]
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="The key's id, an unmistakable start of it, or the key's first characters.")
+]
 PERIODS = ("day", "week", "month")
 
 COLUMNS = (
@@ -132,7 +134,9 @@ def create(
     owner = accounts.the_account(door.hub, account)
     period = SpendPeriod(per) if per else SpendPeriod.TOTAL
     made = keys.create(door.hub, owner.id, keys.KeyTerms(name, expires, rpm, spend_limit, period, models))
-    show_new(door, made, owner.name, f"Key {made.state.key.id} of account {owner.name}. This is the only time it is shown:")
+    show_new(
+        door, made, owner.name, f"Key {made.state.key.id} of account {owner.name}. This is the only time it is shown:"
+    )
 
 
 @command(app, "list", examples=["tokenhub keys list", "tokenhub keys list --account acme --json"])
@@ -146,7 +150,7 @@ def list_(door: Door, account: AccountName = None) -> None:
     door.rows(rows, COLUMNS, empty="There is no key yet. Make one: tokenhub keys create")
 
 
-@command(app, examples=["tokenhub keys show key_01k9", "tokenhub keys show th-Ab12Cd"])
+@command(app, examples=["tokenhub keys show key_019a", "tokenhub keys show th-Ab12Cd"])
 def show(door: Door, id: Id) -> None:
     """Show one key: its terms and what it has spent of its limit."""
     from tokenhub.operations import keys
@@ -158,7 +162,10 @@ def show(door: Door, id: Id) -> None:
 @command(
     app,
     "set",
-    examples=["tokenhub keys set key_01k9 --rpm 10", "tokenhub keys set key_01k9 --spend-limit 50 --per month --models default"],
+    examples=[
+        "tokenhub keys set key_019a --rpm 10",
+        "tokenhub keys set key_019a --spend-limit 50 --per month --models default",
+    ],
 )
 def set_(
     door: Door,
@@ -219,13 +226,23 @@ def set_(
 
 @command(
     app,
-    examples=["tokenhub keys rotate key_01k9", "tokenhub keys rotate key_01k9 --grace 7d", "tokenhub keys rotate key_01k9 --grace 0s --yes"],
+    examples=[
+        "tokenhub keys rotate key_019a",
+        "tokenhub keys rotate key_019a --grace 7d",
+        "tokenhub keys rotate key_019a --grace 0s --yes",
+    ],
 )
 def rotate(
     door: Door,
     id: Id,
     grace: Annotated[
-        Any, typer.Option("--grace", metavar="DURATION", parser=values.duration, help="How long the old key still works, such as 1h or 7d.")
+        Any,
+        typer.Option(
+            "--grace",
+            metavar="DURATION",
+            parser=values.duration,
+            help="How long the old key still works, such as 1h or 7d.",
+        ),
     ] = "1h",
     yes: Yes = False,
 ) -> None:
@@ -244,13 +261,16 @@ def rotate(
     )  # fmt: skip
 
 
-@command(app, examples=["tokenhub keys revoke key_01k9", "tokenhub keys revoke key_01k9 --yes"])
+@command(app, examples=["tokenhub keys revoke key_019a", "tokenhub keys revoke key_019a --yes"])
 def revoke(door: Door, id: Id, yes: Yes = False) -> None:
     """End a key at once, in every process; it cannot be brought back."""
     from tokenhub.operations import keys
 
     found = keys.find(door.hub, id)
     account = _account_name(door, found)
-    door.confirm(f"Revoke key {found.key.id} ({found.key.prefix}…, {found.key.name or 'without a name'}) of account {account}?", yes=yes)
+    door.confirm(
+        f"Revoke key {found.key.id} ({found.key.prefix}…, {found.key.name or 'without a name'}) of account {account}?",
+        yes=yes,
+    )
     state = keys.revoke(door.hub, found.key.id)
     door.done(row(state, account), f"Key {state.key.id} is revoked.")

@@ -75,7 +75,10 @@ def entry_row(entry: "EntryLine") -> dict[str, Any]:
 def show(
     door: Door,
     account: AccountName = None,
-    limit: Annotated[Any, typer.Option("--limit", metavar="N", parser=values.whole(1, 100_000), help="How many of the newest entries.")] = "50",
+    limit: Annotated[
+        Any,
+        typer.Option("--limit", metavar="N", parser=values.whole(1, 100_000), help="How many of the newest entries."),
+    ] = "50",
 ) -> None:
     """Show an account's balance, its lots in the order they are spent, and the journal.
 
@@ -113,7 +116,9 @@ def verify(door: Door) -> None:
         render.print_line(render.as_json({"ok": not rows, "discrepancies": rows}))
     elif rows:
         render.print_table(rows, FAULT_COLUMNS)
-        render.complain(f"{len(rows)} rows do not add up. Keep the database as it is, stop serving, and ask for help with this output.")
+        render.complain(
+            f"{render.counted(len(rows), 'row')} do not add up. Keep the database as it is, stop serving, and ask for help with this output."
+        )
     else:
         render.say("Every lot, account, key, hold and request adds up.")
     if rows:

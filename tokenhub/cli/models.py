@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 
 app = noun("models")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Any of its names: deepseek-v3.2, alibaba/deepseek-v3.2, a dated one.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Any of its names: deepseek-v3.2, alibaba/deepseek-v3.2, a dated one.")
+]
 CAPABILITIES = ("chat", "embeddings", "images", "videos")
 
 COLUMNS = (
     Column("id", "Model"),
     Column("capability", "Does"),
     Column("context_tokens", "Context", right=True),
-    Column("input_price", "Input", right=True),
-    Column("output_price", "Output", right=True),
+    Column("input_price", "Input, $/M", right=True),
+    Column("output_price", "Output, $/M", right=True),
     Column("providers", "Providers"),
     Column("lifecycle", "Lifecycle"),
 )
@@ -66,7 +68,9 @@ _BUCKETS = {
 def row(state: "ModelState") -> dict[str, Any]:
     """Return a model as it is shown in a list: with its lowest price."""
     model = state.model
-    cheapest = min((place.card.rates for place in state.places), key=lambda rates: (rates.input, rates.output), default=None)
+    cheapest = min(
+        (place.card.rates for place in state.places), key=lambda rates: (rates.input, rates.output), default=None
+    )
     return {
         "id": model.id,
         "name": model.name,
@@ -94,7 +98,10 @@ def _place_row(place: "Place") -> dict[str, Any]:
         "data_region": endpoint.region.data_region,
         "upstream_id": endpoint.offering.upstream_id,
         "prices": card_prices(place.card),
-        "tiers": [{"above_prompt_tokens": above, "input": per_million(rates.input), "output": per_million(rates.output)} for above, rates in place.card.tiers],
+        "tiers": [
+            {"above_prompt_tokens": above, "input": per_million(rates.input), "output": per_million(rates.output)}
+            for above, rates in place.card.tiers
+        ],
         "lifecycle": endpoint.offering.lifecycle.value,
         "usable": place.usable,
         "source": endpoint.offering.source,
@@ -117,7 +124,15 @@ def per_million(atto: int) -> str:
     return money.exact_price(atto * 10**6)
 
 
-@command(app, "list", examples=["tokenhub models list", "tokenhub models list --all --provider openai", "tokenhub models list --capability embeddings"])
+@command(
+    app,
+    "list",
+    examples=[
+        "tokenhub models list",
+        "tokenhub models list --all --provider openai",
+        "tokenhub models list --capability embeddings",
+    ],
+)
 def list_(
     door: Door,
     every: Annotated[bool, typer.Option("--all", help="Also what no credential of yours opens, and retired models.")] = False,
@@ -133,7 +148,9 @@ def list_(
     from tokenhub.call import Capability
     from tokenhub.operations import models
 
-    states = models.listing(door.hub, every=every, provider=provider, capability=Capability(capability) if capability else None)
+    states = models.listing(
+        door.hub, every=every, provider=provider, capability=Capability(capability) if capability else None
+    )
     empty = "No model can be called yet. Add a key: tokenhub credentials add PROVIDER; or see all with --all"
     door.rows([row(state) for state in states], COLUMNS, empty=empty)
 
@@ -173,18 +190,31 @@ def price(
     door: Door,
     name: Name,
     provider: Annotated[
-        str | None, typer.Option("--provider", metavar="P", help="At which provider; not needed when only one offers it.", show_default=False)
+        str | None,
+        typer.Option(
+            "--provider", metavar="P", help="At which provider; not needed when only one offers it.", show_default=False
+        ),
     ] = None,
-    region: Annotated[str | None, typer.Option("--region", metavar="R", help="Only in this region. Else in all.", show_default=False)] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="R", help="Only in this region. Else in all.", show_default=False)
+    ] = None,
     input: Annotated[Any, _price_option("input", "prompt tokens")] = None,
     output: Annotated[Any, _price_option("output", "generated tokens")] = None,
-    cached_input: Annotated[Any, _price_option("cached-input", "prompt tokens read from a cache; else as --input")] = None,
-    cache_write: Annotated[Any, _price_option("cache-write", "prompt tokens written to a cache; else as --input")] = None,
-    cache_write_1h: Annotated[Any, _price_option("cache-write-1h", "tokens written to a one-hour cache; else as --cache-write")] = None,
+    cached_input: Annotated[
+        Any, _price_option("cached-input", "prompt tokens read from a cache; else as --input")
+    ] = None,
+    cache_write: Annotated[
+        Any, _price_option("cache-write", "prompt tokens written to a cache; else as --input")
+    ] = None,
+    cache_write_1h: Annotated[
+        Any, _price_option("cache-write-1h", "tokens written to a one-hour cache; else as --cache-write")
+    ] = None,
     audio_input: Annotated[Any, _price_option("audio-input", "audio tokens; else as --input")] = None,
     image_input: Annotated[Any, _price_option("image-input", "image tokens; else as --input")] = None,
     image_output: Annotated[Any, _price_option("image-output", "generated image tokens; else as --output")] = None,
-    output_thinking: Annotated[Any, _price_option("output-thinking", "generated tokens of a reply that reasoned; else as --output")] = None,
+    output_thinking: Annotated[
+        Any, _price_option("output-thinking", "generated tokens of a reply that reasoned; else as --output")
+    ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Go back to the shipped prices.")] = False,
 ) -> None:
     """Set your own price of a model at a provider, in USD per million tokens. It replaces all its prices there, tiers too."""

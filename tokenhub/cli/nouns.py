@@ -9,6 +9,8 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Noun:
+    """A first word of a command line."""
+
     name: str
     panel: str
     summary: str

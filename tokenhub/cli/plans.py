@@ -16,17 +16,35 @@ app = noun("plans")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The plan's name, such as starter.")]
 FeeBp = Annotated[
     Any,
-    typer.Option("--fee-bp", metavar="BP", parser=values.whole(0, 10_000), help="Service fee in hundredths of a per cent (300 = 3 %).", show_default=False),
+    typer.Option(
+        "--fee-bp",
+        metavar="BP",
+        parser=values.whole(0, 10_000),
+        help="Service fee in hundredths of a per cent (300 = 3 %).",
+        show_default=False,
+    ),
 ]
 Rpm = Annotated[
-    Any, typer.Option("--rpm", metavar="N", parser=values.whole(1), help="Requests a minute for each key.", show_default=False)
+    Any,
+    typer.Option(
+        "--rpm", metavar="N", parser=values.whole(1), help="Requests a minute for each key.", show_default=False
+    ),
 ]
 AccountRpm = Annotated[
     Any,
-    typer.Option("--account-rpm", metavar="N", parser=values.whole(1), help="Requests a minute for all keys of an account.", show_default=False),
+    typer.Option(
+        "--account-rpm",
+        metavar="N",
+        parser=values.whole(1),
+        help="Requests a minute for all keys of an account.",
+        show_default=False,
+    ),
 ]
 Concurrency = Annotated[
-    Any, typer.Option("--concurrency", metavar="N", parser=values.whole(1), help="Requests of an account at once.", show_default=False)
+    Any,
+    typer.Option(
+        "--concurrency", metavar="N", parser=values.whole(1), help="Requests of an account at once.", show_default=False
+    ),
 ]
 ModelName = Annotated[
     Any,
@@ -38,8 +56,12 @@ ModelName = Annotated[
         show_default=False,
     ),
 ]
-Support = Annotated[str | None, typer.Option("--support", metavar="TEXT", help="What support it comes with.", show_default=False)]
-Sla = Annotated[str | None, typer.Option("--sla", metavar="TEXT", help="What availability it promises.", show_default=False)]
+Support = Annotated[
+    str | None, typer.Option("--support", metavar="TEXT", help="What support it comes with.", show_default=False)
+]
+Sla = Annotated[
+    str | None, typer.Option("--sla", metavar="TEXT", help="What availability it promises.", show_default=False)
+]
 
 COLUMNS = (
     Column("name", "Name"),
@@ -71,7 +93,11 @@ def list_(door: Door) -> None:
     """List every plan."""
     from tokenhub.operations import plans
 
-    door.rows([row(plan) for plan in plans.listing(door.hub)], COLUMNS, empty="There is no plan. Add one: tokenhub plans create NAME")
+    door.rows(
+        [row(plan) for plan in plans.listing(door.hub)],
+        COLUMNS,
+        empty="There is no plan. Add one: tokenhub plans create NAME",
+    )
 
 
 @command(app, examples=["tokenhub plans show pro"])
@@ -98,10 +124,15 @@ def set_(
     rpm: Rpm = None,
     account_rpm: AccountRpm = None,
     concurrency: Concurrency = None,
-    model_name: Annotated[list[Any] | None, *ModelName.__metadata__] = None,  # type: ignore[attr-defined]
+    model_name: Annotated[list[Any] | None, *ModelName.__metadata__] = None,
     drop_model_name: Annotated[
         list[str] | None,
-        typer.Option("--drop-model-name", metavar="NAME", help="Take a model name back. May be given several times.", show_default=False),
+        typer.Option(
+            "--drop-model-name",
+            metavar="NAME",
+            help="Take a model name back. May be given several times.",
+            show_default=False,
+        ),
     ] = None,
     support: Support = None,
     sla: Sla = None,
@@ -109,7 +140,9 @@ def set_(
     """Change a plan; binds the next request of every account on it."""
     from tokenhub.operations import plans
 
-    changes = values.changes(fee_bp=fee_bp, key_rpm=rpm, account_rpm=account_rpm, concurrency=concurrency, support=support, sla=sla)
+    changes = values.changes(
+        fee_bp=fee_bp, key_rpm=rpm, account_rpm=account_rpm, concurrency=concurrency, support=support, sla=sla
+    )
     plan = plans.change(
         door.hub, name, changes, model_names=_model_names(model_name), dropped_names=tuple(drop_model_name or ())
     )
@@ -128,15 +161,19 @@ def create(
     rpm: Rpm = None,
     account_rpm: AccountRpm = None,
     concurrency: Concurrency = None,
-    model_name: Annotated[list[Any] | None, *ModelName.__metadata__] = None,  # type: ignore[attr-defined]
+    model_name: Annotated[list[Any] | None, *ModelName.__metadata__] = None,
     support: Support = None,
     sla: Sla = None,
 ) -> None:
     """Add a plan; what is not given is as in Starter."""
     from dataclasses import replace
 
-    from tokenhub.operations import plans
+    from tokenhub.operations import default_plans, plans
 
-    given = values.changes(fee_bp=fee_bp, key_rpm=rpm, account_rpm=account_rpm, concurrency=concurrency, support=support, sla=sla)
-    plan = plans.create(door.hub, replace(plans.DEFAULTS[0], id=name, model_names=_model_names(model_name), **given))
+    given = values.changes(
+        fee_bp=fee_bp, key_rpm=rpm, account_rpm=account_rpm, concurrency=concurrency, support=support, sla=sla
+    )
+    plan = plans.create(
+        door.hub, replace(default_plans.DEFAULTS[0], id=name, model_names=_model_names(model_name), **given)
+    )
     door.done(row(plan), f"Plan {name} is there. Put an account on it: tokenhub accounts set NAME --plan {name}")

@@ -126,8 +126,12 @@ def add(
         render.print_line(render.as_json([row(state) for state in states] if file is not None else row(states[0])))
         return
     for state in states:
-        ready = "It can be called now." if state.credentials else f"Give it a key: tokenhub credentials add {state.provider.id}"
-        render.say(f"Provider {state.provider.id} is there, with {state.models} models. {ready}")
+        ready = (
+            "It can be called now."
+            if state.credentials
+            else f"Give it a key: tokenhub credentials add {state.provider.id}"
+        )
+        render.say(f"Provider {state.provider.id} is there, with {render.counted(state.models, 'model')}. {ready}")
 
 
 def _text(file: Path) -> str:
@@ -154,7 +158,8 @@ def _models(
     if missing := [name for name, _ in pairs if name not in by_name and None not in by_name]:
         raise InvalidRequest(f"{missing[0]!r} has no price: give --price IN/OUT; 0/0 is free.", param="price")
     return [
-        OwnModel(name, upstream, by_name.get(name) or by_name[None], capability, context, max_output) for name, upstream in pairs
+        OwnModel(name, upstream, by_name.get(name) or by_name[None], capability, context, max_output)
+        for name, upstream in pairs
     ]
 
 
@@ -169,5 +174,5 @@ def remove(
     models, credentials = providers.remove(door.hub, id)
     door.done(
         {"id": id, "models": models, "credentials": credentials},
-        f"Provider {id} is removed, with {models} models and {credentials} credentials.",
+        f"Provider {id} is removed, with {render.counted(models, 'model')} and {render.counted(credentials, 'credential')}.",
     )

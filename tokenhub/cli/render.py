@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
+_CENT: Final = money.NANO_PER_USD // 100
 _UNLIMITED_WIDTH: Final = 100_000
 """Columns of a line that no terminal shows: nothing is folded in a pipe."""
 
 
 _LINE_WIDTH: Final = 9
-_LINE_WIDTHS: Final = {"ended_at": 19, "id": 30, "model": 24, "account": 14}
+_LINE_WIDTHS: Final = {"ended_at": 19, "id": 36, "model": 24, "account": 14}
 """Columns of a list that goes on: its widths are fixed before its rows are known."""
 
 
@@ -63,12 +64,19 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Write what went wrong, and what to do, as one line to stderr."""
     label = "\x1b[1;31merror:\x1b[0m" if colours(sys.stderr) else "error:"
-    print(f"{label} {inert(text[:1].upper() + text[1:])}", file=sys.stderr, flush=True)
+    first = text.partition(" ")[0]
+    capital = text[:1].upper() if first.isalpha() else text[:1]
+    print(f"{label} {inert(capital + text[1:])}", file=sys.stderr, flush=True)
 
 
 def colours(stream: TextIO) -> bool:
     """Tell whether a stream is a terminal that wants colours (T123; no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 key`` or ``2 keys``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def as_json(value: Any, *, indent: int | None = 2) -> str:
@@ -79,6 +87,12 @@ def as_json(value: Any, *, indent: int | None = 2) -> str:
 def print_line(text: str) -> None:
     """Write one line of data to stdout, exactly as given: keys and JSON, which are ASCII by construction."""
     print(text, flush=True)
+
+
+def print_text(text: str) -> None:
+    """Write a piece of a model's answer to stdout: its lines stay lines, all else is inert."""
+    sys.stdout.write("\n".join(inert(line.replace("\t", "    ")) for line in text.split("\n")))
+    sys.stdout.flush()
 
 
 def print_blank() -> None:
@@ -99,12 +113,14 @@ def print_table(rows: Iterable[Row], columns: Sequence[Column]) -> None:
     _print(table)
 
 
-def print_lines(rows: Iterable[Row], columns: Sequence[Column], *, headed: bool) -> None:
-    """Write rows to stdout one a line, in columns wide enough for most values, for lists that go on."""
-    if headed:
-        print_line("  ".join(_padded(column.title, column) for column in columns).rstrip())
-    for row in rows:
-        print_line("  ".join(_padded(shown(column.field, row.get(column.field)), column) for column in columns).rstrip())
+def print_heading(columns: Sequence[Column]) -> None:
+    """Begin a table that goes on: its columns are wide enough for most values."""
+    print_line("  ".join(_padded(column.title, column) for column in columns).rstrip())
+
+
+def print_row(row: Row, columns: Sequence[Column]) -> None:
+    """Write one more row of a table that goes on."""
+    print_line("  ".join(_padded(shown(column.field, row.get(column.field)), column) for column in columns).rstrip())
 
 
 def _padded(text: str, column: Column) -> str:
@@ -167,10 +183,12 @@ def _plain(value: Any) -> str:
 
 
 def _dollars(value: str) -> str:
-    """Round an exact amount down to cents, or to what a small amount needs to be seen at all."""
-    sign, digits = (-1, value[1:]) if value.startswith("-") else (1, value)
-    nano = sign * money.parse_decimal(digits, 9)
-    return money.shown(nano, 2 if abs(nano) >= money.NANO_PER_USD or nano == 0 else 6)
+    """Round an amount down to cents; one below a dollar that is no whole cents is shown exactly."""
+    sign, digits = ("-", value[1:]) if value.startswith("-") else ("", value)
+    nano = money.parse_decimal(digits, 9)
+    return (
+        money.shown(-nano if sign else nano) if nano >= money.NANO_PER_USD or nano % _CENT == 0 else f"{sign}${digits}"
+    )
 
 
 def _percent(basis_points: int) -> str:

@@ -64,7 +64,18 @@ ATTEMPT_COLUMNS = (
     Column("status", "HTTP", right=True),
     Column("ms", "ms", right=True),
 )
-_COUNTS = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input", "output", "reasoning", "image_output", "unknown")
+_COUNTS = (
+    "input",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "audio_input",
+    "image_input",
+    "output",
+    "reasoning",
+    "image_output",
+    "unknown",
+)
 _PROMPT = _COUNTS[:6]
 
 
@@ -85,7 +96,10 @@ def row(request: "EndedRequest", accounts: dict[str, str]) -> dict[str, Any]:
         "end": request.end.value,
         "prompt_tokens": sum(counts[f"{name}_tokens"] for name in _PROMPT),
         **counts,
-        **{f"{name}_usd": money.exact(getattr(request, name)) for name in ("held", "model_fee", "service_fee", "charged", "shortfall")},
+        **{
+            f"{name}_usd": money.exact(getattr(request, name))
+            for name in ("held", "model_fee", "service_fee", "charged", "shortfall")
+        },
         "attempts": json.loads(request.attempts),
     }
 
@@ -93,7 +107,11 @@ def row(request: "EndedRequest", accounts: dict[str, str]) -> dict[str, Any]:
 @command(
     app,
     "list",
-    examples=["tokenhub requests list", "tokenhub requests list --account acme --failed --since 1d", "tokenhub requests list --follow"],
+    examples=[
+        "tokenhub requests list",
+        "tokenhub requests list --account acme --failed --since 1d",
+        "tokenhub requests list --follow",
+    ],
 )
 def list_(
     door: Door,
@@ -111,24 +129,30 @@ def list_(
     """List requests that ended, the newest first; with --follow the newest last."""
     from tokenhub.operations import requests
 
-    names = _names(door)
     wanted = _filter(door, account, key, model, provider, failed, since)
-    rows = [row(request, names) for request in requests.listing(door.hub, wanted, limit=limit)]
-    if not follow:
-        door.rows(rows, COLUMNS, empty="No request has ended yet.")
-        return
-    _show_lines(door, [*reversed(rows)], headed=True)
-    for request in requests.follow(door.hub, wanted):
-        _show_lines(door, [row(request, _names(door))], headed=False)
-
-
-def _show_lines(door: Door, rows: list[dict[str, Any]], *, headed: bool) -> None:
-    """Show requests one a line: JSON lines, or a table that goes on."""
-    if door.as_json:
-        for one in rows:
-            render.print_line(render.as_json(one, indent=None))
+    if follow:
+        _follow(door, wanted, limit)
     else:
-        render.print_lines(rows, COLUMNS, headed=headed)
+        names = _names(door)
+        rows = [row(request, names) for request in requests.listing(door.hub, wanted, limit=limit)]
+        door.rows(rows, COLUMNS, empty="No request has ended yet.")
+
+
+def _follow(door: Door, wanted: "RequestFilter", limit: int) -> None:
+    """Show requests one a line as they end: JSON lines, or a table that goes on."""
+    from tokenhub.operations import requests
+
+    if not door.as_json:
+        render.print_heading(COLUMNS)
+    names = _names(door)
+    for request in requests.follow(door.hub, wanted, limit=limit):
+        if str(request.account_id) not in names:
+            names = _names(door)
+        shown = row(request, names)
+        if door.as_json:
+            render.print_line(render.as_json(shown, indent=None))
+        else:
+            render.print_row(shown, COLUMNS)
 
 
 def _names(door: Door) -> dict[str, str]:
@@ -138,7 +162,13 @@ def _names(door: Door) -> dict[str, str]:
 
 
 def _filter(
-    door: Door, account: str | None, key: str | None, model: str | None, provider: str | None, failed: bool, since: int | None
+    door: Door,
+    account: str | None,
+    key: str | None,
+    model: str | None,
+    provider: str | None,
+    failed: bool,
+    since: int | None,
 ) -> "RequestFilter":
     from tokenhub.operations import accounts, keys
     from tokenhub.operations.requests import RequestFilter
@@ -153,10 +183,12 @@ def _filter(
     )
 
 
-@command(app, examples=["tokenhub requests show req_01k9f3", "tokenhub requests show chatcmpl-9xYz --json"])
+@command(app, examples=["tokenhub requests show req_019acb3f", "tokenhub requests show chatcmpl-9xYz --json"])
 def show(
     door: Door,
-    id: Annotated[str, typer.Argument(metavar="ID", help="The request's id (x-request-id), or the provider's id of its reply.")],
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="The request's id (x-request-id), or the provider's id of its reply.")
+    ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for it to end.")] = False,
 ) -> None:
     """Show one request: what served it, every attempt, usage and cost. Prompts and answers are not kept."""
@@ -164,7 +196,9 @@ def show(
 
     found = requests.wait_for(door.hub, id) if follow else requests.find(door.hub, id)
     shown = row(found, _names(door))
-    counts = tuple(Column(f"{name}_tokens", f"{name.replace('_', ' ')} tokens") for name in _COUNTS if shown[f"{name}_tokens"])
+    counts = tuple(
+        Column(f"{name}_tokens", f"{name.replace('_', ' ')} tokens") for name in _COUNTS if shown[f"{name}_tokens"]
+    )
     door.record(shown, (*FIELDS, *counts))
     if not door.as_json and shown["attempts"]:
         render.print_blank()

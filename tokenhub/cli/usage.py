@@ -46,20 +46,28 @@ def _sums(line: "UsageLine") -> dict[str, Any]:
 @command(
     app,
     "usage",
-    examples=["tokenhub usage", "tokenhub usage --by model --since 7d --account acme", "tokenhub usage --by key --since 2026-11-01 --csv > november.csv"],
+    examples=[
+        "tokenhub usage",
+        "tokenhub usage --by model --since 7d --account acme",
+        "tokenhub usage --by key --since 2026-11-01 --csv > november.csv",
+    ],
 )
 def usage(
     door: Door,
     by: Annotated[
-        Any, typer.Option("--by", metavar="|".join(GROUPS), parser=values.one_of(*GROUPS), help="What each line adds up.")
+        Any,
+        typer.Option("--by", metavar="|".join(GROUPS), parser=values.one_of(*GROUPS), help="What each line adds up."),
     ] = "day",
     since: Annotated[
-        Any, typer.Option("--since", metavar="DATE", parser=values.past, help="First day (UTC), or a duration such as 7d.")
+        Any,
+        typer.Option("--since", metavar="DATE", parser=values.past, help="First day (UTC), or a duration such as 7d."),
     ] = "30d",
     account: Annotated[
         str | None, typer.Option("--account", metavar="NAME", help="Only this account. Else all.", show_default=False)
     ] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values, with exact amounts, for spreadsheets.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print comma-separated values, with exact amounts, for spreadsheets.")
+    ] = False,
 ) -> None:
     """Show requests, tokens and charges, in US dollars."""
     from tokenhub.operations import accounts

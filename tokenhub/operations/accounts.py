@@ -40,7 +40,9 @@ def create(hub: Hub, name: str, *, plan: str = DEFAULT_PLAN, email: str | None =
 
 
 def _taken(name: str) -> Conflict:
-    return Conflict(f"There is an account {name!r} already. Choose another name, or change it with: tokenhub accounts set")
+    return Conflict(
+        f"There is an account {name!r} already. Choose another name, or change it with: tokenhub accounts set"
+    )
 
 
 def check_name(name: str) -> None:

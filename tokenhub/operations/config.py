@@ -26,9 +26,7 @@ class Setting:
     def shown(self) -> str:
         """The value as people may see it: a database's password is left out."""
         if self.option.key == "database.url":
-            from tokenhub.store.postgres import shown
-
-            return shown(self.value)
+            return settings.without_password(self.value)
         return str(self.value).lower() if self.option.type is bool else str(self.value)
 
 

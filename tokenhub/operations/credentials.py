@@ -66,7 +66,7 @@ def takes_secret(hub: Hub, provider_id: str) -> bool:
 
 def add(hub: Hub, new: NewCredential) -> CredentialState:
     """Seal and keep a credential; the next request can use it."""
-    if len(new.label) > _LABEL_LENGTH or (new.label and not new.label.isprintable()):
+    if len(new.label) > _LABEL_LENGTH or not new.label.isprintable():
         raise InvalidRequest(f"--label has at most {_LABEL_LENGTH} printable characters.", param="label")
     base_url = new.base_url and addresses.validate_base_url(new.base_url, new.insecure_http)
     with hub.database.write():
@@ -74,7 +74,8 @@ def add(hub: Hub, new: NewCredential) -> CredentialState:
         region = _region(provider, new.region)
         if base_url is None and "{" in provider.regions[region].base_url:
             raise InvalidRequest(
-                f"{provider.name} has a host of its own for each customer in {region}: give it with --base-url.", param="base_url"
+                f"{provider.name} has a host of its own for each customer in {region}: give it with --base-url.",
+                param="base_url",
             )
         _check_secret(new.secret, needed=provider.auth != "none")
         opened = Credential(0, provider.id, region, new.label, new.secret, base_url, new.weight)
@@ -103,7 +104,8 @@ def _region(provider: Provider, region: str | None) -> str:
     usual = next((name for name in _DEFAULT_REGIONS if name in provider.regions), None)
     if usual is None:
         raise InvalidRequest(
-            f"{provider.name}'s keys belong to one region; say which with --region: {', '.join(provider.regions)}", param="region"
+            f"{provider.name}'s keys belong to one region; say which with --region: {', '.join(provider.regions)}",
+            param="region",
         )
     return usual
 
@@ -113,7 +115,8 @@ def _check_secret(secret: str, *, needed: bool) -> None:
         return
     if _SECRET.fullmatch(secret) is None:
         raise InvalidRequest(
-            "That is not a provider's key: it must be 1 to 4096 visible ASCII characters, without spaces.", param="secret"
+            "That is not a provider's key: it must be 1 to 4096 visible ASCII characters, without spaces.",
+            param="secret",
         )
 
 

@@ -56,7 +56,9 @@ def parse_past(text: str, now_ms: int) -> int:
 
 def _parse_moment(text: str) -> int:
     if not (_DATE.fullmatch(text) or _MOMENT.fullmatch(text)):
-        raise InvalidDate(f"{text[:40]!r} is not a date such as 2027-01-31 or 2027-01-31T12:00:00Z, or a duration such as 30d.")
+        raise InvalidDate(
+            f"{text[:40]!r} is not a date such as 2027-01-31 or 2027-01-31T12:00:00Z, or a duration such as 30d."
+        )
     try:
         moment = datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=UTC)
     except ValueError as error:

@@ -30,7 +30,9 @@ def grant(
     command that was interrupted can be repeated (T124). Without one, each grant has its own.
     """
     for name, text in (("note", note), ("ref", ref or "")):
-        if len(text) > _TEXT_LENGTH or (text and not text.isprintable()):
+        if len(text) > _TEXT_LENGTH or not text.isprintable():
             raise InvalidRequest(f"--{name} has at most {_TEXT_LENGTH} printable characters.", param=name)
     now_ms = clock.now_ms()
-    return ledger.grant(hub.database, account_id, amount_nano, ref or new_id("grant", now_ms), expires_at_ms, note, now_ms)
+    return ledger.grant(
+        hub.database, account_id, amount_nano, ref or new_id("grant", now_ms), expires_at_ms, note, now_ms
+    )

@@ -75,10 +75,10 @@ class Hub:
         instance = f"inst_{secrets.token_hex(16)}"
 
         def fill(database: Database) -> None:
-            from tokenhub.operations import plans
+            from tokenhub.operations import default_plans
 
             revision.create(database, instance, vault.check_value(instance), clock.now_ms())
-            plans.seed(database)
+            default_plans.seed(database)
 
         return cls(chosen, home, open_database(chosen, home, create=fill), vault, instance, is_new=True)
 

@@ -21,7 +21,7 @@ from tokenhub.store.database import Database
 DEFAULT_GRACE_MS: Final = 3_600_000
 """How long a rotated key still works: time enough to put the new one in its place."""
 
-_ID = re.compile(r"key_[0-9a-z]{1,26}|th-[0-9A-Za-z]{1,43}", re.ASCII)
+_ID = re.compile(r"key_[0-9a-z]{1,40}|th-[0-9A-Za-z]{1,43}", re.ASCII)
 _NAME_LENGTH: Final = 100
 _MODELS_MAX: Final = 200
 
@@ -73,7 +73,7 @@ def _insert(database: Database, key: ApiKey, now_ms: int, replaces: KeyState | N
 
 def check_terms(terms: KeyTerms) -> None:
     """Refuse terms that make no sense."""
-    if not terms.name.isprintable() and terms.name or len(terms.name) > _NAME_LENGTH:
+    if not terms.name.isprintable() or len(terms.name) > _NAME_LENGTH:
         raise InvalidRequest(f"A key's name has at most {_NAME_LENGTH} printable characters.", param="name")
     if terms.spend_limit_nano is None and terms.spend_period is not SpendPeriod.TOTAL:
         raise InvalidRequest("--per says in which period --spend-limit counts; give both.", param="spend_limit")
@@ -85,12 +85,10 @@ def _check_models(database: Database, account_id: int, models: tuple[str, ...] |
     """Refuse names that mean nothing to this account; they would only ever refuse requests."""
     if models is None:
         return
-    from tokenhub.catalog import resolve
     from tokenhub.operations import models as catalogue
 
-    account = store.account_by_id(database, account_id)
-    plan = account and store.plan(database, account.plan)
-    resolve.check_names(catalogue.catalog(database), plan, models)
+    plan = store.plan_of(database, account_id)
+    catalogue.check_names(catalogue.catalog(database), [name for name in models if name not in plan.model_names])
 
 
 def _state(database: Database, key_id: str) -> KeyState:
@@ -126,7 +124,7 @@ def change(hub: Hub, key_id: str, terms: Mapping[str, Any]) -> KeyState:
     with hub.database.write():
         state = _state(hub.database, key_id)
         changed = replace(_terms_of(state.key), **terms)
-        if changed.spend_limit_nano is None:
+        if changed.spend_limit_nano is None and "spend_period" not in terms:
             changed = replace(changed, spend_period=SpendPeriod.TOTAL)
         check_terms(changed)
         _check_models(hub.database, state.key.account_id, terms.get("models"))

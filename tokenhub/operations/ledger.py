@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from tokenhub.billing.invariants import Discrepancy
 from tokenhub.billing.lots import Lot as Lot
 from tokenhub.operations.hub import Hub
-from tokenhub.store import audit
+from tokenhub.store import audit, vitals
 from tokenhub.store import ledger as store
-from tokenhub.store.ledger import Balances
+from tokenhub.store.ledger import Balances, Shortfalls
 from tokenhub.store.ledger import EntryLine as EntryLine
 
 
@@ -36,3 +36,18 @@ def statement(hub: Hub, account_id: int, *, limit: int) -> Statement:
 def verify(hub: Hub) -> list[Discrepancy]:
     """Check every lot, account, key, hold and request against each other; return what does not add up."""
     return audit.verify(hub.database)
+
+
+def shortfalls(hub: Hub, since_ms: int) -> Shortfalls:
+    """Return what requests have cost above their holds since a moment: the operator's loss."""
+    return store.shortfalls(hub.database, since_ms)
+
+
+def ended_requests(hub: Hub) -> int:
+    """Return how many ended requests there are to verify."""
+    return vitals.ended_requests(hub.database)
+
+
+def latest_moment_ms(hub: Hub) -> int:
+    """Return the latest moment that anything in the store says it was written at; 0 when nothing was."""
+    return vitals.latest_moment_ms(hub.database)

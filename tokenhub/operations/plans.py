@@ -1,8 +1,8 @@
-"""Plans: the three that a new installation starts with, and how to change or add one."""
+"""Plans: list, change, add."""
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from tokenhub.accounts.accounts import Plan
 from tokenhub.errors import Conflict, InvalidRequest, NotFound
@@ -10,23 +10,7 @@ from tokenhub.operations.hub import Hub
 from tokenhub.store import accounts as store
 from tokenhub.store.database import Database
 
-DEFAULTS: Final = (
-    Plan("starter", 1, fee_bp=300, key_rpm=60, account_rpm=600, concurrency=50,
-         support="Community forum and e-mail, answered within two working days.", sla="Best effort."),
-    Plan("pro", 1, fee_bp=200, key_rpm=300, account_rpm=3_000, concurrency=200,
-         support="E-mail, answered within one working day.", sla="99.5 % of minutes in a month."),
-    Plan("enterprise", 1, fee_bp=100, key_rpm=1_200, account_rpm=12_000, concurrency=1_000,
-         support="A named engineer, answering within one hour, day and night.", sla="99.9 % of minutes in a month."),
-)  # fmt: skip
-"""What a new installation offers: a start, to be edited. Fees are basis points of the model fee (300 = 3 %)."""
-
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}", re.ASCII)
-
-
-def seed(database: Database) -> None:
-    """Add the default plans to a new installation, inside its first write."""
-    for plan in DEFAULTS:
-        store.insert_plan(database, plan)
 
 
 def existing(database: Database, plan_id: str) -> Plan:
@@ -51,7 +35,9 @@ def show(hub: Hub, plan_id: str) -> Plan:
 def create(hub: Hub, plan: Plan) -> Plan:
     """Add a plan; its name must be free."""
     if _ID.fullmatch(plan.id) is None:
-        raise InvalidRequest(f"{plan.id[:40]!r} cannot name a plan: use lower-case letters, digits, - and _, at most 40.", param="name")
+        raise InvalidRequest(
+            f"{plan.id[:40]!r} cannot name a plan: use lower-case letters, digits, - and _, at most 40.", param="name"
+        )
     with hub.database.write():
         _check_names(hub.database, plan.model_names)
         if store.plan(hub.database, plan.id) is not None:
@@ -90,7 +76,9 @@ def _check_names(database: Database, model_names: Mapping[str, tuple[str, ...]])
         names.check(models.catalog(database), model_names)
 
 
-def _changed_names(plan: Plan, added: Mapping[str, tuple[str, ...]], dropped: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def _changed_names(
+    plan: Plan, added: Mapping[str, tuple[str, ...]], dropped: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
     for name in dropped:
         if name not in plan.model_names:
             raise NotFound(f"Plan {plan.id!r} has no model name {name[:100]!r}.")

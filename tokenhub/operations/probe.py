@@ -45,7 +45,7 @@ def probe(hub: Hub, credential_id: int, *, chat: bool = False) -> Probe:
         opened = store.credential(hub.database, hub.vault, credential_id)
     asked, request = _cheap_call(catalog, opened, chat=chat)
     started_s = clock.monotonic_s()
-    status, kind, code = _send(catalog, opened, request)
+    status, kind, code = _send(opened, request)
     found = Probe(credential_id, asked, kind == "", status, kind, code, round((clock.monotonic_s() - started_s) * 1000))
     if found.ok:
         _mend(hub, credential_id)
@@ -82,10 +82,12 @@ def _cheapest(catalog: Catalog, opened: Credential) -> Deployment:
     ]
     if not living:
         raise NotFound(f"{catalog.providers[opened.provider].name} has no priced chat model to ask in {opened.region}.")
-    return min(living, key=lambda one: (one.prices.at(now_ms).rates.output, one.prices.at(now_ms).rates.input, one.model.id))
+    return min(
+        living, key=lambda one: (one.prices.at(now_ms).rates.output, one.prices.at(now_ms).rates.input, one.model.id)
+    )
 
 
-def _send(catalog: Catalog, opened: Credential, request: UpstreamRequest) -> tuple[int | None, str, str]:
+def _send(opened: Credential, request: UpstreamRequest) -> tuple[int | None, str, str]:
     """Return the HTTP status, the kind of fault and the provider's code; both words are empty when all is well."""
     from tokenhub.providers import client, failures
 

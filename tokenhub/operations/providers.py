@@ -85,7 +85,9 @@ def add(hub: Hub, own: OwnProvider) -> ProviderState:
 
 def _model_table(provider: str, one: OwnModel, *, known: bool) -> dict[str, Any]:
     """Return the table of a model: of one the catalogue knows only an offering is added, its facts stay."""
-    sizes = {name: size for name, size in (("context", one.context), ("max_output", one.max_output)) if size is not None}
+    sizes = {
+        name: size for name, size in (("context", one.context), ("max_output", one.max_output)) if size is not None
+    }
     place = {"provider": provider, "regions": [DEFAULT_REGION], "upstream_id": one.upstream_id}
     offerings = [{**place, "price": dict(one.prices), **sizes}]
     return {"offerings": offerings} if known else {"capability": one.capability, **sizes, "offerings": offerings}
@@ -105,18 +107,22 @@ def add_from_file(hub: Hub, text: str, file: str) -> list[ProviderState]:
     return _add(hub, sources.providers, sources.models)
 
 
-def _add(hub: Hub, providers: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Mapping[str, Any]]) -> list[ProviderState]:
+def _add(
+    hub: Hub, providers: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Mapping[str, Any]]
+) -> list[ProviderState]:
     now_ms = clock.now_ms()
     with hub.database.write():
         before = models.catalog(hub.database)
         known = {override.name: override for override in store.overrides(hub.database) if override.kind == "model"}
         for provider_id, table in providers.items():
             if provider_id in before.providers:
-                raise Conflict(f"There is a provider {provider_id!r} already. Remove yours first, or choose another name.")
+                raise Conflict(
+                    f"There is a provider {provider_id!r} already. Remove yours first, or choose another name."
+                )
             store.put_override(hub.database, Override("provider", provider_id, dict(table)), now_ms)
         for name, table in tables.items():
             kept = _canonical(before, name, table)
-            store.put_override(hub.database, Override("model", kept, _joined(known.get(kept), table, before)), now_ms)
+            store.put_override(hub.database, Override("model", kept, _joined(known.get(kept), table)), now_ms)
         after = models.changed(hub.database)
         for provider_id in providers:
             _open_without_key(hub, after.providers[provider_id], now_ms)
@@ -128,7 +134,7 @@ def _canonical(before: Catalog, name: str, table: Mapping[str, Any]) -> str:
     return str(table.get("id", before.names.get(name, name)))
 
 
-def _joined(old: Override | None, table: Mapping[str, Any], before: Catalog) -> dict[str, Any]:
+def _joined(old: Override | None, table: Mapping[str, Any]) -> dict[str, Any]:
     """Lay a model's table over an override that is there: its offerings at other providers stay."""
     fresh = {key: value for key, value in table.items() if key != "id"}
     if old is None:
@@ -179,5 +185,7 @@ def _withdraw(hub: Hub, provider_id: str) -> int:
         offered += 1
         store.delete_override(hub.database, "model", override.name)
         if left:
-            store.put_override(hub.database, Override("model", override.name, {**override.data, "offerings": left}), clock.now_ms())
+            store.put_override(
+                hub.database, Override("model", override.name, {**override.data, "offerings": left}), clock.now_ms()
+            )
     return offered

@@ -24,7 +24,9 @@ def key(database: Database, caller: Caller, now_ms: int) -> dict[str, Any]:
     mine, account = caller.key, caller.account
     with database.read():
         spent = spend.of_key(
-            database, account.id, mine.id,
+            database,
+            account.id,
+            mine.id,
             day_ms=period_start_ms(SpendPeriod.DAY, now_ms),
             week_ms=period_start_ms(SpendPeriod.WEEK, now_ms),
             month_ms=period_start_ms(SpendPeriod.MONTH, now_ms),
@@ -110,7 +112,10 @@ def generation(database: Database, caller: Caller, request_id: str) -> dict[str,
         "end": row.end,
         "tokens_prompt": row.input_tokens + row.cache_read_tokens + row.cache_write_tokens + row.cache_write_1h_tokens,
         "tokens_completion": row.output_tokens,
-        "native_tokens_prompt": row.input_tokens + row.cache_read_tokens + row.cache_write_tokens + row.cache_write_1h_tokens,
+        "native_tokens_prompt": row.input_tokens
+        + row.cache_read_tokens
+        + row.cache_write_tokens
+        + row.cache_write_1h_tokens,
         "native_tokens_completion": row.output_tokens,
         "native_tokens_reasoning": row.reasoning_tokens,
         "native_tokens_cached": row.cache_read_tokens,
@@ -120,5 +125,9 @@ def generation(database: Database, caller: Caller, request_id: str) -> dict[str,
         "upstream_inference_cost": number(row.model_fee),
         "cache_discount": None,
         "is_byok": False,
-        "cost_details": {"model_fee": exact(row.model_fee), "service_fee": exact(row.service_fee), "total": exact(row.charged)},
+        "cost_details": {
+            "model_fee": exact(row.model_fee),
+            "service_fee": exact(row.service_fee),
+            "total": exact(row.charged),
+        },
     }

@@ -47,13 +47,12 @@ def wait_for(hub: Hub, request_id: str, poll_s: float = POLL_S) -> EndedRequest:
     return found
 
 
-def follow(hub: Hub, wanted: RequestFilter, poll_s: float = POLL_S) -> Iterator[EndedRequest]:
-    """Return requests as they end, each once, for as long as it is asked."""
+def follow(hub: Hub, wanted: RequestFilter, *, limit: int, poll_s: float = POLL_S) -> Iterator[EndedRequest]:
+    """Return the newest requests, the newest last, then every other as it ends, each once, for as long as it is asked."""
     shown: OrderedDict[str, None] = OrderedDict()
-    started_ms = clock.now_ms()
+    page = store.listing(hub.database, wanted, limit=limit)
+    floor_ms = max((request.ended_at for request in page), default=clock.now_ms())
     while True:
-        since_ms = max(started_ms, clock.now_ms() - _OVERLAP_MS)
-        page = store.listing(hub.database, replace(wanted, since_ms=since_ms), limit=_PAGE)
         for request in sorted(page, key=lambda one: (one.ended_at, one.id)):
             if request.id not in shown:
                 shown[request.id] = None
@@ -61,3 +60,5 @@ def follow(hub: Hub, wanted: RequestFilter, poll_s: float = POLL_S) -> Iterator[
         while len(shown) > _SEEN:
             shown.popitem(last=False)
         time.sleep(poll_s)
+        since_ms = max(floor_ms, clock.now_ms() - _OVERLAP_MS)
+        page = store.listing(hub.database, replace(wanted, since_ms=since_ms), limit=_PAGE)

@@ -33,7 +33,9 @@ class Snapshot:
     credentials: tuple[Credential, ...]
     adapters: Mapping[tuple[str, Capability], Adapter]
     """How each provider is called, by provider and capability."""
-    _resolutions: dict[tuple[str, str, int, tuple[str, ...] | None], Resolution] = field(default_factory=dict, repr=False)
+    _resolutions: dict[tuple[str, str, int, tuple[str, ...] | None], Resolution] = field(
+        default_factory=dict, repr=False
+    )
 
     def resolve(self, name: str, caller: Caller) -> Resolution:
         """Return what a model name means to this caller; raises ModelNotFound, or PermissionDenied by the key's own list."""

@@ -38,9 +38,5 @@ def total(lines: list[Line]) -> UsageLine:
     sums = [line.sums for line in lines]
     return UsageLine(
         "total",
-        *(
-            sum(getattr(line, name) for line in sums)
-            for name in UsageLine.__slots__
-            if name != "group"
-        ),
+        *(sum(getattr(line, name) for line in sums) for name in UsageLine.__slots__ if name != "group"),
     )

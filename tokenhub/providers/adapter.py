@@ -3,20 +3,21 @@
 An adapter turns the call's body (always OpenAI's form inside: chat completions or
 embeddings) into an upstream request, and what comes back into that form again. It does no
 I/O: bytes in, bytes and facts out. ``providers/registry.py`` maps names in the catalogue to
-adapters; ``providers/client.py`` moves the bytes.
+adapters; ``providers/client`` moves the bytes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from tokenhub.call import Call
 from tokenhub.catalog.models import Deployment
+from tokenhub.values import value
 from tokenhub.wire.faults import Failure
 from tokenhub.wire.replies import Reply, StreamReader
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UpstreamRequest:
     """An HTTP request to a deployment. ``headers`` holds all but the connection's own; nothing comes from the client (T56)."""
 

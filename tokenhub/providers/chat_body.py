@@ -46,6 +46,7 @@ class Shaping:
             self.dropped.append(name)
 
     def refuse(self, param: str, words: str) -> InvalidRequest:
+        """Return the refusal of a field, with where and why."""
         where = f"{self.deployment.model.id} at {self.deployment.provider.id}"
         return InvalidRequest(f"{where} {words}", param=param)
 
@@ -101,6 +102,7 @@ def usage_in_stream(shaping: Shaping) -> None:
 
 
 def inputs(shaping: Shaping) -> None:
+    """Refuse images, files and numbers of choices that would come back as the upstream's own 400."""
     call, images = shaping.call, shaping.quirks["images"]
     if call.images:
         if images == "none" or "image" not in shaping.deployment.model.input_modalities:
@@ -123,6 +125,7 @@ def _image_urls(body: Mapping[str, Any]) -> list[str]:
 
 
 def sampling(shaping: Shaping) -> None:
+    """Leave sampling to models that fix it, and keep the temperature within the provider's range."""
     if not shaping.traits["sampling"]:
         shaping.drop("temperature")
         shaping.drop("top_p")
@@ -132,6 +135,7 @@ def sampling(shaping: Shaping) -> None:
 
 
 def response_format(shaping: Shaping) -> None:
+    """Refuse a form of answer that the model cannot promise."""
     wanted = (shaping.body.get("response_format") or {}).get("type", "text")
     if wanted == "text":
         return
@@ -238,6 +242,7 @@ def without_reasoning(shaping: Shaping) -> bool:
 
 
 def tools(shaping: Shaping) -> None:
+    """Refuse tools that are not taken; leave ``strict`` out where it is not known."""
     given = shaping.body.get("tools")
     if not given:
         return

@@ -50,6 +50,7 @@ class Rule:
     holds: Callable[[Said], bool] | None = None
 
     def matches(self, said: Said) -> bool:
+        """Return whether an error is of this kind."""
         # An error inside a 200 has no status of its own: its words must do.
         if (
             self.statuses
@@ -264,7 +265,7 @@ def of_payload(provider_id: str, payload: Any) -> Failure:
 def of_gemini(status: int, body: bytes) -> Failure:
     """Sort a Gemini reply whose status is not 2xx."""
     failure = gemini_errors.classify(gemini_errors.parse_error(body), status)
-    return _with_message(failure, _said(_parsed(body), status, {}))
+    return _with_message(replace(failure, code=scrub.code_word(failure.code)), _said(_parsed(body), status, {}))
 
 
 def _sorted(provider_id: str, said: Said, status: int | None) -> Failure:

@@ -49,7 +49,9 @@ class OpenAICompatible:
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
         mender = self._mender(call)
-        return ChatRelay(classify=self._classify, mender=mender, ends_with_close=mender is not None)
+        return ChatRelay(
+            choices=call.choices, classify=self._classify, mender=mender, ends_with_close=mender is not None
+        )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         return failures.classify(self._provider.id, status, headers, body)

@@ -29,13 +29,15 @@ from tokenhub.errors import (
     UnsupportedMediaType,
 )
 from tokenhub.money import exact
-from tokenhub.operations import callers
+from tokenhub.operations import callers, snapshots
 from tokenhub.operations.snapshots import Snapshot
 from tokenhub.providers.addresses import HOP_HEADER, next_hop
 from tokenhub.proxy.downstream import ClientGone
 from tokenhub.proxy.exchange_state import Exchange, ParseCall
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.routing import route
+from tokenhub.store import accounts
+from tokenhub.store.database import Database
 from tokenhub.wire.json_body import parse_object
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -94,11 +96,11 @@ async def read_body(request: web.BaseRequest, runtime: Runtime) -> bytes:
         raise UnsupportedMediaType("Send the body as Content-Type: application/json.", code="unsupported_media_type")
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
-    if headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(_CONTINUE)
     content = request.content
     if content.is_eof():
         return _within(content.read_nowait(-1), limit)
+    if headers.get("Expect", "").lower() == "100-continue" and request.version > (1, 0) and request.transport:
+        request.transport.write(_CONTINUE)
     parts, size = [], 0
     try:
         async with asyncio.timeout(runtime.settings.server_body_timeout_s):
@@ -136,9 +138,7 @@ async def place_hold(exchange: Exchange, runtime: Runtime) -> None:
             break
         await _look_again(exchange, runtime)
     else:
-        outcome = await runtime.writer.place_planned(
-            lambda caller, snapshot: _plan_anew(exchange, caller, snapshot, runtime), exchange.digest
-        )
+        outcome = await runtime.writer.place_planned(lambda database: _plan_anew(exchange, database, runtime))
     _take(outcome, exchange)
 
 
@@ -158,9 +158,11 @@ def _is_stale(outcome: object) -> bool:
     return isinstance(outcome, Refused) and outcome.reason is Refusal.STALE
 
 
-def _plan_anew(exchange: Exchange, caller: Caller | None, snapshot: Snapshot, runtime: Runtime) -> Place:
-    """Plan from rows read in the write itself: the third try cannot be stale."""
-    exchange.caller = callers.accepted(caller, clock.now_ms())
+def _plan_anew(exchange: Exchange, database: Database, runtime: Runtime) -> Place:
+    """Plan from rows read in the write itself, in the writer's thread: the third try cannot be stale."""
+    found = accounts.callers(database, [exchange.digest]).get(exchange.digest)
+    exchange.caller = callers.accepted(found, clock.now_ms())
+    snapshot = snapshots.read(database, runtime.hub.vault, runtime.own_credentials)
     return plan(exchange, snapshot, runtime)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -18,9 +18,10 @@ from tokenhub.proxy import routes
 from tokenhub.proxy.background import Background
 from tokenhub.proxy.downstream import Sent
 from tokenhub.proxy.runtime import Runtime
-from tokenhub.proxy.server import GatewayServer
+from tokenhub.proxy.server import Deadlines, GatewayServer
 from tokenhub.settings import Settings
 from tokenhub.store import leases
+from tokenhub.store.database import StoreError
 from tokenhub.store.leases import Lease
 from tokenhub.store.writer import Writer
 
@@ -48,17 +49,30 @@ class Gateway:
 
     @classmethod
     async def start(
-        cls, hub: Hub, sockets: Sequence[socket.socket], own_credentials: Sequence[Credential] = ()
+        cls,
+        hub: Hub,
+        sockets: Sequence[socket.socket],
+        own_credentials: Sequence[Credential] = (),
+        *,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> "Gateway":
-        """Open everything and listen. The sockets are bound already; the caller keeps them."""
+        """Open everything and listen on the sockets, which are bound already and become its own.
+
+        ``on_lost`` is called, in this loop, when the process's lease is lost: the gateway
+        refuses everything from then on and must be stopped.
+        """
         loop, settings = asyncio.get_running_loop(), hub.settings
         lease = leases.acquire(hub.database, hub.home, settings.database_lease_s, clock.now_ms())
-        writer = Writer(hub.database, lease, on_fenced=lambda: _tell_fenced(loop, runtime))
-        writer.start()
+
+        def on_fenced() -> None:
+            loop.call_soon_threadsafe(_fenced, runtime, on_lost)
+
+        writer = Writer(hub.database, lease, on_fenced=on_fenced)
         client = UpstreamClient(hub.instance, _timeouts(settings), _limits(settings))
         runtime = Runtime(hub, writer, client, hub.instance)
         runtime.own_credentials = tuple(own_credentials)
         runtime.snapshot = snapshots.read(hub.database, hub.vault, runtime.own_credentials)
+        writer.start()
 
         async def handle(request: web.BaseRequest) -> Sent:
             return await routes.handle(request, runtime)
@@ -66,8 +80,11 @@ class Gateway:
         server = GatewayServer(
             handle,
             max_connections=settings.server_max_connections,
-            header_timeout_s=settings.server_header_timeout_s,
-            keepalive_timeout_s=_IDLE_CONNECTION_S,
+            deadlines=Deadlines(
+                header_s=settings.server_header_timeout_s,
+                idle_s=_IDLE_CONNECTION_S,
+                write_s=settings.server_write_timeout_s,
+            ),
         )
         listeners = [await loop.create_server(server, sock=one, backlog=_BACKLOG) for one in sockets]
         background = Background(hub, lease)
@@ -92,7 +109,14 @@ class Gateway:
         await runtime.close()
         await runtime.client.close()
         if await asyncio.get_running_loop().run_in_executor(None, runtime.writer.close, _LAST_WRITES_S):
-            leases.end(runtime.database, self._lease)
+            self._end_lease()
+
+    def _end_lease(self) -> None:
+        """Say that this process has ended; if the store is away, others find out by themselves."""
+        try:
+            leases.end(self.runtime.database, self._lease)
+        except StoreError as error:
+            log.event("lease_not_ended", level="warning", code=error.code)
 
     async def _quiet(self, seconds: float, hurry: asyncio.Event | None) -> None:
         """Wait until nothing is under way, at most so long, or until someone is in a hurry."""
@@ -107,14 +131,12 @@ def _stopping() -> Unavailable:
     return Unavailable("The gateway is stopping; nothing was charged. Try again.", code="overloaded", retry_after_s=1)
 
 
-def _tell_fenced(loop: asyncio.AbstractEventLoop, runtime: Runtime) -> None:
-    loop.call_soon_threadsafe(_fenced, runtime)
-
-
-def _fenced(runtime: Runtime) -> None:
+def _fenced(runtime: Runtime, on_lost: Callable[[], None]) -> None:
     """The lease is lost: another process has released this one's holds, so nothing may go on here."""
     log.event("lease_lost", level="error")
+    runtime.refusing = _stopping()
     runtime.stop_all(_stopping())
+    on_lost()
 
 
 def _timeouts(settings: Settings) -> Timeouts:

@@ -6,6 +6,7 @@ client's (T5, T6).
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 from tokenhub import clock, failpoints
 from tokenhub.catalog import names
@@ -191,7 +192,7 @@ def _all_failed(exchange: Exchange, runtime: Runtime) -> HubError:
         return Unavailable(
             f"{who} throttles this gateway at present.",
             metadata=metadata,
-            retry_after_s=max(1, int(min(waits, default=5))),
+            retry_after_s=max(1, ceil(min(waits, default=5))),
         )
     if kinds == {FaultKind.GEO}:
         return UpstreamFailed(

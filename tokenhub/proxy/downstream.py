@@ -23,7 +23,7 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" fo
 
 
 class ClientGone(Exception):
-    """The client has left, or has not read for as long as the write deadline allows."""
+    """The client has left, or was cut off because it did not read."""
 
 
 class Sent:
@@ -52,13 +52,12 @@ def refusal(error: HubError, request_id: str = "", headers: Mapping[str, str] | 
     return _head(error.status, JSON, extra, f"Content-Length: {len(body)}\r\nConnection: close\r\n"), body
 
 
-def _clean(value: str) -> str:
-    return value if value.isascii() and value.isprintable() else ascii(value)[1:-1].replace("\\", "?")
-
-
 def _head(status: int, content_type: str, headers: Mapping[str, str], framing: str) -> bytes:
-    lines = "".join([f"{name}: {_clean(value)}\r\n" for name, value in headers.items()])
-    return f"{_STATUS_LINES[status]}Content-Type: {content_type}\r\n{lines}{framing}\r\n".encode("latin-1")
+    values = "".join(headers.values())
+    if not (values.isascii() and values.isprintable()):
+        headers = {name: ascii(value)[1:-1].replace("\\", "?") for name, value in headers.items()}
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"{_STATUS_LINES[status]}Content-Type: {content_type}\r\n{lines}{framing}\r\n".encode("ascii")
 
 
 class Downstream:
@@ -70,6 +69,7 @@ class Downstream:
 
     __slots__ = (
         "_chunked",
+        "_content",
         "_created",
         "_head_only",
         "_keep_alive",
@@ -80,26 +80,25 @@ class Downstream:
         "_tick",
         "_transport",
         "_version_10",
-        "_write_timeout_s",
         "_written_at",
         "ended",
         "headers",
         "opened",
     )
 
-    def __init__(self, request: web.BaseRequest, *, silence_s: float, write_timeout_s: float) -> None:
+    def __init__(self, request: web.BaseRequest, *, silence_s: float) -> None:
         transport = request.transport
         if transport is None:
             raise ClientGone
         self._transport = transport
         self._protocol = request.protocol
+        self._content = request.content
         self._loop = asyncio.get_running_loop()
         self._version_10 = request.version < (1, 1)
         self._keep_alive = request.keep_alive
         self._chunked = not self._version_10
         self._head_only = request.method == "HEAD"
         self._silence_s = silence_s
-        self._write_timeout_s = write_timeout_s
         self._written_at = 0.0
         self._tick: asyncio.TimerHandle | None = None
         self._created, self._model = 0, ""
@@ -113,9 +112,9 @@ class Downstream:
         self._created, self._model = created, model
 
     def send(self, status: int, body: bytes, content_type: str = JSON, *, close: bool = False) -> Sent:
-        """Write a whole reply."""
+        """Write a whole reply; it is the connection's last if the request's body was not read to its end."""
         self.stop_keep_alive()
-        keep_alive = self._keep_alive and not close
+        keep_alive = self._keep_alive and not close and self._content.is_eof()
         framing = f"Content-Length: {len(body)}\r\n"
         if not keep_alive:
             framing += "Connection: close\r\n"
@@ -175,13 +174,9 @@ class Downstream:
         return self._protocol.writing_paused
 
     async def wait(self) -> None:
-        """Wait until the client has read, up to the write deadline; then it counts as gone (T62)."""
+        """Wait until the client has read; past the write deadline its connection is cut, and it is gone (T62)."""
         try:
-            async with asyncio.timeout(self._write_timeout_s):
-                await self._protocol._drain_helper()
-        except TimeoutError:
-            self.abort()
-            raise ClientGone from None
+            await self._protocol._drain_helper()
         except ConnectionError:
             raise ClientGone from None
 
@@ -194,7 +189,7 @@ class Downstream:
         return Sent(keep_alive=self._keep_alive and self._chunked)
 
     def abort(self) -> Sent:
-        """Break the connection off: for an end whose truth is not known, and for a client that does not read."""
+        """Break the connection off: for an end whose truth is not known."""
         self.stop_keep_alive()
         self.ended = True
         self._transport.abort()

@@ -27,11 +27,8 @@ from tokenhub.store.writer import OutcomeUnknown
 
 async def carry(request: web.BaseRequest, runtime: Runtime, parse_call: ParseCall) -> Sent:
     """Carry one request from arrival to settlement."""
-    settings = runtime.settings
     now_ms = clock.now_ms()
-    downstream = Downstream(
-        request, silence_s=settings.server_keep_alive_s, write_timeout_s=settings.server_write_timeout_s
-    )
+    downstream = Downstream(request, silence_s=runtime.settings.server_keep_alive_s)
     exchange = Exchange(new_id("req", now_ms), downstream, clock.monotonic_s(), now_ms, task=asyncio.current_task())
     downstream.headers["x-request-id"] = exchange.id
     runtime.exchanges[exchange.id] = exchange

@@ -57,7 +57,12 @@ class Exchange:
     """Set when the gateway itself ends this exchange (shutdown, lost lease): what the client is told."""
 
     def stop(self, reason: HubError) -> None:
-        """End this exchange from outside: its client gets the error, its hold is released."""
+        """End this exchange from outside: its client gets the error, its hold is released.
+
+        One whose settle or release is queued is left to end by itself: to call it failed could be untrue by now.
+        """
+        if self.ended:
+            return
         self.stopped = reason
         if self.task is not None:
             self.task.cancel()

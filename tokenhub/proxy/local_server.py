@@ -20,8 +20,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-CONTEXT_TOKENS = 4096
-"""Prompt and reply of one request; a longer prompt is refused, a longer reply ends."""
+CONTEXT_TOKENS = 3072
+"""Prompt and reply of one request; a longer prompt is refused, a longer reply ends. The catalogue says the same."""
 REPLY_TOKENS = 512
 """A reply's limit where the request names none: a model this small seldom ends by itself."""
 CONNECTIONS = 32
@@ -90,7 +90,8 @@ def serve(*, name: str, port: int, threads: int, slots: int, key: str) -> Any:
     wanted.n_threads_http = CONNECTIONS
     wanted.n_parallel = slots
     wanted.n_ctx = CONTEXT_TOKENS * slots  # divided evenly among the slots
-    wanted.n_ubatch = 2048  # an embedding's input has to fit one of these
+    wanted.n_batch = wanted.n_ubatch = CONTEXT_TOKENS  # an embedding's input has to fit one of these
+    wanted.fit_params = False  # the size is the one stated above, whatever the machine has free
     wanted.cache_ram_mib = 0  # no prompt store beside the slots: memory stays flat, prompts are not kept
 
     wanted.n_predict = REPLY_TOKENS

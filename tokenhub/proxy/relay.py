@@ -44,11 +44,13 @@ async def _relay_whole(answer: Answer, exchange: Exchange, runtime: Runtime) -> 
         reply.native_finish_reason,
         reply.upstream_id,
     )
+    # Rendered first: a reply that could not be sent must fail before it is charged.
+    reply.body.pop("usage", None)
+    unfinished = orjson.dumps(reply.body)[:-1]
     bill = await settlement.settle(exchange, runtime, result)
-    reply.body["usage"] = bill.usage_body()
     exchange.downstream.headers["x-tokenhub-cost"] = exact(bill.charge.total_nano)
     failpoints.hit("finish.before")
-    sent = exchange.downstream.send(200, orjson.dumps(reply.body))
+    sent = exchange.downstream.send(200, b'%b,"usage":%b}' % (unfinished, orjson.dumps(bill.usage_body())))
     failpoints.hit("finish.sent")
     return sent
 
@@ -81,6 +83,9 @@ async def _relay_stream(answer: Answer, exchange: Exchange, runtime: Runtime) ->
         if isinstance(gone, asyncio.CancelledError):
             raise
         return Sent(keep_alive=False)
+    except BaseException:
+        upstream.abort()
+        raise
     if facts.failure is not None:
         upstream.abort()
         raise _broken(answer, facts.failure)
@@ -91,7 +96,10 @@ async def _relay_stream(answer: Answer, exchange: Exchange, runtime: Runtime) ->
     assert exchange.call is not None
     if exchange.call.include_usage:
         ending += chat_frames.usage_frame(
-            facts.upstream_id or exchange.id, facts.created or exchange.call.created_s, facts.served_model or exchange.call.model, bill.usage_body()
+            facts.upstream_id or exchange.id,
+            facts.created or exchange.call.created_s,
+            facts.served_model or exchange.call.model,
+            bill.usage_body(),
         )
     downstream.write_now(ending + sse.DONE)
     sent = downstream.end()
@@ -139,17 +147,25 @@ def _name_the_server(answer: Answer, exchange: Exchange) -> None:
 
 
 def _read_on(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
-    """Hand the stream of a client that has left to a task of the application, if there is room for one more."""
+    """Hand the stream of a client that has left to a task of the application; it is read on if there is room for one more."""
+    has_room = len(runtime.drains) < runtime.settings.server_drains
+    task = runtime.spawn(_drain(answer, exchange, runtime, runtime.settings.server_drain_bytes if has_room else 0))
+    runtime.drains[exchange.id] = task
+    task.add_done_callback(lambda _: _drained(answer, exchange, runtime))
+
+
+def _drained(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
+    """Leave nothing open, however the drain ended: it may have been cancelled before its first step."""
     assert answer.upstream is not None
-    if len(runtime.drains) >= runtime.settings.server_drains:
-        answer.upstream.abort()
-        runtime.drains[exchange.id] = runtime.spawn(_settle_cut(answer, exchange, runtime))
-    else:
-        runtime.drains[exchange.id] = runtime.spawn(_drain(answer, exchange, runtime))
+    answer.upstream.abort()
+    settlement.release(
+        exchange, runtime, Unavailable("The stream was not read on.", code="client_left"), cancelled=True
+    )
+    runtime.drains.pop(exchange.id, None)
 
 
-async def _drain(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
-    """Read a stream on to its usage, bounded in time and bytes; then charge it.
+async def _drain(answer: Answer, exchange: Exchange, runtime: Runtime, left: int) -> None:
+    """Read a stream on to its usage, bounded in time and by ``left`` bytes; then charge it.
 
     Within the bounds the charge is the real usage; over them it is the estimate of what was
     received. A stream that its upstream breaks is released.
@@ -157,44 +173,25 @@ async def _drain(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
     upstream, reader = answer.upstream, answer.reader
     assert upstream is not None
     assert reader is not None
-    facts, left = reader.facts, runtime.settings.server_drain_bytes
+    facts = reader.facts
     try:
-        try:
-            async with asyncio.timeout(runtime.settings.server_drain_s):
-                while not facts.complete and facts.failure is None and left > 0:
-                    data = await upstream.next()
-                    if not data:
-                        reader.close()
-                        break
-                    left -= len(data)
-                    reader.feed(data)
-        except UpstreamFault as fault:
-            facts.failure = fault.failure
-        except (TimeoutError, asyncio.CancelledError):
-            left = 0
-        if facts.failure is not None:
-            upstream.abort()
-            settlement.release(exchange, runtime, _broken(answer, facts.failure), cancelled=True)
-        elif facts.complete:
-            upstream.release()
-            await _settle_quietly(answer, exchange, runtime, cut=False)
-        else:
-            upstream.abort()
-            await _settle_quietly(answer, exchange, runtime, cut=True)
-    finally:
-        runtime.drains.pop(exchange.id, None)
-
-
-async def _settle_cut(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
+        async with asyncio.timeout(runtime.settings.server_drain_s):
+            while not facts.complete and facts.failure is None and left > 0:
+                data = await upstream.next()
+                if not data:
+                    reader.close()
+                    break
+                left -= len(data)
+                reader.feed(data)
+    except UpstreamFault as fault:
+        facts.failure = fault.failure
+    except (TimeoutError, asyncio.CancelledError):
+        pass  # what was received so far is charged, by estimate
+    if facts.failure is not None:
+        settlement.release(exchange, runtime, _broken(answer, facts.failure), cancelled=True)
+        return
+    upstream.release()
     try:
-        await _settle_quietly(answer, exchange, runtime, cut=True)
-    finally:
-        runtime.drains.pop(exchange.id, None)
-
-
-async def _settle_quietly(answer: Answer, exchange: Exchange, runtime: Runtime, *, cut: bool) -> None:
-    """Settle for a client that is not there to be told."""
-    try:
-        await settlement.settle(exchange, runtime, _result(answer, cut=cut))
+        await settlement.settle(exchange, runtime, _result(answer, cut=not facts.complete))
     except (Unavailable, OutcomeUnknown) as error:
         log.event("drain_not_booked", request_id=exchange.id, error=type(error).__name__)

@@ -70,10 +70,7 @@ _ONE_MODEL = {"GET": _answered(models.one)}
 
 
 def _downstream(request: web.BaseRequest, runtime: Runtime) -> tuple[Downstream, str]:
-    settings = runtime.settings
-    downstream = Downstream(
-        request, silence_s=settings.server_keep_alive_s, write_timeout_s=settings.server_write_timeout_s
-    )
+    downstream = Downstream(request, silence_s=runtime.settings.server_keep_alive_s)
     request_id = new_id("req", clock.now_ms())
     downstream.headers["x-request-id"] = request_id
     return downstream, request_id
@@ -88,7 +85,10 @@ async def handle(request: web.BaseRequest, runtime: Runtime) -> Sent:
         return await endpoint(request, runtime)
     try:
         downstream, request_id = _downstream(request, runtime)
-        return downstream.send_error(_misdirected(request, endpoints), request_id)
+        error = _misdirected(request, endpoints)
+        if endpoints is not None and isinstance(error, MethodNotAllowed):
+            downstream.headers["Allow"] = ", ".join(endpoints)
+        return downstream.send_error(error, request_id)
     except ClientGone:
         return Sent(keep_alive=False)
 

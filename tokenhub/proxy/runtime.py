@@ -89,7 +89,7 @@ class Runtime:
         asked, self._looked_up = self._looked_up, {}
         try:
             found = await self.read(lambda database: accounts.callers(database, list(asked)))
-        except Unavailable as error:
+        except Exception as error:
             for waiter in asked.values():
                 if not waiter.done():
                     waiter.set_exception(error)
@@ -111,7 +111,7 @@ class Runtime:
 
     async def reload(self) -> None:
         """Read the snapshot anew, once for all who ask at the same time, and ask the store for every caller again."""
-        if self._reading_snapshot is None:
+        if self._reading_snapshot is None or self._reading_snapshot.done():
             self._reading_snapshot = asyncio.ensure_future(
                 self.read(lambda database: snapshots.read(database, self.hub.vault, self.own_credentials))
             )

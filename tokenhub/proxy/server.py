@@ -2,15 +2,18 @@
 
 Measured with aiohttp 3.14.5: a request head that never ends lives as long as a kept-alive
 connection (3 630 s by default), a malformed head is echoed into the reply and into an error
-log with its traceback, and nothing bounds the number of connections (T48, T55, T58, T65).
+log with its traceback, a client that does not read keeps its answer in memory for ever, and
+nothing bounds the number of connections (T48, T55, T58, T62, T65).
 """
 
 import asyncio
 import logging
+import resource
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
-from aiohttp import web
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 
 from tokenhub.errors import HubError, InternalError, InvalidRequest, Unavailable
@@ -22,17 +25,34 @@ _SILENT = logging.getLogger("tokenhub.http")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 
+LEAST_READ_BYTES: Final = 64 * 1024
+"""A client that takes less than this within a write deadline does not read (T62)."""
+RESERVED_DESCRIPTORS: Final = 64
+"""For the store, the log and the listeners; what is left is two for each client: its own and its upstream's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """What a client may take, in seconds."""
+
+    header_s: float
+    """For a request head, from its first byte."""
+    idle_s: float
+    """Between two requests."""
+    write_s: float
+    """To take what was written to it."""
+
 
 class GatewayProtocol(RequestHandler):
-    """One client connection: a deadline for every request head, fixed words for a malformed one."""
+    """One client connection: a deadline for every request head and every answer, fixed words for a malformed head."""
 
-    __slots__ = ("_header_deadline", "_header_timeout_s")
+    __slots__ = ("_deadlines", "_header_deadline", "_last_body", "_unsent", "_wire", "_write_deadline")
 
-    def __init__(self, server: "GatewayServer", header_timeout_s: float, keepalive_timeout_s: float) -> None:
+    def __init__(self, server: "GatewayServer", deadlines: Deadlines) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
-            keepalive_timeout=keepalive_timeout_s,
+            keepalive_timeout=deadlines.idle_s,
             logger=_SILENT,
             access_log=None,  # type: ignore[arg-type]
             auto_decompress=False,
@@ -40,32 +60,79 @@ class GatewayProtocol(RequestHandler):
             max_line_size=16384,
             max_field_size=16384,
         )
-        self._header_timeout_s = header_timeout_s
+        self._deadlines = deadlines
         self._header_deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
+        self._last_body: StreamReader = EMPTY_PAYLOAD
+        """Of the newest request: until its end has come, what comes is no head."""
+        self._unsent = 0
+        self._wire: asyncio.Transport | None = None
+        """The transport until it is gone; aiohttp's own forgets one that is closing."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = wire = cast(asyncio.Transport, transport)
         super().connection_made(transport)
         manager = self._manager
-        if isinstance(manager, GatewayServer) and len(manager.connections) > manager.max_connections:
+        if isinstance(manager, GatewayServer) and len(manager._connections) > manager.max_connections:
             head, body = refusal(
                 Unavailable(
                     "The gateway has too many open connections; try again shortly.", code="overloaded", retry_after_s=1
                 )
             )
-            transport.write(head + body)  # type: ignore[attr-defined]
+            wire.write(head + body)
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._wire = None
         self._head_complete()
+        self._taken()
         super().connection_lost(exc)
 
+    async def start(self) -> None:
+        """Serve this connection; what it is closed with unsent must still be taken in time."""
+        try:
+            await super().start()
+        finally:
+            if self._wire is not None and self._wire.get_write_buffer_size():
+                self._expect_taking()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_taking()
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
+
+    def _expect_taking(self) -> None:
+        """Give the client the write deadline to take what waits for it; whole replies and ends of streams too."""
+        if self._wire is not None and self._write_deadline is None:
+            self._unsent = self._wire.get_write_buffer_size()
+            self._write_deadline = self._loop.call_later(self._deadlines.write_s, self._not_taken)
+
+    def _taken(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
+    def _not_taken(self) -> None:
+        """Break off a client that does not read; one that reads slowly gets another deadline."""
+        self._write_deadline = None
+        if self._wire is None:
+            return
+        if self._unsent - self._wire.get_write_buffer_size() >= LEAST_READ_BYTES:
+            self._expect_taking()
+        else:
+            self._wire.abort()
+
     def data_received(self, data: bytes) -> None:
+        count, inside_body = self._request_count, not self._last_body.is_eof()
         super().data_received(data)
-        waiter = self._waiter
-        if waiter is None or waiter.done():
+        if self._request_count != count:
+            self._last_body = self._messages[-1][1]
             self._head_complete()
-        elif data and self._header_deadline is None:
-            self._header_deadline = self._loop.call_later(self._header_timeout_s, self._head_too_slow)
+        elif data and not inside_body and self._header_deadline is None:
+            self._header_deadline = self._loop.call_later(self._deadlines.header_s, self._head_too_slow)
 
     def _head_complete(self) -> None:
         if self._header_deadline is not None:
@@ -99,13 +166,21 @@ class GatewayProtocol(RequestHandler):
 class GatewayServer(web.Server):
     """Makes a :class:`GatewayProtocol` for each connection; handlers are cancelled when their client leaves."""
 
-    def __init__(
-        self, handler: Handler, *, max_connections: int, header_timeout_s: float, keepalive_timeout_s: float
-    ) -> None:
-        super().__init__(handler, handler_cancellation=True)  # type: ignore[arg-type]
-        self.max_connections = max_connections
-        self._header_timeout_s = header_timeout_s
-        self._keepalive_timeout_s = keepalive_timeout_s
+    def __init__(self, handler: Handler, *, max_connections: int, deadlines: Deadlines) -> None:
+        super().__init__(handler, handler_cancellation=True)
+        self.max_connections = within_descriptors(max_connections)
+        self._deadlines = deadlines
 
     def __call__(self) -> GatewayProtocol:
-        return GatewayProtocol(self, self._header_timeout_s, self._keepalive_timeout_s)
+        return GatewayProtocol(self, self._deadlines)
+
+
+def within_descriptors(connections: int) -> int:
+    """Return how many connections there can be at most, after asking the system for the descriptors they need (T65)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + RESERVED_DESCRIPTORS
+    if soft < wanted and soft != resource.RLIM_INFINITY:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(1, min(connections, (soft - RESERVED_DESCRIPTORS) // 2))
+    return connections

@@ -1,6 +1,5 @@
 """The charge, decided by the billing table and committed before the client sees the end."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -8,17 +7,18 @@ import orjson
 from tokenhub import clock, failpoints
 from tokenhub.billing import pricing
 from tokenhub.billing.holds import End, Ended, Release, RequestRecord, Settle
+from tokenhub.call import Capability
 from tokenhub.errors import HubError, Unavailable
 from tokenhub.money import exact, number
 from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.routing.route import Candidate
 from tokenhub.usage import Usage
-from tokenhub.wire import chat_usage
-from tokenhub.wire.estimate import estimate_usage
+from tokenhub.values import value
+from tokenhub.wire import chat_usage, embeddings, estimate
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Result:
     """What a complete reply came to, whatever its wire."""
 
@@ -34,18 +34,19 @@ class Result:
     """The reply was not read to its end, because its client had left: charged by estimate at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Bill:
     """The charge of one exchange, as the client is shown it."""
 
     usage: Usage
     charge: pricing.Charge
     estimated: bool
+    capability: Capability
 
     def usage_body(self) -> dict[str, Any]:
         """OpenAI's usage object with the cost as a number and, exactly, as decimal strings."""
         split = self.charge.split
-        body = chat_usage.render_usage(self.usage)
+        body = _RENDER[self.capability](self.usage)
         body["cost"] = number(self.charge.total_nano)
         body["is_byok"] = False
         body["cost_details"] = {
@@ -58,6 +59,9 @@ class Bill:
             "estimated": self.estimated,
         }
         return body
+
+
+_RENDER = {Capability.CHAT: chat_usage.render_usage, Capability.EMBEDDINGS: embeddings.render_usage}
 
 
 def is_billable(result: Result, usage: Usage) -> bool:
@@ -73,18 +77,20 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     Raises Unavailable when the charge could not be booked: nothing was charged then, and the
     client must be told that the reply failed.
     """
+    assert exchange.caller is not None
+    assert exchange.call is not None
+    capability = exchange.call.capability
     usage, estimated = result.usage, False
     if usage is None:
-        assert exchange.call is not None
-        usage, estimated = estimate_usage(exchange.call.input_bytes, result.output_bytes), True
-    assert exchange.caller is not None
+        usage = Usage(input=estimate.of_prompt(exchange.body), output=estimate.of_bytes(max(result.output_bytes, int(result.has_content))))
+        estimated = True
     charge = pricing.charge_for(usage, result.candidate.card, exchange.caller.fee_bp)
     record = _record(exchange, result.candidate, result=result, usage=usage, estimated=estimated)
     failpoints.hit("settle.before")
     if not is_billable(result, usage):
         exchange.ended = True
         runtime.writer.post(Release(exchange.id, record))
-        return Bill(usage, pricing.FREE, estimated)
+        return Bill(usage, pricing.FREE, estimated, capability)
     exchange.ended = True
     outcome = await runtime.writer.submit(Settle(exchange.id, charge.model_fee_nano, charge.service_fee_nano, record))
     failpoints.hit("settle.committed")
@@ -97,7 +103,7 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     booked = charge
     if outcome.charged_nano != charge.total_nano:
         booked = pricing.Charge(outcome.model_fee_nano, outcome.service_fee_nano, charge.split)
-    return Bill(usage, booked, estimated)
+    return Bill(usage, booked, estimated, capability)
 
 
 def release(exchange: Exchange, runtime: Runtime, error: HubError, *, cancelled: bool = False) -> None:

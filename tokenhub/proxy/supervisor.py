@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -26,7 +27,13 @@ from tokenhub.proxy.app import Gateway
 from tokenhub.proxy.local_model import LocalModel, available
 from tokenhub.settings import OPTIONS, Settings
 
+_LOOK_S = 0.05
+"""How often the supervisor looks after its workers."""
 _RESTART_PAUSE_S = 1.0
+"""Least time between two starts in the place of one worker."""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_ENDED_WELL = (0, -signal.SIGTERM)
+"""A worker that had not begun to serve is ended by the signal itself."""
 _LOCAL_READY_S = 60.0
 
 
@@ -100,26 +107,50 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
 async def serve(
     hub: Hub, sockets: Sequence[socket.socket], credentials: Sequence[Credential], ready: Callable[[], None]
 ) -> None:
-    """Serve in this process until told to stop; a second signal ends what is under way at once."""
-    stop, hurry = asyncio.Event(), asyncio.Event()
+    """Serve in this process until told to stop; a second signal ends what is under way at once.
+
+    A gateway whose lease was lost is replaced by a new one under a new lease, on the same sockets.
+    """
+    over, hurry = asyncio.Event(), asyncio.Event()
+    signals = 0
 
     def on_signal() -> None:
-        (hurry if stop.is_set() else stop).set()
+        nonlocal signals
+        signals += 1
+        (over if signals == 1 else hurry).set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)
-    gateway = await Gateway.start(hub, sockets, credentials)
-    ready()
-    await stop.wait()
-    await gateway.stop(hurry)
+    first = True
+    while not signals:
+        over.clear()
+        gateway = await Gateway.start(hub, [one.dup() for one in sockets], credentials, on_lost=over.set)
+        if first:
+            ready()
+        first = False
+        await over.wait()
+        if signals:
+            for one in sockets:
+                one.close()
+        await gateway.stop(hurry)
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One serving process of several."""
+
+    process: "subprocess.Popen[bytes]"
+    started_s: float
+    signals: int = 0
+    """How many it was sent: the first asks it to end, the second to hurry."""
 
 
 class _Workers:
     """Several serving processes on one socket."""
 
     def __init__(self, hub: Hub, listener: socket.socket, credentials: Sequence[Credential]) -> None:
-        self._hub = hub
+        self._number = hub.settings.server_workers
         self._listener = listener
         self._handover = orjson.dumps(
             {
@@ -131,50 +162,77 @@ class _Workers:
                 ],
             }
         )
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._workers: list[_Worker] = []
         self._signals = 0
 
     def run(self, ready: Callable[[], None]) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Start them, replace those that die, pass signals on; returns the exit code when all have ended."""
+        for number in _SIGNALS:
             signal.signal(number, self._on_signal)
-        self._children = [self._spawn() for _ in range(self._hub.settings.server_workers)]
-        for child in self._children:
-            _await_ready(child)
-        ready()
+        for _ in range(self._number):
+            self._workers.append(self._spawn())
+        if all(_is_ready(one) for one in self._workers):
+            ready()
+        elif not self._signals:
+            raise SetupError("A worker process did not start; its message stands above.")
         while not self._signals:
-            time.sleep(0.2)
+            time.sleep(_LOOK_S)
             self._replace_the_dead()
-        return max([child.wait() for child in self._children], default=0)
+        return self._end()
 
-    def _spawn(self) -> "subprocess.Popen[bytes]":
+    def _spawn(self) -> _Worker:
         os.set_inheritable(self._listener.fileno(), True)
-        child = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tokenhub.proxy.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(self._listener.fileno(),),
             start_new_session=True,
         )
-        assert child.stdin is not None
-        child.stdin.write(self._handover + b"\n")
-        child.stdin.flush()
-        return child
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # one that is dead already is replaced like any other
+            process.stdin.write(self._handover + b"\n")
+            process.stdin.flush()
+        return _Worker(process, time.monotonic())
 
     def _replace_the_dead(self) -> None:
-        for number, child in enumerate(self._children):
-            if child.poll() is not None and not self._signals:
-                log.event("worker_died", level="error", pid=child.pid, code=child.returncode)
-                time.sleep(_RESTART_PAUSE_S)
-                self._children[number] = self._spawn()
+        """Start another in place of one that has died; of one that cannot even start, not faster than it dies."""
+        for number, worker in enumerate(self._workers):
+            died = worker.process.poll() is not None
+            if died and time.monotonic() >= worker.started_s + _RESTART_PAUSE_S and not self._signals:
+                log.event("worker_died", level="error", pid=worker.process.pid, code=worker.process.returncode)
+                _close(worker.process)
+                self._workers[number] = self._spawn()
 
-    def _on_signal(self, number: int, _frame: object) -> None:
+    def _end(self) -> int:
+        """Take no more connections, and wait for every worker to end what it has under way."""
+        self._listener.close()
+        self._workers = [worker for worker in self._workers if worker.process.poll() is None]
+        while any(worker.process.poll() is None for worker in self._workers):
+            self._pass_on()
+            time.sleep(_LOOK_S)
+        return int(any(worker.process.returncode not in _ENDED_WELL for worker in self._workers))
+
+    def _pass_on(self) -> None:
+        """Send every worker the signals that it has not been sent yet, also one that was started meanwhile."""
+        for worker in self._workers:
+            if worker.signals < self._signals:
+                worker.signals += 1
+                with contextlib.suppress(ProcessLookupError):
+                    worker.process.send_signal(signal.SIGTERM)
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
         self._signals += 1
-        for child in self._children:
-            with contextlib.suppress(ProcessLookupError):
-                child.send_signal(number)
 
 
-def _await_ready(child: "subprocess.Popen[bytes]") -> None:
-    assert child.stdout is not None
-    if child.stdout.readline().strip() != b"READY":
-        raise SetupError("A worker process did not start; its message stands above.")
+def _is_ready(worker: _Worker) -> bool:
+    """Wait until a worker takes requests; False when it ended instead."""
+    assert worker.process.stdout is not None
+    return worker.process.stdout.readline().strip() == b"READY"
+
+
+def _close(process: "subprocess.Popen[bytes]") -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()

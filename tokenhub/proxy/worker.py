@@ -39,7 +39,8 @@ def _say_ready() -> None:
 
 
 def _follow_supervisor() -> None:
-    sys.stdin.buffer.read()
+    """Wait for the end of the pipe; below Python's own stdin, whose lock a daemon thread must not hold at exit."""
+    os.read(sys.stdin.fileno(), 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

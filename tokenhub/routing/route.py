@@ -5,14 +5,14 @@ so no attempt can cost more than was set aside (T4).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tokenhub.catalog import resolve
 from tokenhub.catalog.models import Deployment
 from tokenhub.catalog.prices import PriceCard
+from tokenhub.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Candidate:
     """A deployment with the price card that holds for this request (T15)."""
 
@@ -20,7 +20,7 @@ class Candidate:
     card: PriceCard
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Route:
     """What will be tried, first to last, at most ``max_attempts`` long."""
 

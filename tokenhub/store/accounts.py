@@ -136,6 +136,15 @@ def plan(database: Database, plan_id: str) -> Plan | None:
     return None if row is None else _plan(row)
 
 
+def plan_of(database: Database, account_id: int) -> Plan:
+    """Return the plan of an account, which must exist."""
+    sql = f"SELECT {_qualified('p', _PLAN_COLUMNS)} FROM plans p JOIN accounts a ON a.plan_id = p.id WHERE a.id = ?"
+    row = database.row(sql, (account_id,))
+    if row is None:
+        raise LookupError(f"account {account_id}")
+    return _plan(row)
+
+
 def insert_plan(database: Database, plan: Plan) -> None:
     """Add a plan, at version 1."""
     PlanRow.insert(

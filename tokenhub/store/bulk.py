@@ -6,13 +6,14 @@ made once from fixed names; their texts never depend on data, but for the length
 lists, which is padded to a power of two so that there are few of them to prepare.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from tokenhub.store import schema
 from tokenhub.store.database import Database
 
-Rows = Sequence[Sequence[Any]]
+Rows = Collection[Sequence[Any]]
+Keys = Collection[Any]
 MAX_KEYS = 512
 """Longest IN list; more keys are asked for in parts."""
 
@@ -49,7 +50,7 @@ class Bulk:
             f"UPDATE {table} AS old SET {assignments} FROM unnest({arrays}) AS new ({names}) WHERE old.{_quoted(key)} = new.{_quoted(key)}"
         )
 
-    def delete(self, table: str, key: str) -> Callable[[Sequence[Any]], int]:
+    def delete(self, table: str, key: str) -> Callable[[Keys], int]:
         """Return a function that deletes the rows with these keys and says how many there were."""
         if self._postgres:
             one_array = self._by_columns(
@@ -61,7 +62,7 @@ class Bulk:
 
     def select(
         self, table: str, columns: Sequence[str], key: str, *, lock: bool = False, where: str = ""
-    ) -> Callable[[Sequence[Any]], list[tuple[Any, ...]]]:
+    ) -> Callable[[Keys], list[tuple[Any, ...]]]:
         """Return a function that reads the rows with these keys, in the order of the primary key.
 
         ``lock`` locks them in that order, the same in every process (T95); ``where`` is fixed
@@ -74,10 +75,10 @@ class Bulk:
             return lambda keys: self._database.rows(sql, (list(keys),)) if keys else []
         return self._in_parts(head, tail)
 
-    def _in_parts(self, head: str, tail: str) -> Callable[[Sequence[Any]], list[tuple[Any, ...]]]:
+    def _in_parts(self, head: str, tail: str) -> Callable[[Keys], list[tuple[Any, ...]]]:
         texts = {size: f"{head} IN ({_marks(size)}){tail}" for size in _powers_of_two(MAX_KEYS)}
 
-        def read(keys: Sequence[Any]) -> list[tuple[Any, ...]]:
+        def read(keys: Keys) -> list[tuple[Any, ...]]:
             distinct = list(dict.fromkeys(keys))
             found: list[tuple[Any, ...]] = []
             for start in range(0, len(distinct), MAX_KEYS):

@@ -90,6 +90,14 @@ class Committer:
             return self._apart(items, error)
         return Result(list(zip(items, outcomes, strict=True)))
 
+    def apply(self, operation: Operation) -> Outcome:
+        """Decide one operation in a write that the caller has open."""
+        try:
+            (outcome,) = self._holds.apply([operation], self._lease, self._now_ms())
+        except LeaseLost:
+            return Refused(Refusal.FENCED)
+        return outcome
+
     def release_unknown(self, is_known: Callable[[str], bool]) -> int:
         """Release the holds in this process's name that it does not know, and return how many."""
         return self._holds.release_all(self._lease.id, self._now_ms(), reason="hold_unknown", keep=is_known)

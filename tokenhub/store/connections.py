@@ -1,4 +1,4 @@
-"""The open connections of one database object: one per thread, none of another process."""
+"""The open connections of one database object, by thread; none of another process."""
 
 import os
 import threading
@@ -6,12 +6,12 @@ from typing import Any
 
 
 class Connections:
-    """Knows each thread's connection, closes those of threads that have ended, and none crosses a fork (T94)."""
+    """Knows each thread's connections, closes those of threads that have ended, and none crosses a fork (T94)."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._of: dict[threading.Thread, Any] = {}
+        self._of: dict[threading.Thread, list[Any]] = {}
 
     def check_process(self) -> None:
         """Refuse to work in a child: two processes on one connection mix their answers and drop each other's locks."""
@@ -21,24 +21,28 @@ class Connections:
     def add(self, connection: Any) -> None:
         """Note this thread's new connection."""
         with self._lock:
-            for thread in [thread for thread in self._of if not thread.is_alive()]:
-                self._of.pop(thread).close()
-            self._of[threading.current_thread()] = connection
+            ended = [self._of.pop(thread) for thread in list(self._of) if not thread.is_alive()]
+            self._of.setdefault(threading.current_thread(), []).append(connection)
+        _close(ended)
 
     def mine(self) -> Any:
-        """This thread's connection; None before its first use."""
-        return self._of.get(threading.current_thread())
+        """The connection that this thread opened last; None before the first."""
+        return self._of.get(threading.current_thread(), [None])[-1]
 
     def close(self) -> None:
-        """Close this thread's connection, if it has one."""
+        """Close this thread's connections."""
         with self._lock:
-            connection = self._of.pop(threading.current_thread(), None)
-        if connection is not None:
-            connection.close()
+            mine = self._of.pop(threading.current_thread(), [])
+        _close([mine])
 
     def close_all(self) -> None:
-        """Close every thread's connection; none may be using it any more."""
+        """Close every thread's connections; none may be using one any more."""
         with self._lock:
-            connections, self._of = list(self._of.values()), {}
+            all_of_them, self._of = list(self._of.values()), {}
+        _close(all_of_them)
+
+
+def _close(of_threads: list[list[Any]]) -> None:
+    for connections in of_threads:
         for connection in connections:
             connection.close()

@@ -24,6 +24,7 @@ from tokenhub.store.failures import (
     StoreError,
     StoreRejected,
     StoreUnavailable,
+    is_forbidden_write,
     translated,
     unstorable,
 )
@@ -149,10 +150,13 @@ class Database:
     def outcome(self, transaction: str) -> Outcome:
         """Say what became of the transaction of a :class:`CommitUnknown` (T96).
 
-        A server that crashed may give an id that never reached its disk to another
-        transaction: where it matters, look for the written rows as well.
+        A server that crashed knows nothing of an id that never reached its disk, or may even have
+        given it to another transaction: where it matters, look for the written rows as well.
         """
-        found = self.row("SELECT pg_xact_status(CAST(? AS xid8))", (transaction,))
+        try:
+            found = self.row("SELECT pg_xact_status(CAST(? AS xid8))", (transaction,))
+        except StoreRejected:  # "transaction ID … is in the future"
+            return Outcome.ABORTED
         return {"committed": Outcome.COMMITTED, "in progress": Outcome.PENDING}.get(
             found[0] if found else "", Outcome.ABORTED
         )
@@ -203,7 +207,7 @@ class Database:
         mode, here.mode = here.mode, ""
         self.peewee.pop_transaction()  # type: ignore[no-untyped-call]
         try:
-            self.peewee.finish(commit=commit, wrote=mode == "write")
+            self.peewee.finish(commit=commit)
         except Exception as error:
             lost = self.peewee.is_lost()
             self.peewee.drop()
@@ -228,6 +232,8 @@ class Database:
             self._here.failed = True
             if not self._here.mode:
                 self._drop_if_lost()
+            if self._here.mode != "write" and is_forbidden_write(error):
+                raise RuntimeError("a statement that writes belongs in Database.write()") from error
             failure = unstorable(error)
             if failure is error:
                 raise
@@ -270,7 +276,11 @@ def open_database(settings: Settings, home: Home, *, create: Callable[[Database]
 
 def _open_postgres(url: str) -> postgres.Postgres:
     backend = postgres.connect(url)
-    postgres.check_server(backend)
+    try:
+        postgres.check_server(backend)
+    except BaseException:
+        backend.connections.close_all()
+        raise
     return backend
 
 

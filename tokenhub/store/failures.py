@@ -78,8 +78,8 @@ _SQLITE_DATA = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLI
 
 _POSTGRES_BUSY = {"40001", "40P01", "55P03", "57014"}
 """Serialization failure, deadlock, lock timeout, statement timeout."""
-_POSTGRES_AWAY = ("08", "53", "57", "58", "XX", "F0")
-"""Connection, resources, operator intervention, system error, corruption, configuration file."""
+_POSTGRES_AWAY = ("08", "25P03", "53", "57", "58", "XX", "F0")
+"""Connection, stopped for too long in a transaction, resources, operator, system error, corruption, configuration file."""
 _POSTGRES_DATA = ("22", "23")
 _POSTGRES_REASONS: dict[str, Reason] = {
     "23505": "unique",
@@ -105,6 +105,13 @@ def unstorable(error: Exception) -> BaseException:
     if isinstance(error, OverflowError | UnicodeError):
         return StoreRejected(f"a value cannot be stored: {type(error).__name__}", "value")
     return translated(error)
+
+
+def is_forbidden_write(error: BaseException) -> bool:
+    """Whether a statement was refused because its connection may not write just now."""
+    original = getattr(error, "orig", error)
+    code = getattr(original, "sqlite_errorcode", None)
+    return code == sqlite3.SQLITE_READONLY or getattr(original, "sqlstate", None) == "25006"
 
 
 def _from_sqlite(error: sqlite3.Error) -> BaseException:

@@ -11,9 +11,8 @@ from tokenhub.billing.lots import NEVER_MS, LotState, Part
 from tokenhub.store.database import clean_text
 from tokenhub.store.requests import EndedRequest
 
-TEXT_CHARS: Final = 500
-"""What is kept of a text that an upstream may have written."""
-ATTEMPTS_CHARS: Final = 20_000
+TEXT_CHARS: Final = 2_000
+"""How much is kept of a text; most are words, some are what an upstream wrote."""
 
 ACCOUNT_MONEY: Final = ("available", "held", "open_holds", "next_expiry", "rate_window")
 ACCOUNT: Final = ("id", "version", "status", "plan_id", *ACCOUNT_MONEY)
@@ -21,10 +20,8 @@ KEY_SPEND: Final = ("period_start", "period_spent", "period_held", "rate_window"
 KEY: Final = ("id", "account_id", "version", "status", "expires_at", "spend_limit", "spend_period", *KEY_SPEND)
 LOT_PLACES: Final = ("available", "held", "spent", "expired")
 LOT: Final = ("id", "account_id", *LOT_PLACES, "expires_at", "created_at")
-HOLD: Final = (
-    *("request_id", "account_id", "key_id", "amount", "lot_id", "period_start", "placed_at", "price_version"),
-    *("lease_id", "owner"),
-)
+HOLD: Final = ("request_id", "account_id", "key_id", "amount", "lot_id", "period_start", "placed_at")
+NEW_HOLD: Final = (*HOLD, "price_version", "lease_id", "owner")
 ENDED: Final = ("id", "end", "charged", "model_fee", "service_fee")
 REQUEST: Final[tuple[str, ...]] = tuple(EndedRequest.__slots__)
 PART: Final = ("request_id", "lot_id", "amount")
@@ -52,9 +49,9 @@ def lot_state(row: Sequence[Any]) -> LotState:
 
 
 def hold_state(row: Sequence[Any]) -> HoldState:
-    request_id, account_id, key_id, amount, lot_id, period_start, placed_at, price_version, lease_id, _ = row
+    request_id, account_id, key_id, amount, lot_id, period_start, placed_at = row
     parts = () if lot_id is None else ((lot_id, amount),)
-    return HoldState(request_id, account_id, key_id, amount, parts, period_start, placed_at, price_version, lease_id)
+    return HoldState(request_id, account_id, key_id, amount, parts, period_start, placed_at)
 
 
 def ended(row: Sequence[Any]) -> Ended:
@@ -76,7 +73,9 @@ def lot_row(lot: LotState) -> tuple[Any, ...]:
     return lot.id, lot.available, lot.held, lot.spent, lot.expired
 
 
-def hold_row(hold: HoldState) -> tuple[Any, ...]:
+def hold_row(hold: HoldState, lease_id: int) -> tuple[Any, ...]:
+    """Return the row of a new hold; a request's ends with the lease, a job's has none."""
+    assert hold.place is not None
     return (
         hold.request_id,
         hold.account_id,
@@ -85,9 +84,9 @@ def hold_row(hold: HoldState) -> tuple[Any, ...]:
         _only_lot(hold.parts),
         hold.period_start_ms,
         hold.placed_at_ms,
-        _text(hold.price_version),
-        hold.lease_id,
-        (OwnerKind.JOB if hold.lease_id is None else OwnerKind.REQUEST).value,
+        *_storable(hold.place.price_version),
+        lease_id if hold.place.owner is OwnerKind.REQUEST else None,
+        hold.place.owner.value,
     )
 
 
@@ -111,6 +110,18 @@ def entry_row(entry: Entry) -> tuple[Any, ...]:
 def request_row(ending: Ending, now_ms: int) -> tuple[Any, ...]:
     """Return the row of a request's end, in the order of :class:`EndedRequest`."""
     record, usage = ending.record, ending.record.usage
+    capability, model, provider, region, upstream_id, error, finish, native_finish, price_version, attempts = _storable(
+        record.capability,
+        record.model,
+        record.provider,
+        record.region,
+        record.upstream_id,
+        record.error_code,
+        record.finish_reason,
+        record.native_finish_reason,
+        record.price_version,
+        record.attempts,
+    )
     return (
         ending.request_id,
         ending.account_id,
@@ -118,17 +129,17 @@ def request_row(ending: Ending, now_ms: int) -> tuple[Any, ...]:
         ending.end.value,
         record.started_at_ms,
         now_ms,
-        _text(record.capability),
-        _text(record.model),
-        _text(record.provider),
-        _text(record.region),
+        capability,
+        model,
+        provider,
+        region,
         record.credential_id,
-        _text(record.upstream_id),
+        upstream_id,
         int(record.streamed),
         record.status,
-        _text(record.error_code),
-        _text(record.finish_reason),
-        _text(record.native_finish_reason),
+        error,
+        finish,
+        native_finish,
         usage.input,
         usage.cache_read,
         usage.cache_write,
@@ -148,10 +159,10 @@ def request_row(ending: Ending, now_ms: int) -> tuple[Any, ...]:
         record.shortfall_nano + ending.shortfall,
         _only_lot(ending.paid),
         record.fee_bp,
-        _text(record.price_version),
+        price_version,
         record.first_content_ms,
         record.duration_ms,
-        _text(record.attempts, ATTEMPTS_CHARS),
+        attempts,
     )
 
 
@@ -159,8 +170,9 @@ def _only_lot(parts: Sequence[Part]) -> int | None:
     return parts[0][0] if len(parts) == 1 else None
 
 
-def _text(text: str | None, limit: int = TEXT_CHARS) -> str | None:
-    """Return a text in a form that every database takes, whatever an upstream wrote (T98)."""
-    if text is None or (len(text) <= limit and text.isascii() and "\0" not in text):
-        return text
-    return clean_text(text, limit)
+def _storable(*texts: str | None) -> Sequence[str | None]:
+    """Return texts in a form that every database takes, whatever an upstream wrote (T98)."""
+    together = "".join(filter(None, texts))
+    if len(together) <= TEXT_CHARS and together.isascii() and "\0" not in together:
+        return texts
+    return [text and clean_text(text, TEXT_CHARS) for text in texts]

@@ -50,7 +50,7 @@ class Holds:
         self._set_accounts = bulk.update("accounts", "id", hold_rows.ACCOUNT_MONEY)
         self._set_keys = bulk.update("keys", "id", hold_rows.KEY_SPEND)
         self._set_lots = bulk.update("lots", "id", hold_rows.LOT_PLACES)
-        self._add_holds = bulk.insert("holds", hold_rows.HOLD)
+        self._add_holds = bulk.insert("holds", hold_rows.NEW_HOLD)
         self._add_hold_parts = bulk.insert("hold_lots", hold_rows.PART)
         self._drop_holds = bulk.delete("holds", "request_id")
         self._drop_hold_parts = bulk.delete("hold_lots", "request_id")
@@ -85,15 +85,15 @@ class Holds:
         return released
 
     def _decide(self, operations: Sequence[Operation], lease_id: int, now_ms: int) -> list[Outcome]:
-        batch = self._read(operations, lease_id, now_ms)
+        batch = self._read(operations, now_ms)
         outcomes = rules.decide(batch, operations)
         failpoints.hit("batch.decided")
-        self._write(batch)
+        self._write(batch, lease_id)
         return outcomes
 
     # Reading
 
-    def _read(self, operations: Sequence[Operation], lease_id: int, now_ms: int) -> Batch:
+    def _read(self, operations: Sequence[Operation], now_ms: int) -> Batch:
         """Lock and read every row that the operations may touch."""
         places = [operation for operation in operations if isinstance(operation, Place)]
         versions = self._database.rows(_VERSIONS) if places else []
@@ -108,7 +108,6 @@ class Holds:
             now_ms=now_ms,
             now_s=self._database.now_s() if places else 0,  # after the locks, so that no window is ahead of it
             window_tag=self._window_tag,
-            lease_id=lease_id,
             installation_version=versions[0][2] if versions else 0,
             catalog_version=versions[0][3] if versions else 0,
             plan_versions={row[0]: row[1] for row in versions},
@@ -149,14 +148,14 @@ class Holds:
 
     # Writing
 
-    def _write(self, batch: Batch) -> None:
+    def _write(self, batch: Batch, lease_id: int) -> None:
         """Write back what was touched. A hold placed and ended in the same batch leaves no trace but its request."""
-        new = [hold for hold in batch.holds.values() if hold.new]
-        gone = [hold for hold in batch.closed if not hold.new]
+        new = [hold for hold in batch.holds.values() if hold.place is not None]
+        gone = [hold for hold in batch.closed if hold.place is None]
         self._set_accounts([hold_rows.account_row(account) for account in batch.accounts.values() if account.touched])
         self._set_keys([hold_rows.key_row(key) for key in batch.keys.values() if key.touched])
         self._set_lots([hold_rows.lot_row(lot) for lot in batch.lots.values() if lot.touched])
-        self._add_holds([hold_rows.hold_row(hold) for hold in new])
+        self._add_holds([hold_rows.hold_row(hold, lease_id) for hold in new])
         self._add_hold_parts(hold_rows.part_rows((hold.request_id, hold.parts) for hold in new))
         self._drop_holds([hold.request_id for hold in gone])
         self._drop_hold_parts([hold.request_id for hold in gone if len(hold.parts) > 1])

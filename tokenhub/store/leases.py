@@ -63,15 +63,20 @@ def acquire(database: Database, home: Home, duration_s: float, now_ms: int) -> L
     """Take a lease for this process. Its file is locked before its row can be seen."""
     make_folder(home.run)
     holder = Holder(0, 1, socket.gethostname(), clock.boot_id(), os.getpid(), now_ms, now_ms)
-    with database.write():
-        row = database.row(
-            "INSERT INTO leases (host, boot_id, pid, started_at, renewed_at) VALUES (?, ?, ?, ?, ?) RETURNING id",
-            (holder.host, holder.boot_id, holder.pid, now_ms, now_ms),
-        )
-        assert row is not None
-        file = _file(home, row[0])
-        lock = _locked(file, holder.mark)
-    return Lease(row[0], round(duration_s * 1000), file, lock)
+    lock = None
+    try:
+        with database.write():
+            ((number,),) = database.rows(
+                "INSERT INTO leases (host, boot_id, pid, started_at, renewed_at) VALUES (?, ?, ?, ?, ?) RETURNING id",
+                (holder.host, holder.boot_id, holder.pid, holder.started_at, holder.renewed_at),
+            )
+            file = _file(home, number)
+            lock = _locked(file, holder.mark)
+    except BaseException:
+        if lock is not None:
+            os.close(lock)
+        raise
+    return Lease(number, round(duration_s * 1000), file, lock)
 
 
 def check_and_renew(database: Database, lease: Lease, now_ms: int) -> bool:

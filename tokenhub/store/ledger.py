@@ -129,7 +129,7 @@ def _open_lots(database: Database, account_id: int) -> list[LotState]:
         "WHERE account_id = ? AND available > 0",
         (lots.NEVER_MS, account_id),
     )
-    return [LotState(*row) for row in rows]
+    return sorted((LotState(*row) for row in rows), key=lots.draw_order)
 
 
 def _locked_account(database: Database, account_id: int) -> tuple[int, int | None]:

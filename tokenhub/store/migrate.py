@@ -17,6 +17,7 @@ import peewee
 from tokenhub.errors import SetupError
 from tokenhub.paths import Home, make_folder, open_private
 from tokenhub.store.failures import StoreError, StoreRejected, translated
+from tokenhub.store.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from tokenhub.store.database import Database
@@ -88,7 +89,9 @@ def _run(database: "Database", files: Path) -> list[str]:
     from playhouse.migrations import Runner
 
     if database.kind == "postgres":
+        database.execute("SET LOCAL lock_timeout = 0")  # another process's migration may take long
         database.execute("SELECT pg_advisory_xact_lock(?)", (ADVISORY_LOCK,))
+        database.execute("SET LOCAL lock_timeout = '60s'")  # a gateway's transactions are short
     else:
         database.execute(
             f"CREATE TABLE IF NOT EXISTS {HISTORY} (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, applied TEXT NOT NULL) STRICT"
@@ -103,21 +106,19 @@ def _run(database: "Database", files: Path) -> list[str]:
 
 @contextmanager
 def _alone(database: "Database", home: Home) -> Iterator[None]:
-    """Wait until no other process migrates this SQLite file, and let tables be rebuilt meanwhile.
-
-    Foreign keys can only be switched outside a transaction (sqlite.org/pragma.html).
-    """
-    if database.kind == "postgres":
+    """Wait until no other process migrates this SQLite file, and let tables be rebuilt meanwhile."""
+    backend = database.peewee
+    if not isinstance(backend, Sqlite):
         yield
         return
     make_folder(home.run)
     lock = open_private(home.run / "migrate.lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        database.execute("PRAGMA foreign_keys = 0")
+        backend.set_foreign_keys(enforced=False)
         try:
             yield
         finally:
-            database.execute("PRAGMA foreign_keys = 1")
+            backend.set_foreign_keys(enforced=True)
     finally:
         os.close(lock)

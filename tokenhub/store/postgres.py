@@ -3,11 +3,11 @@
 import re
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import peewee
 
 from tokenhub.errors import SetupError
+from tokenhub.settings import without_password
 from tokenhub.store.connections import Connections
 
 OLDEST = 130_000
@@ -83,12 +83,12 @@ class Postgres(peewee.PostgresqlDatabase):
         return str(transaction)
 
     def begin_read(self) -> None:
-        self.cursor().execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self.cursor().execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", prepare=False)
 
-    def finish(self, *, commit: bool, wrote: bool) -> None:  # noqa: ARG002
+    def finish(self, *, commit: bool) -> None:
         """End the open transaction; a server that answers COMMIT with ROLLBACK has not committed."""
         cursor = self.cursor()
-        cursor.execute("COMMIT" if commit else "ROLLBACK")
+        cursor.execute("COMMIT" if commit else "ROLLBACK", prepare=False)
         if commit and cursor.statusmessage != "COMMIT":
             raise RuntimeError("a statement of this transaction failed, so it was rolled back")
 
@@ -111,22 +111,33 @@ class Postgres(peewee.PostgresqlDatabase):
 
 
 def adapt(connection: Any) -> None:
-    """Make values go and come as SQLite's do.
+    """Make values go and come as a STRICT SQLite's do.
 
     Integers are always sent as int8: psycopg takes the smallest type that fits, so that one
-    statement would be prepared once for every mix of types. ``numeric`` results, which is
-    what SUM of bigint is, come back as int when they are whole.
+    statement would be prepared once for every mix of types. Booleans are 0 and 1. Floats are
+    refused: the server would round them into an amount. ``numeric`` results, which is what SUM
+    of bigint is, come back as int when they are whole.
     """
-    from psycopg.adapt import Loader
-    from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
+    from psycopg import DataError
+    from psycopg.adapt import Dumper, Loader
+    from psycopg.types.numeric import Int8Dumper
 
     class WholeNumber(Loader):
         def load(self, data: Any) -> Any:
             text = bytes(data)
             return int(text) if text.lstrip(b"-").isdigit() else float(text)
 
+    class ZeroOrOne(Int8Dumper):
+        def dump(self, obj: Any) -> bytes:
+            return b"1" if obj else b"0"
+
+    class Refused(Dumper):
+        def dump(self, _obj: Any) -> bytes:
+            raise DataError("a float is not an amount, a count or a time")
+
+    connection.adapters.register_dumper(bool, ZeroOrOne)
+    connection.adapters.register_dumper(float, Refused)
     connection.adapters.register_dumper(int, Int8Dumper)
-    connection.adapters.register_dumper(int, Int8BinaryDumper)
     connection.adapters.register_loader("numeric", WholeNumber)
 
 
@@ -142,15 +153,6 @@ def translated_sql(sql: str) -> str:
         return "%s" if found == "?" else found.replace("%", "%%")
 
     return _TOKENS.sub(word, sql)
-
-
-def shown(url: str) -> str:
-    """Return a database URL without its password."""
-    parts = urlsplit(url)
-    user, _, _ = parts.netloc.rpartition("@")
-    if ":" not in user:
-        return url
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{parts.netloc.rpartition('@')[2]}"))
 
 
 def check_server(database: Postgres) -> None:
@@ -175,5 +177,5 @@ def connect(url: str) -> Postgres:
     try:
         database.connect()
     except peewee.OperationalError as error:
-        raise SetupError(f"cannot connect to {shown(url)}: {str(error).strip().splitlines()[-1]}") from error
+        raise SetupError(f"cannot connect to {without_password(url)}: {str(error).strip().splitlines()[-1]}") from error
     return database

@@ -1,7 +1,9 @@
 """SQLite: one file in the home, with the settings that make it durable and private, checked each time."""
 
 import os
+import re
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import peewee
 
 from tokenhub import clock
 from tokenhub.errors import SetupError
-from tokenhub.paths import Home, open_private
+from tokenhub.paths import Home, open_private, sync_folder
 from tokenhub.store.connections import Connections
 
 OLDEST = (3, 37, 0)
@@ -24,16 +26,18 @@ PRAGMAS = {
     "recursive_triggers": 1,
     "temp_store": 2,
     "trusted_schema": 0,
+    "wal_autocheckpoint": 4_000,
     "journal_size_limit": 64 * 2**20,
-    "query_only": 1,
 }
 """What each connection is set to, and must then say it is (T86).
 
 ``synchronous`` 2 is FULL: a commit is on disk before it is answered. ``recursive_triggers``:
 without it INSERT OR REPLACE would delete journal rows past the trigger. ``temp_store`` 2 keeps
-temporary data in memory. ``query_only`` is lifted by :meth:`Sqlite.begin_write` alone, so that
-nothing is written outside a transaction that began IMMEDIATE (T87).
+temporary data in memory. ``wal_autocheckpoint`` 4000 pages, 16 MB: pages that every batch
+changes are copied into the database file less often, and the log stays below 64 MB (T92).
 """
+_STATEMENTS = 256
+"""Prepared statements that a connection keeps: more than the program has."""
 
 NETWORK_FILESYSTEMS = frozenset(
     [
@@ -47,6 +51,8 @@ NETWORK_FILESYSTEMS = frozenset(
         "fuse.curlftpfs",
         "fuse.davfs2",
         "fuse.gcsfuse",
+        "fuse.grpcfuse",
+        "fuse.osxfs",
         "fuse.glusterfs",
         "fuse.rclone",
         "fuse.s3fs",
@@ -69,77 +75,101 @@ NETWORK_FILESYSTEMS = frozenset(
 """Where SQLite's locks or its shared memory do not work (sqlite.org/wal.html, "all processes … same host")."""
 
 
+class _Writer(threading.local):
+    """This thread's second connection: kept once opened, in use while a write transaction is open."""
+
+    connection: sqlite3.Connection | None = None
+    active = False
+
+
 class Sqlite(peewee.SqliteDatabase):
-    """peewee's SQLite database with the transactions of :class:`tokenhub.store.database.Database`."""
+    """peewee's SQLite database with the transactions of :class:`tokenhub.store.database.Database`.
+
+    Each thread has two connections: one that can only read, and one that is used between
+    :meth:`begin_write` and :meth:`finish` alone, so that nothing is written outside a transaction
+    that began IMMEDIATE (T87). Switching ``query_only`` on one connection would do the same, but
+    each switch makes SQLite prepare every statement anew (230 µs a batch).
+    """
 
     kind = "sqlite"
     lock_clause = ""
 
-    def __init__(self, path: Path, pragmas: dict[str, Any] | None = None) -> None:
-        self.wanted = PRAGMAS | (pragmas or {})
+    def __init__(self, path: Path) -> None:
         self.connections = Connections()
+        self._writer = _Writer()
         # The module's own check of the thread would forbid closing the connections of ended threads.
-        super().__init__(str(path), pragmas=self.wanted, check_same_thread=False)
+        super().__init__(str(path), pragmas=PRAGMAS, check_same_thread=False, cached_statements=_STATEMENTS)
 
     def _connect(self) -> sqlite3.Connection:
+        return self._opened(may_write=False)
+
+    def _opened(self, *, may_write: bool) -> sqlite3.Connection:
         connection: sqlite3.Connection = super()._connect()  # type: ignore[misc]
-        self.connections.add(connection)
         try:
-            verify_pragmas(connection, self.wanted)
+            connection.execute(f"PRAGMA query_only = {int(not may_write)}")
+            verify_pragmas(connection, PRAGMAS | {"query_only": int(not may_write)})
         except BaseException:
-            self.connections.close()
+            connection.close()
             raise
+        self.connections.add(connection)
         return connection
 
     def _close(self, conn: sqlite3.Connection) -> None:  # noqa: ARG002
+        self._writer.connection = None
         self.connections.close()
 
-    def cursor(self, named_cursor: None = None) -> Any:
+    def connection(self) -> Any:
+        """The connection that statements of this thread go to just now."""
         self.connections.check_process()
-        return super().cursor(named_cursor)  # type: ignore[no-untyped-call]
+        return self._writer.connection if self._writer.active else super().connection()  # type: ignore[no-untyped-call]
+
+    def cursor(self, named_cursor: None = None) -> Any:  # noqa: ARG002
+        return self.connection().cursor()
 
     def text(self, sql: str) -> str:
         return sql
 
     def begin_write(self) -> str:
-        cursor = self.cursor()
-        cursor.execute("PRAGMA query_only = 0")
-        try:
-            cursor.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            cursor.execute("PRAGMA query_only = 1")
-            raise
+        self.connection()  # the reading one, which peewee keeps open and closes
+        writer = self._writer
+        if writer.connection is None:
+            writer.connection = self._opened(may_write=True)
+        writer.connection.execute("BEGIN IMMEDIATE")
+        writer.active = True
         return ""
 
     def begin_read(self) -> None:
         self.cursor().execute("BEGIN")
 
-    def finish(self, *, commit: bool, wrote: bool) -> None:
-        """End the open transaction and forbid writes again.
+    def finish(self, *, commit: bool) -> None:
+        """End the open transaction.
 
         An error such as a full disk may have undone it already, or leave it open when COMMIT fails
         (sqlite.org/lang_transaction.html, section 3); either way nothing of it is kept.
         """
-        connection = self.connections.mine()
-        try:
-            if commit and not connection.in_transaction:
-                raise RuntimeError("a statement of this transaction failed, so it was rolled back")
-            if connection.in_transaction:
-                connection.execute("COMMIT" if commit else "ROLLBACK")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if wrote:
-                connection.execute("PRAGMA query_only = 1")
+        connection = self.connection()
+        self._writer.active = False
+        if commit and not connection.in_transaction:
+            raise RuntimeError("a statement of this transaction failed, so it was rolled back")
+        if connection.in_transaction:
+            connection.execute("COMMIT" if commit else "ROLLBACK")
 
     def is_lost(self) -> bool:
         """A file does not hang up."""
         return False
 
     def drop(self) -> None:
-        """Forget this thread's connection."""
+        """Forget this thread's connections; what they had open is undone."""
+        self._writer.connection = None
+        self._writer.active = False
         self.connections.close()
         self.dispose()
+
+    def set_foreign_keys(self, *, enforced: bool) -> None:
+        """Let a migration rebuild tables: only outside a transaction, and only on the writing connection."""
+        if self._writer.connection is None:
+            self._writer.connection = self._opened(may_write=True)
+        self._writer.connection.execute(f"PRAGMA foreign_keys = {int(enforced)}")
 
     def now_s(self) -> int:
         return clock.boot_ms() // 1000
@@ -199,7 +229,7 @@ def filesystem_of(path: Path, mounts: Path) -> str:
     for line in lines:
         _, point, mounted, *_ = line.split(" ")
         # Spaces and the like are octal escapes in this file (proc_mounts(5), getmntent(3)).
-        place = Path(point.encode().decode("unicode_escape"))
+        place = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point))
         if real.is_relative_to(place) and len(place.parts) >= best:
             best, kind = len(place.parts), mounted
     return kind
@@ -224,3 +254,4 @@ def check_file(path: Path, *, empty: bool = False) -> None:
 def create_file(path: Path) -> None:
     """Make the file, if there is none, empty and 0600; SQLite gives its ``-wal`` and ``-shm`` the same mode (T93)."""
     os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+    sync_folder(path.parent)

@@ -31,6 +31,10 @@ from tokenhub.store.leases import Lease
 
 T = TypeVar("T")
 
+GATHER_FROM: Final = 4
+GATHER_S: Final = 0.002
+"""After a batch this large the next one is gathered this long: under load a commit then serves three times as
+many operations (docs/performance.md); a request that comes alone never waits."""
 MAX_BATCH: Final = 256
 MAX_QUEUE: Final = 10_000
 PATIENCE_S: Final = 10.0
@@ -78,16 +82,19 @@ class Writer:
         max_batch: int = MAX_BATCH,
         max_queue: int = MAX_QUEUE,
         patience_s: float = PATIENCE_S,
+        place_patience_s: float = PLACE_PATIENCE_S,
         now_ms: Callable[[], int] = clock.now_ms,
         on_fenced: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._committer = Committer(database, lease, now_ms)
-        self._max_batch, self._max_queue, self._patience_s = max_batch, max_queue, patience_s
+        self._max_batch, self._max_queue = max_batch, max_queue
+        self._patience_s, self._place_patience_s = patience_s, place_patience_s
         self._idle_s = lease.duration_ms / 1000 / IDLES
         self._on_fenced = on_fenced
         self._queue: SimpleQueue[Item | _Job | None] = SimpleQueue()
         self._batch: list[Item] = []
+        self._is_busy = False
         """What is being written; ``_kept`` is to be written again, ``_jobs`` came with the batch."""
         self._kept: list[Item] = []
         self._jobs: list[_Job] = []
@@ -112,7 +119,7 @@ class Writer:
 
     def close(self, timeout_s: float) -> bool:
         """Write what is queued, stop, and tell whether all of it was written in this time."""
-        self._deadline_s = time.monotonic() + timeout_s
+        self._deadline_s = clock.monotonic_s() + timeout_s
         self._closing = True
         self._queue.put(None)
         self._thread.join(timeout_s + PLACE_PATIENCE_S)
@@ -144,6 +151,20 @@ class Writer:
         self._queue.put(_Job(write, future))
         return future
 
+    def place_planned(self, plan: Callable[[Database], Place]) -> "asyncio.Future[Outcome]":
+        """Plan a place on rows read in the write itself, so that it cannot be stale, and return its outcome to come.
+
+        Management changes wait meanwhile. What ``plan`` raises, the future raises.
+        """
+        return asyncio.wrap_future(self.run(lambda database: self._place_planned(database, plan)))
+
+    def _place_planned(self, database: Database, plan: Callable[[Database], Place]) -> Outcome:
+        database.row(f"SELECT revision FROM installation{database.lock_clause}")
+        place = plan(database)
+        outcome = self._committer.apply(place)
+        self._note([(Item(place), outcome)])
+        return outcome
+
     def _check_room(self) -> None:
         if self._closing:
             raise _closing()
@@ -168,14 +189,18 @@ class Writer:
     def _is_done(self) -> bool:
         if not self._closing:
             return False
-        return time.monotonic() >= self._deadline_s or not (self._kept or self._queue.qsize())
+        return clock.monotonic_s() >= self._deadline_s or not (self._kept or self._queue.qsize())
 
     def _commit(self) -> None:
         """Write the next batch, or renew the lease when there is none, and answer those whose operations are done."""
         self._collect()
-        started_s = time.monotonic()
+        started_s = clock.monotonic_s()
         result = self._committer.commit(self._batch)
+        self._is_busy = len(self._batch) >= GATHER_FROM
         self._batch = []
+        self.batches += bool(result.answers)
+        self.operations += len(result.answers)
+        self.batch_s = clock.monotonic_s() - started_s
         if result.fenced:
             self._fence()
         self._note(result.answers)
@@ -183,9 +208,6 @@ class Writer:
         self._pause_s = self._longer_pause_s() if result.error else 0.0
         if result.error:
             self._keep(result.left, result.error, started_s)
-        self.batches += bool(result.answers)
-        self.operations += len(result.answers)
-        self.batch_s = time.monotonic() - started_s
 
     def _collect(self) -> None:
         """Take what was kept and what is queued, up to a full batch; wait for something when there is nothing."""
@@ -193,6 +215,8 @@ class Writer:
         wait_s = self._pause_s if self._batch else self._idle_s
         try:
             self._sort(self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait(), self._batch)
+            if self._is_busy:
+                time.sleep(GATHER_S)
             while len(self._batch) < self._max_batch:
                 self._sort(self._queue.get_nowait(), self._batch)
         except Empty:
@@ -225,22 +249,22 @@ class Writer:
         """Keep what must be written later and answer those who have waited long enough."""
         is_away = not isinstance(error, StoreBusy)
         if is_away:
-            left = left + self._drain()
+            self._kept += self._drain()
             self._refuse_jobs(error)
         answers: list[tuple[Item, Answer]] = []
         kept = []
-        for item in left:
+        for item in left + self._kept:
             item.since_s = started_s if item.since_s is None else item.since_s
-            waited_s = time.monotonic() - item.since_s
+            waited_s = clock.monotonic_s() - item.since_s
             if not isinstance(item.operation, Place):
                 kept.append(self._with_patience(item, waited_s, answers))
-            elif is_away or waited_s >= PLACE_PATIENCE_S:
+            elif is_away or waited_s >= self._place_patience_s:
                 answers.append((item, error))
                 if item.unknown:
                     kept.append(Item(Release(item.operation.request_id), unknown=True))
             else:
                 kept.append(item)
-        self._kept = kept + self._kept
+        self._kept = kept
         self._deliver(answers)
 
     def _with_patience(self, item: Item, waited_s: float, answers: list[tuple[Item, Answer]]) -> Item:
@@ -287,7 +311,7 @@ class Writer:
 
     def _sweep(self) -> None:
         """Release holds in this process's name that it does not know; none are in doubt while nothing is kept."""
-        now_s = time.monotonic()
+        now_s = clock.monotonic_s()
         if self._kept or now_s < self._next_sweep_s or self.fenced.is_set():
             return
         self._next_sweep_s = now_s + SWEEP_S

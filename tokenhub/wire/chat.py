@@ -19,7 +19,6 @@ MAX_STOPS = 16
 
 GATEWAY_FIELDS = frozenset(
     {
-        "include_usage",
         "models",
         "plugins",
         "preset",

@@ -11,6 +11,7 @@ import orjson
 
 from tokenhub.errors import HubError
 from tokenhub.wire import sse
+from tokenhub.wire.chat_parts import calls_of, choices_of
 
 
 class ChunkWriter:
@@ -56,11 +57,11 @@ def frames_of_reply(body: Mapping[str, Any]) -> tuple[bytes, bytes]:
     shared = {name: value for name, value in body.items() if name not in ("choices", "usage", "object")}
     shared["object"] = "chat.completion.chunk"
     content, end = [], []
-    for position, choice in enumerate(body["choices"]):
+    for position, choice in enumerate(choices_of(body)):
         index = choice.get("index", position)
         delta = {name: value for name, value in choice["message"].items() if value is not None}
-        if isinstance(delta.get("tool_calls"), list):
-            delta["tool_calls"] = [{"index": place, **call} for place, call in enumerate(delta["tool_calls"])]
+        if "tool_calls" in delta:
+            delta["tool_calls"] = [{**call, "index": place} for place, call in enumerate(calls_of(delta))]
         first = {"index": index, "delta": delta, "logprobs": choice.get("logprobs"), "finish_reason": None}
         last = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
         content.append(sse.encode(orjson.dumps({**shared, "choices": [first]})))

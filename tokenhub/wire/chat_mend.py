@@ -9,6 +9,7 @@ Client libraries lean on members that self-hosted servers and small providers om
 from typing import Any
 
 from tokenhub.wire.chat_frames import ChunkWriter
+from tokenhub.wire.chat_parts import calls_of, choices_of
 
 
 class Mender:
@@ -18,56 +19,47 @@ class Mender:
     """
 
     def __init__(self, id: str, created: int, model: str) -> None:
-        self._defaults = {"id": id, "created": created, "model": model}
-        self._shared: dict[str, Any] = {}
+        self._top: dict[str, Any] = {"id": id, "created": created, "model": model}
+        self._call_prefix = f"call_{id}"
         self._begun: set[int] = set()
-        self._tools: dict[int, list[str]] = {}
+        self._calls: dict[int, dict[int, str]] = {}
 
     def chunk(self, payload: dict[str, Any]) -> bool:
         """Complete a chunk in place; return whether anything was missing."""
         changed = self._complete_top(payload, "chat.completion.chunk")
-        choices = payload.get("choices")
-        if not isinstance(choices, list):
-            payload["choices"] = []
-            return True
-        for position, choice in enumerate(choices):
-            if isinstance(choice, dict):
-                changed |= self._complete_choice(choice, position)
+        changed |= _default(payload, "choices", [])
+        for position, choice in enumerate(choices_of(payload)):
+            changed |= self._complete_choice(choice, position)
         return changed
 
-    def reply(self, payload: dict[str, Any]) -> bool:
-        """Complete a whole reply in place; return whether anything was missing."""
-        changed = self._complete_top(payload, "chat.completion")
-        for position, choice in enumerate(payload["choices"]):
-            changed |= _default(choice, "index", position)
+    def reply(self, payload: dict[str, Any]) -> None:
+        """Complete a whole reply in place."""
+        self._complete_top(payload, "chat.completion")
+        for position, choice in enumerate(choices_of(payload)):
+            _default(choice, "index", position)
             message = choice["message"]
-            changed |= _default(message, "role", "assistant")
-            if "content" not in message:
-                message["content"] = None
-                changed = True
-            for place, call in enumerate(_calls(message)):
-                changed |= _default(call, "id", f"call_{self._defaults['id']}_{position}_{place}")
-                changed |= _default(call, "type", "function")
-            if not choice.get("finish_reason"):
-                choice["finish_reason"] = "tool_calls" if _calls(message) else "stop"
-                changed = True
-        return changed
+            _default(message, "role", "assistant")
+            message.setdefault("content", None)
+            calls = calls_of(message)
+            for place, call in enumerate(calls):
+                self._name_call(call, position, place)
+            _default(choice, "finish_reason", "tool_calls" if calls else "stop")
 
     def missing_finish(self, index: int) -> str:
         """Return why a choice ended whose upstream never said."""
-        return "tool_calls" if self._tools.get(index) else "stop"
+        return "tool_calls" if self._calls.get(index) else "stop"
 
     def finish_frame(self, index: int) -> bytes:
         """Return the finish chunk that an upstream never sent."""
-        shared = {**self._defaults, **self._shared}
-        writer = ChunkWriter(shared["id"], shared["created"], shared["model"])
+        writer = ChunkWriter(self._top["id"], self._top["created"], self._top["model"])
         return writer.finish(self.missing_finish(index), index)
 
     def _complete_top(self, payload: dict[str, Any], kind: str) -> bool:
+        """Set what is missing; what the upstream has once said is said again."""
         changed = _default(payload, "object", kind)
-        for name, default in self._defaults.items():
-            changed |= _default(payload, name, self._shared.get(name, default))
-            self._shared[name] = payload[name]
+        for name, known in self._top.items():
+            changed |= _default(payload, name, known)
+            self._top[name] = payload[name]
         return changed
 
     def _complete_choice(self, choice: dict[str, Any], position: int) -> bool:
@@ -77,51 +69,42 @@ class Mender:
             choice["finish_reason"] = None
             changed = True
         index, delta = choice["index"], choice["delta"]
-        if not isinstance(delta, dict):
-            return changed
         if index not in self._begun:
             self._begun.add(index)
             changed |= _default(delta, "role", "assistant")
         return self._complete_calls(delta, index) or changed
 
     def _complete_calls(self, delta: dict[str, Any], choice: int) -> bool:
-        """Give every tool call an index, and its first piece an id and a type.
-
-        A piece with a new id or with a name opens a call; any other continues the last one.
-        """
+        """Give every tool call an index, and its first piece an id and a type."""
         changed = False
-        open_calls = self._tools.setdefault(choice, []) if _calls(delta) else []
-        for call in _calls(delta):
-            index = call.get("index")
-            if not isinstance(index, int):
-                index = self._place(call, open_calls)
-                call["index"] = index
-                changed = True
-            if index >= len(open_calls):
-                open_calls.extend("" for _ in range(index + 1 - len(open_calls)))
-            if not open_calls[index]:
-                changed |= _default(call, "id", f"call_{self._defaults['id']}_{choice}_{index}")
-                changed |= _default(call, "type", "function")
-                open_calls[index] = call["id"]
+        for call in calls_of(delta):
+            known = self._calls.setdefault(choice, {})
+            changed |= _default(call, "index", _place(call, known))
+            if call["index"] not in known:
+                changed |= self._name_call(call, choice, call["index"])
+                known[call["index"]] = call["id"]
         return changed
 
-    def _place(self, call: dict[str, Any], open_calls: list[str]) -> int:
-        """Return the index of a call that has none."""
-        id, function = call.get("id"), call.get("function")
-        if id and id in open_calls:
-            return open_calls.index(id)
-        named = isinstance(function, dict) and function.get("name")
-        return len(open_calls) if id or named or not open_calls else len(open_calls) - 1
+    def _name_call(self, call: dict[str, Any], choice: int, place: int) -> bool:
+        changed = _default(call, "id", f"{self._call_prefix}_{choice}_{place}")
+        return _default(call, "type", "function") or changed
+
+
+def _place(call: dict[str, Any], known: dict[int, str]) -> int:
+    """Return where a call without an index belongs: a new id or a name opens one, anything else goes on with the last."""
+    for index, id in known.items():
+        if call.get("id") == id:
+            return index
+    last = max(known, default=-1)
+    function = call.get("function")
+    opens = call.get("id") or (isinstance(function, dict) and function.get("name"))
+    return last + 1 if opens or not known else last
 
 
 def _default(holder: dict[str, Any], name: str, value: Any) -> bool:
-    """Set a member that is absent, null or empty; return whether it was."""
-    if holder.get(name) in (None, "") and holder.get(name) != value:
-        holder[name] = value
-        return True
-    return False
-
-
-def _calls(message: dict[str, Any]) -> list[dict[str, Any]]:
-    calls = message.get("tool_calls")
-    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    """Set a member that is absent, empty or of another type than it must be; return whether it was."""
+    given = holder.get(name)
+    if type(given) is type(value) and given != "":
+        return False
+    holder[name] = value
+    return True

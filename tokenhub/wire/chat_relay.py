@@ -15,6 +15,7 @@ import orjson
 from tokenhub.usage import count
 from tokenhub.wire import chat_frames, sse
 from tokenhub.wire.chat_mend import Mender
+from tokenhub.wire.chat_parts import choices_of, index_of, text_of
 from tokenhub.wire.chat_reply import (
     FAILED_FINISHES,
     Classify,
@@ -34,17 +35,24 @@ from tokenhub.wire.replies import StreamFacts
 
 _PLAIN = b"data: {"
 _NEXT_PLAIN = b"\n\n" + _PLAIN
-_FINISH, _FINISH_SPACED = b'"finish_reason":"', b'"finish_reason": "'
-_USAGE, _USAGE_SPACED = b'"usage":{', b'"usage": {'
-_ERROR = b'"error"'
-_KNOWN_STYLES = (b'"choices":[', b'"choices": [')
-"""How JSON is spaced where the marks above are sure to be found; any other stream is read frame by frame."""
+_ERROR = b'"error":'
+_STYLES = (
+    (b'"finish_reason":null', b'"usage":{'),
+    (b'"finish_reason": null', b'"usage": {'),
+)
+"""The marks, for both ways in which JSON is spaced. A stream spaced in any other way is read frame by frame.
+
+Each search is one pass over all bytes, so there are few, for marks whose last byte is rare: CPython looks at that one first.
+"""
+_TAIL_FRAMES = 3
+"""The finish reason, the usage and ``[DONE]``: what ends most streams."""
 
 
 class ChatRelay:
     """A StreamReader for upstreams that speak OpenAI's wire.
 
-    ``ends_with_close``: a quirk; the stream is complete when it closes after every choice has
+    ``choices``: how many the client asked for; with several, every frame is read, since one
+    frame may end some of them. ``ends_with_close``: a quirk; the stream is complete when it closes after every choice has
     finished, even without ``[DONE]``. ``mender``: for upstreams that leave members out; every
     frame is then read and completed. ``classify`` sorts an error inside the stream.
     """
@@ -52,6 +60,7 @@ class ChatRelay:
     def __init__(
         self,
         *,
+        choices: int = 1,
         ends_with_close: bool = False,
         classify: Classify = unclassified,
         mender: Mender | None = None,
@@ -65,16 +74,15 @@ class ChatRelay:
         self._mender = mender
         self._seen: set[int] = set()
         self._finished: set[int] = set()
-        self._searchable = False
+        self._style: tuple[bytes, bytes] | None = None
+        self._may_pass_unread = mender is None and choices == 1
         self._envelope_bytes = 0
         self._over = False
 
     def feed(self, data: bytes) -> bytes:
         try:
             block = self._blocks.feed(data)
-            if not block or (self._searchable and self._gate.is_open and self._is_plain(block)):
-                return block
-            return b"".join([self._take(frame) for frame in sse.frames_of(block)])
+            return self._take_block(block) if block else block
         except sse.FrameTooLarge:
             return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
 
@@ -82,7 +90,7 @@ class ChatRelay:
         try:
             rest = self._blocks.rest()
             if rest:
-                self._gate.keep(self._take(rest))
+                self._gate.take_back(self._take(rest))
         except sse.FrameTooLarge:
             self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
         if self._over:
@@ -95,26 +103,56 @@ class ChatRelay:
     def ending(self) -> bytes:
         return self._gate.ending()
 
+    def _take_block(self, block: bytes) -> bytes:
+        """Let a block pass whole if nothing in it matters; else take its halves, until what matters stands alone."""
+        passed, waiting = [], self._without_tail(block)
+        while waiting:
+            block = waiting.pop()
+            if self._gate.is_open and self._is_plain(block):
+                passed.append(block)
+            elif cut := self._cut(block):
+                waiting += (block[cut:], block[:cut])
+            elif frame := block.strip(b"\n"):
+                passed.append(self._take(frame))
+        return b"".join(passed)
+
+    @staticmethod
+    def _without_tail(block: bytes) -> list[bytes]:
+        """Cut the frames that end a stream off its last block, so that the rest can pass at one look; the first part comes last."""
+        if not block.endswith(sse.DONE):
+            return [block]
+        cut = len(block) - 2
+        for _ in range(_TAIL_FRAMES):
+            cut = max(block.rfind(b"\n\n", 0, cut), 0)
+        return [block[cut + 2 :], block[: cut + 2]] if cut else [block]
+
+    def _cut(self, block: bytes) -> int:
+        """Return where to cut a block of several frames, 0 for a single one: behind the first until content, then in the middle."""
+        middle = len(block) // 2 if self._gate.is_open and self._style is not None else 0
+        cut = block.find(b"\n\n", middle, -2)
+        if cut < 0:
+            cut = block.rfind(b"\n\n", 0, middle + 1)
+        return cut + 2 if cut >= 0 else 0
+
     def _is_plain(self, block: bytes) -> bool:
         """Return whether a block is nothing but chunks that can pass unread; counts their text if so.
 
-        Every line end belongs to a frame that begins like a chunk: no other event, comment or
-        ``[DONE]`` is among them.
+        Every line end belongs to a frame that begins like a chunk, and each has one choice that
+        goes on: no other event, comment, flat error, end or ``[DONE]`` is among them.
         """
+        if self._style is None:
+            return False
+        goes_on, usage = self._style
         lines = block.count(b"\n")
         if (
             lines != 2 * block.count(_NEXT_PLAIN) + 2
-            or _FINISH in block
-            or _USAGE in block
+            or lines != 2 * block.count(goes_on)
+            or usage in block
             or _ERROR in block
-            or _FINISH_SPACED in block
-            or _USAGE_SPACED in block
             or not block.startswith(_PLAIN)
         ):
             return False
-        text = len(block) - (lines >> 1) * self._envelope_bytes
-        if text > 0:
-            self.facts.output_bytes += text
+        self.facts.output_bytes += len(block) - (lines >> 1) * self._envelope_bytes
         return True
 
     def _take(self, frame: bytes) -> bytes:
@@ -122,11 +160,13 @@ class ChatRelay:
         if self._over:
             return b""
         whole = frame + b"\n\n"
-        if self._searchable and self._gate.is_open and self._is_plain(whole):
+        if self._gate.is_open and self._is_plain(whole):
             return whole
+        if frame.startswith((b"{", b"<")):
+            return self._take_stray(frame)
         event, data = sse.parse(frame)
         if data is None:
-            return self._take_dataless(frame)
+            return b""
         if data == b"[DONE]":
             return self._take_done()
         payload = _object(data)
@@ -136,22 +176,17 @@ class ChatRelay:
             return self._fail(self._classify(payload))
         return self._take_chunk(payload, whole)
 
-    def _take_dataless(self, frame: bytes) -> bytes:
-        """Drop a comment or an empty event. No event at all: a whole reply, an error, a web page (T74)."""
-        if frame.startswith(b"{") and not self._seen:
-            return self._take_whole(frame)
-        if frame.startswith((b"{", b"<")):
-            payload = _object(frame)
-            if payload is not None and error_in(payload):
-                return self._fail(self._classify(payload))
-            return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
-        return b""
-
-    def _take_whole(self, body: bytes) -> bytes:
-        """Take a whole reply that stands in place of the stream: an upstream that ignores ``stream: true``."""
+    def _take_stray(self, body: bytes) -> bytes:
+        """Take what is no event: a whole reply or an error in place of the stream, a web page (T74)."""
         payload = _object(body)
-        if payload is None:
+        if payload is not None and error_in(payload):
+            return self._fail(self._classify(payload))
+        if payload is None or self._seen:
             return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
+        return self._take_whole(payload)
+
+    def _take_whole(self, payload: dict[str, Any]) -> bytes:
+        """Take a whole reply that stands in place of the stream: an upstream that ignores ``stream: true``."""
         try:
             reply = read_reply(payload, classify=self._classify, mender=self._mender)
         except UpstreamFault as fault:
@@ -160,6 +195,7 @@ class ChatRelay:
         facts.content, facts.usage, facts.output_bytes = reply.has_content, reply.usage, reply.output_bytes
         facts.finish_reason, facts.native_finish_reason = reply.finish_reason, reply.native_finish_reason
         facts.upstream_id, facts.served_model = reply.upstream_id, reply.served_model
+        facts.created = count(payload.get("created")) or 0
         content, end = chat_frames.frames_of_reply(payload)
         released = self._gate.open() + content if reply.has_content else self._gate.put(content)
         self._gate.keep(end)
@@ -172,12 +208,12 @@ class ChatRelay:
         usage = take_usage(payload)
         if usage is not None:
             self.facts.usage = parse_usage(usage) or self.facts.usage
-        choices = [choice for choice in payload.get("choices") or () if isinstance(choice, dict)]
+        choices = choices_of(payload)
         if not choices:
             return b"" if usage is not None else self._gate.put(whole)
-        self.facts.upstream_id = self.facts.upstream_id or _text(payload.get("id"))
+        self.facts.upstream_id = self.facts.upstream_id or text_of(payload.get("id"))
         self.facts.created = self.facts.created or count(payload.get("created")) or 0
-        self.facts.served_model = self.facts.served_model or _text(payload.get("model"))
+        self.facts.served_model = self.facts.served_model or text_of(payload.get("model"))
         finished_before = frozenset(self._finished)
         renamed = self._note_ends(choices)
         if self._over:
@@ -201,13 +237,13 @@ class ChatRelay:
         Content after its own finish reason stays with the end; content of another choice
         shows that the end has not come yet.
         """
-        return any(has_content(choice.get("delta")) and _index(choice) not in finished for choice in choices)
+        return any(has_content(choice.get("delta")) and index_of(choice) not in finished for choice in choices)
 
     def _note_ends(self, choices: list[dict[str, Any]]) -> bool:
         """Note which choices are there and which have finished; say whether a reason was put into OpenAI's words."""
         renamed = False
         for choice in choices:
-            index = _index(choice)
+            index = index_of(choice)
             self._seen.add(index)
             native = choice.get("finish_reason")
             reason = finish_reason(native)
@@ -226,7 +262,8 @@ class ChatRelay:
     def _note_first_content(self, choices: list[dict[str, Any]], whole: bytes) -> None:
         """The commit point: from here on blocks may pass unread, where the upstream's JSON can be searched."""
         self.facts.content = True
-        self._searchable = self._mender is None and any(style in whole for style in _KNOWN_STYLES)
+        if self._may_pass_unread:
+            self._style = next((style for style in _STYLES if style[0] in whole), None)
         self._envelope_bytes = len(whole) - sum(text_bytes(choice.get("delta")) for choice in choices)
 
     def _take_done(self) -> bytes:
@@ -256,12 +293,3 @@ def _object(data: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _index(choice: dict[str, Any]) -> int:
-    index = choice.get("index")
-    return index if isinstance(index, int) else 0
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

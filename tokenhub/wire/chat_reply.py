@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from tokenhub.wire.chat_mend import Mender
+from tokenhub.wire.chat_parts import calls_of, choices_of, text_of
 from tokenhub.wire.chat_usage import parse_usage
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply
@@ -45,9 +46,7 @@ def text_bytes(part: Any) -> int:
     if not isinstance(part, Mapping):
         return 0
     size = sum(_size(part.get(name)) for name in _TEXTS)
-    calls = part.get("tool_calls")
-    functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    for function in (*functions, part.get("function_call")):
+    for function in (*(call.get("function") for call in calls_of(part)), part.get("function_call")):
         if isinstance(function, dict):
             size += _size(function.get("name")) + _size(function.get("arguments"))
     return size
@@ -102,15 +101,15 @@ def read_reply(raw: dict[str, Any], *, classify: Classify = unclassified, mender
     """
     if error_in(raw):
         raise UpstreamFault(classify(raw))
-    choices = raw.get("choices")
-    if not isinstance(choices, list) or not choices or not all(_is_choice(choice) for choice in choices):
+    choices = choices_of(raw)
+    if not choices or not all(isinstance(choice.get("message"), dict) for choice in choices):
         raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="no_choices"))
     usage = take_usage(raw)
     if mender is not None:
         mender.reply(raw)
     native = None
     for choice in choices:
-        native = choice.get("finish_reason")
+        native = text_of(choice.get("finish_reason"))
         if native in FAILED_FINISHES:
             raise UpstreamFault(Failure(FaultKind.SERVER, code=code_word(native)))
         choice["finish_reason"] = finish_reason(native)
@@ -119,16 +118,12 @@ def read_reply(raw: dict[str, Any], *, classify: Classify = unclassified, mender
         body=raw,
         usage=parse_usage(usage),
         finish_reason=choices[-1]["finish_reason"],
-        native_finish_reason=_text(native),
-        upstream_id=_text(raw.get("id")),
+        native_finish_reason=native,
+        upstream_id=text_of(raw.get("id")),
         has_content=any(has_content(message) for message in messages),
         output_bytes=sum(text_bytes(message) for message in messages),
-        served_model=_text(raw.get("model")),
+        served_model=text_of(raw.get("model")),
     )
-
-
-def _is_choice(choice: Any) -> bool:
-    return isinstance(choice, dict) and isinstance(choice.get("message"), dict)
 
 
 def finish_reason(native: Any) -> str | None:
@@ -154,10 +149,5 @@ def take_usage(payload: dict[str, Any]) -> dict[str, Any] | None:
 
 def _usage_holders(payload: dict[str, Any]) -> list[dict[str, Any]]:
     """Every object that may hold a usage, the one with the last word last."""
-    choices = payload.get("choices")
-    inner = [payload.get("x_groq"), *(choices if isinstance(choices, list) else ())]
-    return [holder for holder in (*inner, payload) if isinstance(holder, dict)]
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    groq = payload.get("x_groq")
+    return [*([groq] if isinstance(groq, dict) else []), *choices_of(payload), payload]

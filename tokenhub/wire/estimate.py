@@ -17,8 +17,6 @@ from typing import Any
 
 import orjson
 
-from tokenhub.usage import Usage
-
 BYTES_PER_TOKEN = 4
 MESSAGE_TOKENS = 4
 ATTACHMENT_TOKENS = 258
@@ -48,11 +46,6 @@ def of_prompt(body: Mapping[str, Any]) -> int:
     overhead = MESSAGE_TOKENS * len(messages) if isinstance(messages, list) else 0
     schemas = sum(of_bytes(len(orjson.dumps(body[name]))) for name in _SCHEMAS if body.get(name))
     return overhead + schemas + _of_texts(messages) + _of_texts(body.get("input"))
-
-
-def estimate_usage(input_bytes: int, output_bytes: int) -> Usage:
-    """Return the usage of a reply of which only sizes are known: those of the request's body and of the generated text."""
-    return Usage(input=of_bytes(input_bytes), output=of_bytes(output_bytes))
 
 
 def _of_texts(value: Any) -> int:

@@ -42,6 +42,10 @@ class Gate:
         self.is_open = False
         return self._hold(self._kept, frame)
 
+    def take_back(self, released: bytes) -> None:
+        """Hold what was just released, before everything that is kept: its stream has ended, so only the end is left."""
+        self._hold(self._waiting, released)
+
     def ending(self) -> bytes:
         """Return what is held."""
         return b"".join([*self._waiting, *self._kept])

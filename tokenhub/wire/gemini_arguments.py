@@ -41,13 +41,16 @@ class PartialArguments:
     def _add(self, piece: dict[str, Any]) -> None:
         steps = _steps(piece.get("jsonPath"))
         name = next((name for name in _VALUES if name in piece), None)
-        value = piece[name] if name is not None and name != "nullValue" else None
-        if name is not None:
-            holder, last = self._holder(steps), steps[-1]
-            if steps == self._open and isinstance(value, str):
-                value = str(holder[last]) + value
-            _put(holder, last, value)
-        self._open = steps if piece.get("willContinue") is True else None
+        if name is None:
+            self._open = None
+            return
+        value = None if name == "nullValue" else piece[name]
+        text = isinstance(value, str)
+        holder, last = self._holder(steps), steps[-1]
+        if text and steps == self._open:
+            value = holder[last] + value
+        _put(holder, last, value)
+        self._open = steps if text and piece.get("willContinue") is True else None
 
     def _holder(self, steps: tuple[str | int, ...]) -> Any:
         """Return the object or list that the last step is in, making what is missing on the way."""

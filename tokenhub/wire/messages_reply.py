@@ -2,7 +2,8 @@
 
 Thinking comes out twice: as ``reasoning_content`` to read, and as ``thinking_blocks`` with
 Anthropic's signatures, to be sent back unchanged with the next turn; a tool loop breaks
-without them (platform.claude.com, extended thinking, 2026-11-22).
+without them (platform.claude.com, extended thinking, 2026-11-22). The reply keeps Anthropic's
+id, so that what a client holds is what a request is found by.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,7 +35,7 @@ def reply(raw: dict[str, Any], call: Call, *, classify: Classify = messages.clas
     id, model = str(raw.get("id") or ""), str(raw.get("model") or call.model)
     return Reply(
         body={
-            "id": chat_id(id),
+            "id": id,
             "object": "chat.completion",
             "created": call.created_s,
             "model": model,
@@ -48,11 +49,6 @@ def reply(raw: dict[str, Any], call: Call, *, classify: Classify = messages.clas
         output_bytes=text_bytes(message),
         served_model=model,
     )
-
-
-def chat_id(id: str) -> str:
-    """Return a message's id as a chat completion's."""
-    return "chatcmpl-" + id.removeprefix("msg_")
 
 
 def finish_reason(native: Any, *, calls_tool: bool) -> str:
@@ -87,7 +83,7 @@ def _message(content: list[dict[str, Any]]) -> dict[str, Any]:
         message["thinking_blocks"] = thinking
     if calls:
         message["tool_calls"] = calls
-    annotations = [note for block in content for note in annotations_of(block.get("citations"))]
+    annotations = _annotations(content)
     if annotations:
         message["annotations"] = annotations
     return message
@@ -115,11 +111,27 @@ def arguments(value: Any) -> str:
     return orjson.dumps(value or {}).decode()
 
 
-def annotations_of(citations: Any) -> list[dict[str, Any]]:
-    """Return the citations that point to the web as OpenAI's annotations."""
-    found = citations if isinstance(citations, list) else []
+def _annotations(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found, start = [], 0
+    for block in content:
+        end = start + len("".join(_texts([block])))
+        found += annotations_of(block.get("citations"), start, end)
+        start = end
+    return found
+
+
+def annotations_of(citations: Any, start: int, end: int) -> list[dict[str, Any]]:
+    """Return the citations that point to the web as OpenAI's annotations of this stretch of the text."""
     return [
-        {"type": "url_citation", "url_citation": {"url": citation["url"], "title": citation.get("title") or ""}}
-        for citation in found
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "start_index": start,
+                "end_index": end,
+                "url": citation["url"],
+                "title": str(citation.get("title") or ""),
+            },
+        }
+        for citation in (citations if isinstance(citations, list) else ())
         if isinstance(citation, dict) and isinstance(citation.get("url"), str)
     ]

@@ -32,6 +32,9 @@ class _Block:
     pieces: list[str] = field(default_factory=list)
     """Of a thinking block's text; for a tool call only whether there were any."""
     signature: str = ""
+    start: int = 0
+    """Characters of text that came before a text block."""
+    citations: list[Any] = field(default_factory=list)
 
 
 class MessagesReader:
@@ -52,6 +55,7 @@ class MessagesReader:
         self._writer: ChunkWriter | None = None
         self._blocks: dict[int, _Block] = {}
         self._tool_calls = 0
+        self._shown_chars = 0
         self._usage: dict[str, Any] = {}
         self._over = False
 
@@ -64,7 +68,7 @@ class MessagesReader:
     def close(self) -> None:
         try:
             for frame in self._frames.rest():
-                self._gate.keep(self._take(frame))
+                self._gate.take_back(self._take(frame))
         except sse.FrameTooLarge:
             self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
         if not self._over:
@@ -76,14 +80,13 @@ class MessagesReader:
     def _take(self, frame: bytes) -> bytes:
         if self._over:
             return b""
+        if frame.startswith((b"{", b"<")):
+            return self._take_stray(frame)
         _, data = sse.parse(frame)
         if data is None:
-            return self._take_dataless(frame)
-        try:
-            event = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            event = None
-        if not isinstance(event, dict):
+            return b""
+        event = _parsed(data)
+        if event is None:
             return self._fail(Failure(FaultKind.PROTOCOL, code="malformed_frame"))
         kind = event.get("type")
         if kind == "error" or "error" in event:
@@ -95,23 +98,18 @@ class MessagesReader:
             return self._fail(Failure(FaultKind.PROTOCOL, code="no_message_start"))
         return handler(self, event)
 
-    def _take_dataless(self, frame: bytes) -> bytes:
-        """Skip a comment; a JSON body or a web page in place of events is a failure (T74)."""
-        if not frame.startswith((b"{", b"<")):
-            return b""
-        try:
-            body = orjson.loads(frame)
-        except orjson.JSONDecodeError:
-            body = None
-        if isinstance(body, dict) and body.get("error"):
-            return self._fail(self._classify(body))
+    def _take_stray(self, body: bytes) -> bytes:
+        """Take what is no event: an error or a web page in place of the stream (T74)."""
+        payload = _parsed(body)
+        if payload is not None and payload.get("error"):
+            return self._fail(self._classify(payload))
         return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
 
     def _start(self, event: Mapping[str, Any]) -> bytes:
         message = _object(event.get("message"))
         id, model = str(message.get("id") or ""), str(message.get("model") or self._call.model)
-        self._writer = ChunkWriter(messages_reply.chat_id(id), self._call.created_s, model)
-        self.facts.upstream_id, self.facts.served_model = id or None, model
+        self._writer = ChunkWriter(id, self._call.created_s, model)
+        self.facts.upstream_id, self.facts.served_model, self.facts.created = id or None, model, self._call.created_s
         self._note_usage(message.get("usage"))
         return self._gate.put(self._writer.delta({"role": "assistant", "content": ""}))
 
@@ -125,6 +123,7 @@ class MessagesReader:
         return starter(self, block) if starter is not None else b""
 
     def _start_text(self, block: _Block) -> bytes:
+        block.start = self._shown_chars
         return self._show_text(str(block.begun.get("text") or ""))
 
     def _start_tool(self, block: _Block) -> bytes:
@@ -172,9 +171,9 @@ class MessagesReader:
         block.signature += str(delta.get("signature") or "")
         return b""
 
-    def _add_citation(self, _block: _Block, delta: Mapping[str, Any]) -> bytes:
-        notes = messages_reply.annotations_of([delta.get("citation")])
-        return self._gate.put(self._chunks.delta({"annotations": notes})) if notes else b""
+    def _add_citation(self, block: _Block, delta: Mapping[str, Any]) -> bytes:
+        block.citations.append(delta.get("citation"))
+        return b""
 
     def _stop_block(self, event: Mapping[str, Any]) -> bytes:
         block = self._blocks.pop(_index(event), None)
@@ -182,10 +181,16 @@ class MessagesReader:
             return b""
         if block.kind == "thinking":
             return self._finish_thinking(block)
+        if block.citations:
+            return self._annotate(block)
         if block.kind in ("tool_use", "json") and not block.pieces:
             whole = messages_reply.arguments(block.begun.get("input"))
             return self._show_text(whole) if block.kind == "json" else self._add_arguments(block, whole)
         return b""
+
+    def _annotate(self, block: _Block) -> bytes:
+        notes = messages_reply.annotations_of(block.citations, block.start, self._shown_chars)
+        return self._gate.put(self._chunks.delta({"annotations": notes})) if notes else b""
 
     def _finish_thinking(self, block: _Block) -> bytes:
         if not block.signature:
@@ -229,6 +234,7 @@ class MessagesReader:
     def _show_text(self, text: str) -> bytes:
         if not text:
             return b""
+        self._shown_chars += len(text)
         self.facts.output_bytes += len(text.encode())
         return self._show(self._chunks.text(text))
 
@@ -276,6 +282,14 @@ _DELTAS: Mapping[str, Callable[[MessagesReader, _Block, Mapping[str, Any]], byte
     "signature_delta": MessagesReader._add_signature,
     "citations_delta": MessagesReader._add_citation,
 }
+
+
+def _parsed(data: bytes) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _index(event: Mapping[str, Any]) -> int:

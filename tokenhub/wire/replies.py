@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tokenhub.usage import Usage
+from tokenhub.values import value
 from tokenhub.wire.faults import Failure
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """A whole reply in OpenAI's form.
 
@@ -43,6 +44,7 @@ class StreamFacts:
     created: int = 0
     """When the upstream says its reply began, in seconds since 1970; 0: it says nothing."""
     output_bytes: int = 0
+    """Size of the generated text, for an estimate. Of frames that pass unread it is what they have above the first one's envelope."""
     failure: Failure | None = None
     """An error inside the stream (T74, T75); nothing after it counts."""
 

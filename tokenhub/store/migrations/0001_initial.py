@@ -152,7 +152,6 @@ CREATE TABLE holds (
     price_version TEXT NOT NULL,
     placed_at {int} NOT NULL
 ) {keyed};
-CREATE INDEX holds_lease_id ON holds (lease_id);
 
 CREATE TABLE hold_lots (
     id {serial},
@@ -205,9 +204,8 @@ CREATE TABLE requests (
     attempts TEXT NOT NULL DEFAULT '[]',
     CHECK (charged = model_fee + service_fee),
     CHECK (charged <= held)
-) {table};
+) {keyed};
 CREATE INDEX requests_account_id_ended_at ON requests (account_id, ended_at);
-CREATE INDEX requests_upstream_id ON requests (upstream_id);
 
 CREATE TABLE request_lots (
     id {serial},
@@ -269,6 +267,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION refuse_journal_change()
 
 
 def up(_migrator: object, db: Any) -> None:
+    """Make everything; ``playhouse.migrations`` calls it with its migrator and the database."""
     words, triggers = (POSTGRES, POSTGRES_TRIGGERS) if db.kind == "postgres" else (SQLITE, SQLITE_TRIGGERS)
     for statement in (*TABLES.format(**words).split(";"), *triggers):
         if statement.strip():

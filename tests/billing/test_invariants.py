@@ -1,0 +1,60 @@
+"""Each statement of the ledger's invariants is one that a wrong row breaks, and only that one."""
+
+from dataclasses import replace
+
+import pytest
+
+from tokenhub.billing.holds import End
+from tokenhub.billing.invariants import AccountSums, HoldSums, KeySums, LotSums, RequestSums, Seen, check
+
+LOT = LotSums(
+    id=5, account_id=1, granted=1000, available=400, held=300, spent=200, expired=70, returned=30,
+    entries=900, holds=300, charges=200,
+)  # fmt: skip
+ACCOUNT = AccountSums(
+    id=1, available=400, held=300, open_holds=2, next_expiry_ms=7, lots_available=400, lots_held=300, holds=300,
+    holds_count=2, first_expiry_ms=7,
+)  # fmt: skip
+KEY = KeySums(id="key_1", period_held=300, holds=300)
+HOLD = HoldSums(request_id="req_1", amount=100, parts=100, ended=False)
+REQUEST = RequestSums("req_2", End.SETTLED, held=100, model_fee=60, service_fee=2, charged=62, paid=62)
+
+
+def test_rows_that_agree_violate_nothing():
+    assert check([LOT, ACCOUNT, KEY, HOLD, REQUEST]) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "broken"),
+    [
+        (LOT, {"available": 401}, ["I2"]),
+        (LOT, {"entries": 901}, ["I2"]),
+        (LOT, {"charges": 199}, ["I2"]),
+        (LOT, {"holds": 299}, ["I1"]),
+        (LOT, {"available": -100, "returned": 530, "entries": 400}, ["I1"]),
+        (ACCOUNT, {"available": 399}, ["I1"]),
+        (ACCOUNT, {"held": 299}, ["I1", "I1"]),
+        (ACCOUNT, {"open_holds": 1}, ["I1"]),
+        (ACCOUNT, {"next_expiry_ms": None}, ["I1"]),
+        (KEY, {"period_held": 0}, ["I1"]),
+        (HOLD, {"parts": 99}, ["I4"]),
+        (HOLD, {"ended": True}, ["I3"]),
+        (REQUEST, {"charged": 63, "paid": 63}, ["I4"]),
+        (REQUEST, {"paid": 61}, ["I4"]),
+        (REQUEST, {"held": 61}, ["I4"]),
+        (REQUEST, {"end": End.RELEASED}, ["I5"]),
+        (REQUEST, {"seen": Seen.ERROR}, ["I5"]),
+        (
+            REQUEST,
+            {"end": End.RELEASED, "model_fee": 0, "service_fee": 0, "charged": 0, "paid": 0, "seen": Seen.END},
+            ["I6"],
+        ),
+    ],
+)
+def test_wrong_row_breaks_its_invariant(row, changes, broken):
+    assert [found.invariant for found in check([replace(row, **changes)])] == broken
+
+
+def test_discrepancy_names_the_row_and_both_amounts():
+    (found,) = check([replace(LOT, charges=199)])
+    assert (found.subject, found.message) == ("lot 5", "spent and its charges differ: 200 and 199")

@@ -1,0 +1,262 @@
+"""The program as a process: exit codes, streams, imports, and what it does without a terminal."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import DEADLINE_S, command, data, run, surroundings
+from tokenhub.cli import app
+from tokenhub.cli.nouns import NOUNS
+from tokenhub.operations import accounts, keys
+from tokenhub.operations.hub import Hub
+from tokenhub.paths import Home
+
+ESCAPE = "\x1b"
+HEAVY = (
+    "aiohttp",
+    "cryptography",
+    "orjson",
+    "peewee",
+    "psycopg",
+    "pydantic",
+    "rich.table",
+    "tokenhub.catalog",
+    "uvloop",
+)
+
+
+def made(path: Path, account: str = "acme") -> Path:
+    """Make a home with an account and a key."""
+    home = Home(path, explicit=True)
+    with Hub.init(home) as hub:
+        keys.create(hub, accounts.create(hub, account).account.id)
+    return home.path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the account acme; the tests here add to it and rely on nothing else."""
+    return made(tmp_path_factory.mktemp("program") / "home")
+
+
+@pytest.fixture(scope="module")
+def one_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one account and one key, which no test changes."""
+    return made(tmp_path_factory.mktemp("program") / "home")
+
+
+def loaded_by(home: Path, *arguments: str) -> set[str]:
+    """Return which of the heavy packages a command has loaded."""
+    ask = (
+        "import sys; from tokenhub.cli.app import run; code = run(sys.argv[1:]); "
+        f"print('LOADED', *[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    ended = subprocess.run(
+        command(*arguments, main=ask),
+        capture_output=True,
+        text=True,
+        env=surroundings(home),
+        timeout=DEADLINE_S,
+        check=True,
+    )
+    return set(ended.stderr.splitlines()[-1].split()[1:])
+
+
+def test_help_loads_nothing_that_takes_long(home: Path) -> None:
+    assert loaded_by(home, "--help") <= {"rich.table"}
+    assert loaded_by(home, "keys", "create", "--help") <= {"rich.table"}
+
+
+def test_making_a_key_loads_the_database_and_little_else(home: Path) -> None:
+    assert loaded_by(home, "keys", "create", "--rpm", "5") <= {"peewee", "psycopg"}
+
+
+def test_without_arguments_every_noun_is_shown() -> None:
+    ended = run(None)
+    assert ended.code == 0
+    assert all(f"│ {noun.name} " in ended.out for noun in NOUNS.values())
+    assert "tokenhub credentials add openai" in ended.out
+    assert ended.err == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("tokenhub ke", ["keys"]),
+        ("tokenhub keys r", ["rotate", "revoke"]),
+        ("tokenhub keys create --sp", ["--spend-limit"]),
+    ],
+)
+def test_a_shell_completes_nouns_verbs_and_options(typed: str, completed: list[str]) -> None:
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    ended = run(None, more={"_TOKENHUB_COMPLETE": "complete_bash", **words})
+    assert (ended.code, ended.out.split()) == (0, completed)
+
+
+def test_the_key_stands_alone_on_stdout(home: Path) -> None:
+    ended = run(home, "keys", "create")
+    assert ended.code == 0
+    assert ended.out.startswith("th-")
+    assert ended.out.count("\n") == 1
+    assert "only time" in ended.err
+
+
+def test_home_and_json_stand_before_or_behind_the_command(home: Path) -> None:
+    shown = run(home, "accounts", "list", "--json").out
+    assert json.loads(shown)[0]["name"] == "acme"
+    for arguments in (
+        ("--json", "--home", str(home), "accounts", "list"),
+        ("accounts", "list", "--home", str(home), "--json"),
+        ("--home", "/nowhere", "--json", "accounts", "list", "--home", str(home)),
+    ):
+        assert run(None, *arguments).out == shown
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("keys", "create", "--help"), ("accounts", "list"), ("keys", "nope"), ("doctor",)]
+)
+def test_t123_no_colour_without_a_terminal(home: Path, arguments: tuple[str, ...]) -> None:
+    ended = run(home, *arguments, more={"TERM": "xterm-256color"})
+    assert ESCAPE not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("keys", "revoke", "key_0"),
+        ("keys", "rotate", "key_0", "--grace", "0s"),
+        ("credentials", "add", "openai"),
+        ("credentials", "import"),
+        ("providers", "remove", "lab"),
+        ("chat", "hello"),
+    ],
+)
+def test_t123_nothing_waits_for_input_without_a_terminal(one_key: Path, arguments: tuple[str, ...]) -> None:
+    ended = run(one_key, *arguments, more={"OPENAI_API_KEY": "sk-aaaabbbbccccddddeeeeffff"})
+    assert ended.code == 2
+    assert ended.out == ""
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+
+
+def test_t123_a_failure_is_one_line_on_stderr_and_exit_code_1(home: Path) -> None:
+    ended = run(home, "accounts", "show", "nobody", "--json")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "error: There is no account 'nobody'. See: tokenhub accounts list\n"
+
+
+def test_an_internal_error_shows_no_traceback_and_no_text_of_it(home: Path) -> None:
+    broken = "from tokenhub.operations import accounts; accounts.listing = lambda hub: 1 / 0; "
+    ask = f"{broken}from tokenhub.cli.app import main; main()"
+    ended = subprocess.run(
+        command("accounts", "list", main=ask),
+        capture_output=True,
+        text=True,
+        env=surroundings(home),
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: Internal error (ZeroDivisionError).")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback(home: Path) -> None:
+    with subprocess.Popen(
+        command("config", "list", "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=surroundings(home),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait(DEADLINE_S) in (0, 1)
+
+
+def test_output_that_a_terminal_cannot_encode_is_spelled_out(tmp_path: Path) -> None:
+    home = made(tmp_path / "home", "Größe")
+    ended = run(home, "accounts", "list", more={"PYTHONIOENCODING": "ascii"})
+    assert ended.code == 0
+    assert "Gr\\xf6\\xdfe" in ended.out
+
+
+def test_t124_an_interrupt_ends_a_followed_list_quietly(home: Path) -> None:
+    with subprocess.Popen(
+        command("requests", "list", "--follow"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=surroundings(home),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Ended (UTC)")
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert messages == ""
+
+
+def test_t121_no_option_takes_a_secret() -> None:
+    names = []
+    for name in NOUNS:
+        noun = app.load(name)
+        for verb in getattr(noun, "commands", {name: noun}).values():
+            names += [option for param in verb.params if not getattr(param, "is_flag", False) for option in param.opts]
+    suspicious = [name for name in names if any(word in name for word in ("secret", "password", "token", "api-key"))]
+    assert sorted(set(suspicious)) == ["--max-tokens", "--secret-env"]
+
+
+def test_t121_a_secret_shows_on_no_command_line(home: Path) -> None:
+    secret = "sk-canary-aaaabbbbccccddddeeee"
+    with subprocess.Popen(
+        command("credentials", "add", "openai", "--secret-stdin", "--json"),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=surroundings(home),
+    ) as process:  # fmt: skip
+        arguments = Path(f"/proc/{process.pid}/cmdline")
+        line = arguments.read_bytes() if arguments.exists() else b""
+        out, err = process.communicate(f"{secret}\n", timeout=DEADLINE_S)
+    assert process.returncode == 0
+    assert secret.encode() not in line
+    assert secret not in out + err
+    assert json.loads(out)["secret"] == "…eeee"
+
+
+def test_t91_a_home_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    home = tmp_path / "typo"
+    ended = run(home, "accounts", "list")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"error: There is no TokenHub home at {home}. Make one with: tokenhub init --home {home}\n"
+    assert not home.exists()
+
+
+def test_t127_a_broken_setting_is_named_with_file_and_line(tmp_path: Path) -> None:
+    home = made(tmp_path / "home")
+    (home / "config.toml").write_text('[server]\nport = "many"\n')
+    ended = run(home, "accounts", "list")
+    assert ended.code == 1
+    assert f"{home}/config.toml:2: server.port must be a whole number" in ended.err
+    assert "many" not in ended.err
+
+
+def test_t129_a_fresh_home_is_its_owners_alone(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    umask = "import os; os.umask(0); from tokenhub.cli.app import main; main()"
+    subprocess.run(
+        command("init", main=umask), env=surroundings(home), check=True, capture_output=True, timeout=DEADLINE_S
+    )
+    assert home.stat().st_mode & 0o777 == 0o700
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert files
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in files)
+    shown = run(home, "config", "get", "server.host")
+    assert shown.out == "127.0.0.1\n"
+    assert data(home, "keys", "list") == []
+    assert data(home, "accounts", "list") == []

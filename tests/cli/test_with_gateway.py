@@ -1,0 +1,251 @@
+"""Commands beside a running gateway: chat through it, reports of what it served, a first run."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import DEADLINE_S, command, data, run, surroundings
+from tests.fakes.upstream import (
+    FakeUpstream,
+    json_reply,
+    openai_chunk,
+    openai_error,
+    openai_stream,
+    openai_usage,
+    sse_reply,
+)
+from tests.harness import RunningGateway, start_gateway, temporary_home
+
+MODEL = "gpt-4o-mini"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningGateway, FakeUpstream]]:
+    gateway = start_gateway(temporary_home(tmp_path_factory.mktemp("served")))
+    with FakeUpstream([]) as upstream:
+        gateway.add_credential("openai", upstream.url)
+        yield gateway, upstream
+        gateway.stop()
+
+
+def ask(gateway: RunningGateway, *arguments: str, key: str | None = None, stdin: str | None = None):  # type: ignore[no-untyped-def]
+    return run(
+        gateway.hub.home.path, "chat", *arguments, "--address", f"127.0.0.1:{gateway.port}", stdin=stdin,
+        more={"TOKENHUB_API_KEY": key or gateway.key},
+    )  # fmt: skip
+
+
+def answer(text: str) -> object:
+    return sse_reply(openai_stream(text, usage=openai_usage(1000, 500)))
+
+
+def test_chat_shows_the_answer_and_what_it_cost(served: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, upstream = served
+    upstream.add(answer("Blue is\nscattered."))
+    ended = ask(gateway, "Why is the sky blue?", "--model", MODEL)
+    assert (ended.code, ended.out) == (0, "Blue is\nscattered.\n")
+    # 1000 x 0.15 + 500 x 0.60 USD per million = 0.00045; 3 % of it = 0.0000135.
+    assert ended.err == f"[{MODEL}: 1000 + 500 tokens, 0.0004635 USD]\n" or ended.err.endswith(
+        "1000 + 500 tokens, 0.0004635 USD]\n"
+    )
+
+
+def test_t120_chat_shows_an_answer_that_moves_the_cursor_as_text(served: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, upstream = served
+    upstream.add(answer("a\x1b[2Jb\r"))
+    assert ask(gateway, "hi", "--model", MODEL).out == "a\\x1b[2Jb\\x0d\n"
+
+
+def test_chat_gives_json_and_takes_stdin_and_chooses_the_cheapest_model(
+    served: tuple[RunningGateway, FakeUpstream],
+) -> None:
+    gateway, upstream = served
+    upstream.add(answer("Fine."))
+    ended = ask(gateway, "Review this:", "--stdin", "--json", "--max-tokens", "77", stdin="the text")
+    assert ended.code == 0, ended.err
+    shown = json.loads(ended.out)
+    assert shown["text"] == "Fine."
+    assert shown["usage"]["prompt_tokens"] == 1000
+    body = json.loads(upstream.received[-1].body)
+    assert body["messages"] == [{"role": "user", "content": "Review this:\n\nthe text"}]
+    assert 77 in (body.get("max_tokens"), body.get("max_completion_tokens"))
+
+
+def test_chat_says_what_the_gateway_refuses(served: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, upstream = served
+    wrong = ask(gateway, "hi", "--model", MODEL, key="th-" + "a" * 43)
+    assert wrong.code == 1
+    assert wrong.err.startswith("error: The API key is missing or not valid.")
+    assert ask(gateway, "hi", "--model", "no-such-model").code == 1
+    upstream.add(json_reply(openai_error("boom", code="server_error"), status=500))
+    failed = ask(gateway, "hi", "--model", MODEL)
+    assert failed.code == 1
+    assert "(upstream_error)" in failed.err
+
+
+def test_chat_says_that_an_answer_broke_off(served: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, upstream = served
+    upstream.add(sse_reply([openai_chunk({"content": "Half an ans"})]))
+    ended = ask(gateway, "hi", "--model", MODEL)
+    assert ended.code == 1
+    assert ended.out == "Half an ans\n"
+    assert ended.err.startswith("error: ")
+
+
+def test_chat_says_that_no_gateway_runs(tmp_path: Path) -> None:
+    run(tmp_path / "home", "init")
+    ended = run(
+        tmp_path / "home", "chat", "hi", "--address", "127.0.0.1:1", more={"TOKENHUB_API_KEY": "th-" + "a" * 43}
+    )
+    assert ended.code == 1
+    assert ended.err == "error: No gateway answers on 127.0.0.1:1 (Connection refused). Start it: tokenhub serve\n"
+
+
+def test_reports_show_what_was_served(served: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, upstream = served
+    home = gateway.hub.home.path
+    upstream.add(answer("Seen."))
+    assert ask(gateway, "hi", "--model", MODEL).code == 0
+    gateway.settled()
+    newest = data(home, "requests", "list", "--limit", "1")[0]
+    assert (newest["account"], newest["model"], newest["provider"], newest["end"]) == (
+        "acme",
+        MODEL,
+        "openai",
+        "settled",
+    )
+    assert (newest["prompt_tokens"], newest["output_tokens"], newest["charged_usd"]) == (1000, 500, "0.0004635")
+    shown = run(home, "requests", "show", newest["id"])
+    assert f"Request                 {newest['id']}\n" in shown.out
+    assert "$0.0004635" in shown.out
+    for by, group in (("model", MODEL), ("provider", "openai"), ("account", "1"), ("key", newest["key"])):
+        report = data(home, "usage", "--by", by)
+        line = next(line for line in report["lines"] if line[by] == group)
+        assert 1 <= line["charged_requests"] <= report["total"]["charged_requests"]
+        assert sum(line["charged_requests"] for line in report["lines"]) == report["total"]["charged_requests"]
+    table = run(home, "usage", "--by", "day")
+    assert table.out.splitlines()[-1].startswith("total")
+    csv = run(home, "usage", "--by", "account", "--csv").out.splitlines()
+    assert csv[1].startswith("1,acme,")
+    assert run(home, "ledger", "verify").code == 0
+
+
+def test_a_followed_list_shows_requests_as_they_end(served: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, upstream = served
+    upstream.add(answer("Old."))
+    assert ask(gateway, "hi", "--model", MODEL).code == 0
+    with subprocess.Popen(
+        command("requests", "list", "--follow", "--json", "--limit", "1"),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=surroundings(gateway.hub.home.path),
+    ) as process:
+        try:
+            assert process.stdout is not None
+            before = json.loads(process.stdout.readline())["id"]
+            upstream.add(answer("New."))
+            assert ask(gateway, "hi", "--model", MODEL).code == 0
+            shown = json.loads(process.stdout.readline())
+            assert shown["id"] > before
+            assert shown["charged_usd"] == "0.0004635"
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(DEADLINE_S)
+
+
+def test_a_management_command_binds_a_running_gateway_at_once(served: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, upstream = served
+    home = gateway.hub.home.path
+    made = data(home, "keys", "create")
+    upstream.add(answer("Yes."))
+    assert ask(gateway, "hi", "--model", MODEL, key=made["key"]).code == 0
+    assert run(home, "keys", "revoke", made["id"], "--yes").code == 0
+    assert "not valid" in ask(gateway, "hi", "--model", MODEL, key=made["key"]).err
+    assert run(home, "accounts", "disable", "acme").code == 0
+    assert "(account_disabled)" in ask(gateway, "hi", "--model", MODEL).err
+    assert run(home, "accounts", "enable", "acme").code == 0
+
+
+class Serving:
+    """``tokenhub serve`` in the default home of a person of its own."""
+
+    def __init__(self, person: Path, *arguments: str, more: dict[str, str] | None = None) -> None:
+        own = {"HOME": str(person), "XDG_DATA_HOME": str(person / "data"), "TOKENHUB_LOG_LEVEL": "error"}
+        self._messages = person / "messages"
+        with self._messages.open("wb") as messages:
+            self.process = subprocess.Popen(
+                command("serve", *(arguments or ("--port", "0")), "--no-local"),
+                stdout=subprocess.PIPE,
+                stderr=messages,
+                text=True,
+                env=surroundings(None, {**own, **(more or {})}),
+            )
+
+    def __enter__(self) -> "Serving":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    @property
+    def said(self) -> str:
+        return self._messages.read_text(encoding="utf-8")
+
+    def wait_for(self, pattern: str) -> None:
+        """Wait until a message matches."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not re.search(pattern, self.said):
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.02)
+
+    def stop(self) -> tuple[int, str]:
+        """Ask it to end; return its exit code and all it wrote to stdout."""
+        self.process.send_signal(signal.SIGTERM)
+        out, _ = self.process.communicate(timeout=DEADLINE_S)
+        return self.process.returncode, out
+
+
+def test_t129_the_first_run_makes_a_key_and_shows_it_once(tmp_path: Path) -> None:
+    with Serving(tmp_path, more={"OPENAI_API_KEY": "sk-aaaabbbbccccddddeeeeffff"}) as serving:
+        serving.wait_for(r"TokenHub serves on http://127\.0\.0\.1:[1-9]\d*\n")
+        serving.wait_for("OPENAI_API_KEY is in the environment and not used")
+        code, out = serving.stop()
+    assert code == 0
+    assert re.fullmatch(r"th-[0-9A-Za-z]{43}\n", out), out
+    home = tmp_path / "data" / "tokenhub"
+    assert [one["name"] for one in data(home, "accounts", "list")] == ["default"]
+    assert data(home, "credentials", "list") == []
+    with Serving(tmp_path) as again:
+        again.wait_for("TokenHub serves on")
+        assert again.stop() == (0, "")
+    assert len(data(home, "keys", "list")) == 1
+
+
+def test_a_first_run_that_could_not_serve_leaves_the_key_for_the_next(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with Serving(tmp_path, "--port", port) as serving:
+            out, _ = serving.process.communicate(timeout=DEADLINE_S)
+            assert (serving.process.returncode, out) == (1, "")
+            assert f"Cannot listen on 127.0.0.1:{port}" in serving.said
+    with Serving(tmp_path) as again:
+        again.wait_for("Your first key")
+        assert re.fullmatch(r"th-[0-9A-Za-z]{43}\n", again.stop()[1])
+
+
+def test_t91_serve_makes_no_home_where_one_was_named(tmp_path: Path) -> None:
+    ended = run(tmp_path / "typo", "serve", "--port", "0", "--no-local")
+    assert ended.code == 1
+    assert "tokenhub init" in ended.err
+    assert not (tmp_path / "typo").exists()

@@ -1,0 +1,123 @@
+"""``tokenhub config``: options are shown with where they come from, and written without harm."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from tokenhub import settings
+from tokenhub.errors import InvalidRequest, SetupError
+from tokenhub.operations import config
+from tokenhub.paths import Home
+
+COMMENTED = """\
+# My hub.
+[server]
+port = 9000 # behind nginx
+# host = "0.0.0.0"
+
+[log]
+level = "debug"
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "home", explicit=True)
+    made.path.mkdir(mode=0o700)
+    return made
+
+
+def write(home: Home, text: str) -> None:
+    home.config.write_text(text)
+    home.config.chmod(0o600)
+
+
+def test_every_option_is_listed_with_its_origin(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(home, COMMENTED)
+    monkeypatch.setenv("TOKENHUB_SERVER_WORKERS", "2")
+    listed = {setting.option.key: (setting.shown, setting.origin) for setting in config.listing(home)}
+    assert list(listed) == [option.key for option in settings.OPTIONS]
+    assert listed["server.port"] == ("9000", "file")
+    assert listed["server.workers"] == ("2", "environment")
+    assert listed["routing.failover"] == ("true", "default")
+
+
+def test_i7_a_password_is_never_listed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENHUB_DATABASE_URL", "postgresql://hub:s3cret@db/hub")
+    assert config.show(home, "database.url").shown == "postgresql://hub:***@db/hub"
+    assert "s3cret" not in "".join(setting.shown for setting in config.listing(home))
+
+
+def test_a_change_keeps_every_other_line(home: Home) -> None:
+    write(home, COMMENTED)
+    assert config.change(home, "server.port", "9001").value == 9001
+    assert home.config.read_text() == COMMENTED.replace("port = 9000 # behind nginx", "port = 9001")
+    config.change(home, "server.host", "0.0.0.0")
+    config.change(home, "routing.failover", "false")
+    chosen = settings.load(home, environment={})
+    assert (chosen.server_port, chosen.server_host, chosen.routing_failover, chosen.log_level) == (
+        9001,
+        "0.0.0.0",
+        False,
+        "debug",
+    )
+    assert "# My hub." in home.config.read_text()
+    assert stat.S_IMODE(home.config.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[server]",
+        "[server]\nport = 1",
+        "server.port = 1\n",
+        "server = {port = 1, host = 'x'}\n",
+        "[ server ]\n'port' = 1\n",
+        "[server]\r\nport = 1\r\n",
+        '[server]\nhost = """\\\n  x"""\nport = 1\n',
+    ],
+)
+def test_a_file_in_any_style_can_be_changed(home: Home, text: str) -> None:
+    write(home, text)
+    before = settings.from_text(text)
+    config.change(home, "server.port", "7")
+    config.change(home, "server.host", "h")
+    config.change(home, "upstream.idle_s", "5")
+    assert settings.from_file(home.config) == before | {"server_port": 7, "server_host": "h", "upstream_idle_s": 5.0}
+    for key in ("server.host", "server.port", "upstream.idle_s", "upstream.idle_s"):
+        config.reset(home, key)
+    assert settings.from_file(home.config) == {}
+
+
+def test_the_first_change_makes_the_file(home: Home) -> None:
+    config.change(home, "log.level", "warning")
+    assert settings.load(home, environment={}).log_level == "warning"
+    assert stat.S_IMODE(home.config.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("server.prot", "1", "'server.prot' is no option"),
+        ("server.port", "many", "server.port must be a whole number"),
+        ("server.port", "65536", "server.port must be between 0 and 65535"),
+        ("log.level", "loud", "log.level must be one of"),
+        ("database.url", "postgresql://hub:s3cret@db/hub", "holds a password"),
+        ("server.host", "a\nb", "one line"),
+    ],
+)
+def test_t122_what_would_not_start_is_not_written(home: Home, key: str, value: str, words: str) -> None:
+    write(home, COMMENTED)
+    with pytest.raises(InvalidRequest, match=words) as refused:
+        config.change(home, key, value)
+    assert home.config.read_text() == COMMENTED
+    assert "s3cret" not in str(refused.value)
+
+
+def test_t127_a_broken_file_is_named_and_left_alone(home: Home) -> None:
+    write(home, "[server]\nprot = 1\n")
+    with pytest.raises(SetupError, match=r"config\.toml:2: "):
+        config.change(home, "server.port", "80")
+    assert home.config.read_text() == "[server]\nprot = 1\n"

@@ -1,0 +1,157 @@
+"""The check-up: what it finds, and that each finding says what to do."""
+
+import http.server
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tokenhub.operations import accounts, credentials, doctor, grants, plans
+from tokenhub.operations.credentials import NewCredential
+from tokenhub.operations.doctor import Finding, Health
+from tokenhub.operations.hub import Hub
+from tokenhub.paths import Home
+from tokenhub.store import catalog
+
+
+@pytest.fixture
+def installed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """An installation in order: the environment names its database, a credential is there, the port is free."""
+    if hub.settings.database_url:
+        monkeypatch.setenv("TOKENHUB_DATABASE_URL", hub.settings.database_url)
+    monkeypatch.setenv("TOKENHUB_LOCAL_ENABLED", "false")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("TOKENHUB_SERVER_PORT", str(free.getsockname()[1]))
+    credentials.add(hub, NewCredential("openai", "sk-aaaabbbbccccddddeeee"))
+    account = accounts.create(hub, "acme").account
+    grants.grant(hub, account.id, 10**9, expires_at_ms=None)
+    return hub
+
+
+def wrong(home: Home) -> list[Finding]:
+    return [finding for finding in doctor.examine(home) if finding.health is not Health.OK]
+
+
+def test_an_installation_in_order_has_nothing_to_do(installed: Hub) -> None:
+    found = doctor.examine(installed.home)
+    assert [finding for finding in found if finding.health is not Health.OK or finding.remedy] == []
+    checks = [
+        "home",
+        "disk",
+        "settings",
+        "database",
+        "master key",
+        "credentials",
+        "catalog",
+        "ledger",
+        "shortfalls",
+        "clock",
+        "port",
+    ]
+    assert [finding.check for finding in found] == checks
+
+
+def test_a_home_that_is_not_there_is_a_finding_and_no_crash(home: Home) -> None:
+    found = {finding.check: finding for finding in doctor.examine(home)}
+    assert found["home"].health is Health.FAILED
+    assert "tokenhub init" in found["home"].remedy
+    assert found["database"].health is Health.FAILED
+
+
+def test_t93_a_file_that_others_can_read_is_named_with_its_remedy(installed: Hub) -> None:
+    installed.home.config.chmod(0o644)
+    (finding,) = wrong(installed.home)
+    assert (finding.check, finding.health) == ("home", Health.WARNING)
+    assert finding.remedy == f"chmod 600 {installed.home.config}"
+
+
+def test_t127_a_broken_setting_stops_the_check_up_there(installed: Hub) -> None:
+    installed.home.config.write_text("[server]\nprt = 1\n")
+    (finding,) = wrong(installed.home)
+    assert (finding.check, finding.health) == ("settings", Health.FAILED)
+    assert "config.toml:2" in finding.message
+
+
+def test_t43_a_master_key_of_another_installation_is_noticed(installed: Hub) -> None:
+    installed.home.master_key.write_text("A" * 43 + "=")
+    assert [(finding.check, finding.health) for finding in wrong(installed.home)] == [("database", Health.FAILED)]
+
+
+def test_t43_a_credential_that_does_not_open_is_noticed(installed: Hub) -> None:
+    with installed.database.write():
+        installed.database.execute("UPDATE credentials SET region = 'eu'")
+    (finding,) = wrong(installed.home)
+    assert (finding.check, finding.health) == ("master key", Health.FAILED)
+
+
+def test_a_failed_credential_is_named(installed: Hub) -> None:
+    catalog.mark_credential(installed.database, 1, catalog.FAILED, "auth 401")
+    found = wrong(installed.home)
+    assert {finding.check for finding in found} == {"credentials"}
+    assert "auth 401" in found[0].message
+    assert "credentials rotate 1" in found[0].remedy
+
+
+def test_no_credential_at_all_is_named(installed: Hub) -> None:
+    credentials.remove(installed, 1)
+    (finding,) = wrong(installed.home)
+    assert finding.remedy == "tokenhub credentials add PROVIDER"
+
+
+def test_a_plan_whose_model_is_gone_is_named(installed: Hub) -> None:
+    with installed.database.write():
+        installed.database.execute("UPDATE plans SET model_names = '{\"fast\":[\"gone\"]}' WHERE id = 'pro'")
+    (finding,) = wrong(installed.home)
+    assert (finding.check, finding.health) == ("plans", Health.WARNING)
+    assert plans.show(installed, "pro").model_names == {"fast": ("gone",)}
+
+
+def test_books_that_do_not_add_up_are_a_failure(installed: Hub) -> None:
+    with installed.database.write():
+        installed.database.execute("UPDATE accounts SET available = available + 1")
+    (finding,) = wrong(installed.home)
+    assert (finding.check, finding.health, finding.remedy) == ("ledger", Health.FAILED, "tokenhub ledger verify")
+
+
+def test_t99_a_clock_behind_the_newest_row_is_noticed(installed: Hub) -> None:
+    with installed.database.write():
+        installed.database.execute("UPDATE accounts SET created_at = created_at + 3600000")
+    (finding,) = wrong(installed.home)
+    assert (finding.check, finding.health) == ("clock", Health.WARNING)
+
+
+@pytest.mark.parametrize(("free", "health"), [(50 * 2**20, Health.FAILED), (500 * 2**20, Health.WARNING)])
+def test_t89_a_disk_that_fills_up_is_noticed(
+    installed: Hub, monkeypatch: pytest.MonkeyPatch, free: int, health: Health
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 2**40 - free, free))  # type: ignore[attr-defined]
+    (finding,) = wrong(installed.home)
+    assert (finding.check, finding.health) == ("disk", health)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "health"), [(200, b'{"status":"ok"}', Health.OK), (404, b"no", Health.FAILED)]
+)
+def test_who_has_the_port_is_told(
+    installed: Hub, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, health: Health
+) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        monkeypatch.setenv("TOKENHUB_SERVER_PORT", str(server.server_port))
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        finding = next(finding for finding in doctor.examine(installed.home) if finding.check == "port")
+        thread.join()
+    assert finding.health is health

@@ -1,0 +1,205 @@
+"""Making and opening an installation: T43, T91, T93, T127, T129."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import process_environment
+from tokenhub import paths
+from tokenhub.errors import SetupError
+from tokenhub.operations.hub import Hub
+from tokenhub.paths import Home
+from tokenhub.settings import Settings
+from tokenhub.store import revision
+
+ONLY_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def flags(empty_settings: Settings) -> dict[str, object]:
+    return {"database.url": empty_settings.database_url or None, "local.enabled": False}
+
+
+@pytest.fixture
+def default_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """The platform's own place, in a temporary folder."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return paths.home()
+
+
+def test_an_installation_that_was_made_can_be_opened(flags: dict[str, object], home: Home) -> None:
+    with Hub.init(home, flags) as made:
+        plans = [name for (name,) in made.database.rows("SELECT id FROM plans ORDER BY id")]
+        sealed = made.vault.seal("secret", b"row")
+    with Hub.open(home, flags) as opened:
+        assert opened.instance == made.instance
+        assert opened.vault.open(sealed, b"row") == "secret"
+        assert revision.read(opened.database).revision >= 1
+        assert (made.is_new, opened.is_new) == (True, False)
+    assert plans == ["enterprise", "pro", "starter"]
+    assert made.instance.startswith("inst_")
+
+
+def test_an_installation_is_made_once(flags: dict[str, object], home: Home) -> None:
+    Hub.init(home, flags).close()
+    with pytest.raises(SetupError, match="already"):
+        Hub.init(home, flags)
+    Hub.open(home, flags).close()
+
+
+def test_t129_a_first_run_leaves_nothing_open_to_others(flags: dict[str, object], home: Home) -> None:
+    before = os.umask(0)
+    try:
+        with Hub.init(home, flags) as hub:
+            assert hub.warnings() == []
+            modes = {path: stat.S_IMODE(path.stat().st_mode) for path in home.path.rglob("*")}
+            assert hub.settings.server_host == "127.0.0.1"
+            assert (
+                hub.database.rows(
+                    "SELECT 1 FROM keys UNION ALL SELECT 1 FROM accounts UNION ALL SELECT 1 FROM credentials"
+                )
+                == []
+            )
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(home.path.stat().st_mode) == 0o700
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
+
+
+def test_t93_looser_modes_are_warned_of(flags: dict[str, object], home: Home) -> None:
+    Hub.init(home, flags).close()
+    home.path.chmod(0o755)
+    with Hub.open(home, flags) as hub:
+        assert [warning.split()[0] for warning in hub.warnings()] == [str(home.path)]
+
+
+def test_t43_another_master_key_stops_the_start(
+    flags: dict[str, object], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Hub.init(home, flags).close()
+    monkeypatch.setenv("TOKENHUB_MASTER_KEY", "A" * 43 + "=")
+    with pytest.raises(SetupError, match=r"the master key \(TOKENHUB_MASTER_KEY\) is not the one"):
+        Hub.open(home, flags)
+
+
+def test_t43_a_missing_master_key_stops_the_start(flags: dict[str, object], home: Home) -> None:
+    Hub.init(home, flags).close()
+    home.master_key.unlink()
+    with pytest.raises(SetupError, match=r"master\.key"):
+        Hub.open(home, flags)
+
+
+def test_the_master_key_may_come_from_the_environment_alone(
+    flags: dict[str, object], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKENHUB_MASTER_KEY", "B" * 43 + "=")
+    Hub.init(home, flags).close()
+    assert not home.master_key.exists()
+    Hub.open(home, flags).close()
+
+
+@ONLY_SQLITE
+def test_t91_a_named_home_that_does_not_exist_is_an_error(flags: dict[str, object], home: Home) -> None:
+    for attempt in (Hub.open, Hub.open_or_init):
+        with pytest.raises(SetupError, match=f"no TokenHub home at {home.path}"):
+            attempt(home, flags)
+        assert not home.path.exists()
+
+
+@ONLY_SQLITE
+def test_t91_the_first_serve_makes_an_installation_in_the_default_home(
+    flags: dict[str, object], default_home: Home
+) -> None:
+    with Hub.open_or_init(default_home, flags) as first:
+        assert first.is_new
+    with Hub.open_or_init(default_home, flags) as second:
+        assert (second.is_new, second.instance) == (False, first.instance)
+
+
+@ONLY_SQLITE
+@pytest.mark.parametrize(
+    "lost", [["config"], ["master_key"], ["database"], ["database", "config"], ["master_key", "config"]]
+)
+def test_t91_a_partial_default_home_is_never_filled_up_in_passing(
+    flags: dict[str, object], default_home: Home, lost: list[str]
+) -> None:
+    Hub.open_or_init(default_home, flags).close()
+    for part in lost:
+        getattr(default_home, part).unlink()
+    left = sorted(path.name for path in default_home.path.iterdir())
+    if lost == ["config"]:
+        Hub.open_or_init(default_home, flags).close()  # every option has a default
+    else:
+        with pytest.raises(SetupError, match=r"no database in|no master key"):
+            Hub.open_or_init(default_home, flags)
+    assert sorted(path.name for path in default_home.path.iterdir()) == left
+
+
+def test_t91_a_named_database_is_never_made_in_passing(
+    flags: dict[str, object], default_home: Home, backend: str
+) -> None:
+    if backend == "postgres":
+        with pytest.raises(SetupError, match="master key"):
+            Hub.open_or_init(default_home, flags)
+        assert not default_home.path.exists()
+    else:
+        Hub.open_or_init(default_home, flags).close()
+        assert default_home.database.exists()
+
+
+@ONLY_SQLITE
+@pytest.mark.parametrize("there", ["config", "master_key", "both"])
+def test_t100_an_interrupted_init_is_completed_by_the_next(
+    flags: dict[str, object], home: Home, tmp_path: Path, there: str
+) -> None:
+    complete = Home(tmp_path / "complete", explicit=True)
+    Hub.init(complete, flags).close()
+    paths.make_folder(home.path)
+    for part in ("config", "master_key"):
+        if there in (part, "both"):
+            shutil.copy(getattr(complete, part), getattr(home, part))
+    key = home.master_key.read_bytes() if home.master_key.exists() else None
+    Hub.init(home, flags).close()
+    Hub.open(home, flags).close()
+    assert key in (None, home.master_key.read_bytes())
+
+
+def test_t127_a_broken_settings_file_stops_the_start(flags: dict[str, object], home: Home) -> None:
+    Hub.init(home, flags).close()
+    with home.config.open("a") as file:
+        file.write("[server]\nprot = 1\n")
+    with pytest.raises(SetupError, match=r"config\.toml:\d+: 'server\.prot' is no option"):
+        Hub.open(home, flags)
+
+
+@pytest.fixture
+def opener(hub: Hub, home: Home, empty_settings: Settings) -> Callable[[str], str]:
+    """Run Python in a new process of the same installation; return what it prints."""
+
+    def run(code: str) -> str:
+        environment = process_environment(empty_settings, home)
+        return subprocess.run(
+            [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=60
+        ).stdout
+
+    return run
+
+
+def test_opening_a_hub_loads_no_more_than_it_needs(opener: Callable[[str], str], backend: str) -> None:
+    """``keys create`` has half a second in all."""
+    code = (
+        "import sys; from tokenhub import paths; from tokenhub.operations.hub import Hub\n"
+        "hub = Hub.open(paths.home()); hub.close()\n"
+        "print(*(name for name in ('cryptography', 'aiohttp', 'playhouse', 'tomli_w', 'openai', 'asyncio.base_events') if name in sys.modules))"
+    )
+    began = time.perf_counter()
+    loaded = set(opener(code).split())
+    assert time.perf_counter() - began < 10
+    assert loaded <= {"asyncio.base_events"}

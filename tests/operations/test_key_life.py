@@ -1,0 +1,175 @@
+"""A key's life: made, found, changed, rotated, revoked."""
+
+import pytest
+
+from tokenhub.accounts import keys as secrets
+from tokenhub.accounts.accounts import KeyStatus, SpendPeriod
+from tokenhub.errors import Conflict, InvalidRequest, NotFound
+from tokenhub.operations import accounts, keys
+from tokenhub.operations.hub import Hub
+from tokenhub.operations.keys import KeyTerms
+from tokenhub.store import accounts as store
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def account_id(hub: Hub) -> int:
+    return accounts.create(hub, "acme").account.id
+
+
+def test_t31_a_key_stands_nowhere_but_in_its_answer(hub: Hub, account_id: int) -> None:
+    made = keys.create(hub, account_id)
+    assert secrets.is_well_formed(made.secret)
+    assert made.secret not in repr(made)
+    stored = hub.database.rows("SELECT * FROM keys")
+    assert made.secret not in repr(stored)
+    for path in hub.home.path.rglob("*"):
+        if path.is_file():
+            assert made.secret.encode() not in path.read_bytes(), path
+    assert store.callers(hub.database, [secrets.digest(made.secret)])
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        KeyTerms(spend_period=SpendPeriod.DAY),
+        KeyTerms(name="a\x1b"),
+        KeyTerms(name="x" * 101),
+        KeyTerms(models=()),
+        KeyTerms(models=("gpt-4o",) * 201),
+    ],
+)
+def test_terms_that_make_no_sense_make_no_key(hub: Hub, account_id: int, terms: KeyTerms) -> None:
+    with pytest.raises(InvalidRequest):
+        keys.create(hub, account_id, terms)
+    assert keys.listing(hub) == []
+
+
+def test_a_model_that_does_not_exist_makes_no_key(hub: Hub, account_id: int) -> None:
+    with pytest.raises(NotFound, match="gpt-4o-mini"):
+        keys.create(hub, account_id, KeyTerms(models=("gpt-4o", "gpt-4o-minni")))
+    assert keys.listing(hub) == []
+
+
+def test_t126_a_key_is_found_by_an_unmistakable_start_only(hub: Hub, account_id: int) -> None:
+    first, second = keys.create(hub, account_id), keys.create(hub, account_id)
+    one = first.state.key
+    assert keys.find(hub, one.id).key == one
+    assert keys.find(hub, one.prefix).key == one
+    assert keys.find(hub, first.secret).key == one
+    with pytest.raises(Conflict, match=second.state.key.id):
+        keys.find(hub, "key_0")
+    with pytest.raises(NotFound):
+        keys.find(hub, "key_zz")
+
+
+@pytest.mark.parametrize("start", ["", "key", "%", "key_%", "key_' OR 1=1", "key_\x00", "th-", "KEY_0", "_"])
+def test_t32_what_is_no_start_of_an_id_is_refused_without_a_query(
+    hub: Hub, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(hub.database), "rows", lambda *_: pytest.fail("a query was made"))
+    with pytest.raises(InvalidRequest):
+        keys.find(hub, start)
+
+
+def test_an_underscore_is_no_wildcard(hub: Hub, account_id: int) -> None:
+    keys.create(hub, account_id)
+    with hub.database.write():
+        hub.database.execute("UPDATE keys SET id = 'keyx0000'")
+    with pytest.raises(NotFound):
+        keys.find(hub, "key_0")
+
+
+def test_a_whole_key_that_is_not_known_is_not_repeated(hub: Hub) -> None:
+    secret = secrets.mint()
+    with pytest.raises(NotFound) as refused:
+        keys.find(hub, secret)
+    assert secret not in refused.value.message
+
+
+def test_terms_change_and_are_given_up(hub: Hub, account_id: int) -> None:
+    key = keys.create(hub, account_id, KeyTerms("ci", None, 5, 10**9, SpendPeriod.DAY)).state.key
+    changed = keys.change(hub, key.id, {"rpm": None, "name": "web", "models": ("gpt-4o",)}).key
+    assert (changed.name, changed.rpm, changed.models) == ("web", None, ("gpt-4o",))
+    assert (changed.spend_limit_nano, changed.spend_period) == (10**9, SpendPeriod.DAY)
+    changed = keys.change(hub, key.id, {"spend_limit_nano": None, "models": None}).key
+    assert (changed.spend_limit_nano, changed.spend_period, changed.models) == (None, SpendPeriod.TOTAL, None)
+    with pytest.raises(InvalidRequest):
+        keys.change(hub, key.id, {"spend_period": SpendPeriod.WEEK})
+    with pytest.raises(InvalidRequest):
+        keys.change(hub, key.id, {})
+
+
+def test_a_change_of_terms_leaves_what_was_spent(hub: Hub, account_id: int) -> None:
+    key = keys.create(hub, account_id, KeyTerms(spend_limit_nano=10**9, spend_period=SpendPeriod.DAY)).state.key
+    with hub.database.write():
+        hub.database.execute("UPDATE keys SET period_start = 5, period_spent = 70, period_held = 20")
+    state = keys.change(hub, key.id, {"spend_limit_nano": 2 * 10**9, "spend_period": SpendPeriod.MONTH})
+    assert (state.period_start_ms, state.period_spent_nano, state.period_held_nano) == (5, 70, 20)
+
+
+def test_a_rotated_key_works_on_for_its_grace(hub: Hub, account_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys.clock, "now_ms", lambda: 1_800_000_000_000)
+    terms = KeyTerms("ci", None, 5, 10**9, SpendPeriod.MONTH, ("gpt-4o",))
+    old = keys.create(hub, account_id, terms)
+    made = keys.rotate(hub, old.state.key.id, 2 * HOUR_MS)
+    new = made.state.key
+    assert (new.name, new.rpm, new.spend_limit_nano, new.spend_period, new.models) == (
+        "ci",
+        5,
+        10**9,
+        SpendPeriod.MONTH,
+        ("gpt-4o",),
+    )
+    assert made.secret != old.secret
+    assert made.replaced is not None
+    assert made.replaced.key.status is KeyStatus.ACTIVE
+    assert made.replaced.key.expires_at_ms == 1_800_000_000_000 + 2 * HOUR_MS
+    assert made.replaced.replaced_by == new.id
+
+
+def test_a_grace_never_makes_a_key_live_longer(hub: Hub, account_id: int) -> None:
+    soon = keys.clock.now_ms() + 60_000
+    old = keys.create(hub, account_id, KeyTerms(expires_at_ms=soon))
+    made = keys.rotate(hub, old.state.key.id, 2 * HOUR_MS)
+    assert made.replaced is not None
+    assert made.replaced.key.expires_at_ms == soon
+
+
+def test_rotation_is_no_way_round_a_spend_limit(hub: Hub, account_id: int) -> None:
+    old = keys.create(hub, account_id, KeyTerms(spend_limit_nano=10**9, spend_period=SpendPeriod.DAY))
+    with hub.database.write():
+        hub.database.execute("UPDATE keys SET period_start = 5, period_spent = 70, period_held = 20")
+    made = keys.rotate(hub, old.state.key.id)
+    assert (made.state.period_start_ms, made.state.period_spent_nano, made.state.period_held_nano) == (5, 70, 0)
+
+
+def test_without_a_grace_the_old_key_is_revoked_at_once(hub: Hub, account_id: int) -> None:
+    old = keys.create(hub, account_id)
+    made = keys.rotate(hub, old.state.key.id, 0)
+    assert made.replaced is not None
+    assert made.replaced.key.status is KeyStatus.REVOKED
+    assert made.replaced.revoked_at_ms is not None
+
+
+def test_a_dead_key_is_not_rotated(hub: Hub, account_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    revoked = keys.create(hub, account_id).state.key.id
+    keys.revoke(hub, revoked)
+    rotated = keys.create(hub, account_id).state.key.id
+    keys.rotate(hub, rotated)
+    expired = keys.create(hub, account_id, KeyTerms(expires_at_ms=keys.clock.now_ms() + 1000)).state.key.id
+    later = keys.clock.now_ms() + 2000
+    monkeypatch.setattr(keys.clock, "now_ms", lambda: later)
+    before = len(keys.listing(hub))
+    for key_id in (revoked, rotated, expired):
+        with pytest.raises(Conflict):
+            keys.rotate(hub, key_id)
+    assert len(keys.listing(hub)) == before
+
+
+def test_revoking_twice_says_the_same(hub: Hub, account_id: int) -> None:
+    key_id = keys.create(hub, account_id).state.key.id
+    first = keys.revoke(hub, key_id)
+    assert first.key.status is KeyStatus.REVOKED
+    assert keys.revoke(hub, key_id) == first

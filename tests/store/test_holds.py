@@ -1,0 +1,196 @@
+"""Batches of holds against real databases: exact sums, odd texts, ended leases, many at once."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from tests.fakes.bank import NOW, Bank
+from tokenhub.billing.holds import End, Ended, OwnerKind, Placed, Refusal, Refused
+from tokenhub.store import leases, ledger, requests
+from tokenhub.store.database import StoreBusy
+from tokenhub.store.holds import LeaseLost, release_holds_of
+from tokenhub.usage import Usage
+
+
+@pytest.fixture
+def bank(database, home):
+    return Bank(database, home)
+
+
+def test_t30_a_thousand_tiny_charges_are_charged_to_the_nano_dollar(bank):
+    account = bank.account("a", 10_000)
+    for start in range(0, 1000, 100):
+        names = [f"r{number}" for number in range(start, start + 100)]
+        bank.apply(*(bank.place(name, "a-0", 10) for name in names))
+        bank.apply(*(bank.settle(name, "a-0", 8, 1) for name in names))
+    assert bank.available(account) == 10_000 - 1000 * 9
+    (line,) = requests.usage(bank.database, "account", requests.RequestFilter())
+    assert (line.requests, line.model_fee_nano, line.service_fee_nano, line.total_nano) == (1000, 8000, 1000, 9000)
+    bank.check()
+
+
+def test_record_of_a_settled_request_is_kept_as_given(bank):
+    account = bank.account("a", 10_000)
+    usage = Usage(
+        input=1, cache_read=2, cache_write=3, cache_write_1h=4, audio_input=5, image_input=6, output=7, reasoning=8
+    )
+    bank.do(bank.place("r", "a-0", 100))
+    bank.do(
+        bank.settle(
+            "r", "a-0", 50, 2, usage=usage, upstream_id="up", streamed=True, finish_reason="stop",
+            native_finish_reason="end_turn", first_content_ms=12, duration_ms=34, fee_bp=300, credential_id=9, estimated=True,
+            cancelled=True, attempts='[{"ms":1}]',
+        ),
+        NOW + 5,
+    )  # fmt: skip
+    kept = requests.one(bank.database, "r")
+    assert kept == requests.EndedRequest(
+        id="r", account_id=account, key_id="a-0", end=End.SETTLED, started_at=NOW, ended_at=NOW + 5, capability="chat",
+        model="glm-4.5", provider="zhipu", region="cn", credential_id=9, upstream_id="up", streamed=True, status=200,
+        error_code=None, finish_reason="stop", native_finish_reason="end_turn", input_tokens=1, cache_read_tokens=2,
+        cache_write_tokens=3, cache_write_1h_tokens=4, audio_input_tokens=5, image_input_tokens=6, output_tokens=7,
+        reasoning_tokens=8, image_output_tokens=0, unknown_tokens=0, estimated=True, cancelled=True, held=100, model_fee=50,
+        service_fee=2, charged=52, shortfall=0, lot_id=kept.lot_id, fee_bp=300, price_version="p1", first_content_ms=12,
+        duration_ms=34, attempts='[{"ms":1}]',
+    )  # fmt: skip
+
+
+POISONS = ["\0", "a\0b", "\ud800", "x\udfffy", "é" * 10, "y" * 1_000_000]
+TEXTS = [
+    *("capability", "model", "provider", "region", "upstream_id", "error_code", "finish_reason"),
+    *("native_finish_reason", "price_version", "attempts"),
+]
+
+
+def test_t98_no_text_keeps_a_charge_from_being_written(bank):
+    account = bank.account("a", 10_000)
+    cases = {f"{field} {number}": {field: poison} for field in TEXTS for number, poison in enumerate(POISONS)}
+    bank.apply(*(bank.place(name, "a-0", 100) for name in cases))
+    outcomes = bank.apply(*(bank.settle(name, "a-0", 30, 1, **record) for name, record in cases.items()))
+    assert outcomes == [Ended(End.SETTLED, 31, 30, 1, first=True)] * len(cases)
+    for name, record in cases.items():
+        kept = getattr(requests.one(bank.database, name), *record)
+        assert "\0" not in kept
+        assert len(kept) <= 2000
+        assert kept.encode()
+    assert bank.available(account) == 10_000 - 31 * len(cases)
+
+
+def test_unknown_key_and_a_plan_for_another_account_are_refused(bank):
+    bank.account("a", 1000)
+    other = bank.account("b", 1000)
+    place = bank.place("r", "a-0", 1)
+    assert bank.do(replace(place, key_id="nobody")) == Refused(Refusal.KEY_INVALID)
+    assert bank.do(replace(place, account_id=other)) == Refused(Refusal.STALE)
+    bank.check()
+
+
+def test_batch_of_a_lost_lease_does_nothing(bank):
+    bank.account("a", 1000)
+    with bank.database.write():
+        bank.database.execute("UPDATE leases SET state = 'ended' WHERE id = ?", (bank.lease.id,))
+    with pytest.raises(LeaseLost):
+        bank.do(bank.place("r1", "a-0", 1))
+    assert bank.database.row("SELECT count(*) FROM holds") == (0,)
+
+
+def test_holds_of_a_live_process_are_not_released(bank):
+    bank.account("a", 1000)
+    bank.do(bank.place("r1", "a-0", 10))
+    with pytest.raises(ValueError, match="has not ended"):
+        release_holds_of(bank.database, bank.lease.id, NOW)
+
+
+def test_t21_holds_of_an_ended_process_are_released_once_with_the_reason(bank):
+    """More of them than one transaction takes; a job's hold stays, it has an end of its own."""
+    account = bank.account("a", 1000)
+    names = [f"r{number:03}" for number in range(450)]
+    bank.apply(*(bank.place(name, "a-0", 2) for name in names), bank.place("job", "a-0", 3, owner=OwnerKind.JOB))
+    leases.end(bank.database, bank.lease)
+    assert release_holds_of(bank.database, bank.lease.id, NOW + 7) == 450
+    assert release_holds_of(bank.database, bank.lease.id, NOW + 8) == 0
+    found = requests.one(bank.database, "r000")
+    assert (found.end, found.error_code, found.ended_at, found.held, found.charged) == (
+        "released",
+        "lease_ended",
+        NOW + 7,
+        2,
+        0,
+    )
+    assert bank.available(account) == 997
+    bank.check()
+
+
+def test_t22_twenty_parallel_ends_of_one_hold_are_told_one_outcome(bank):
+    account = bank.account("a", 1000)
+    bank.do(bank.place("r", "a-0", 100))
+    ends = [bank.settle("r", "a-0", 10 + number) if number % 2 else bank.release("r", "a-0") for number in range(20)]
+    outcomes: list[Ended] = []
+
+    def end(operation):
+        outcomes.append(bank.do(operation))
+        bank.database.close()
+
+    run_together(lambda operation=operation: end(operation) for operation in ends)
+    assert sum(outcome.first for outcome in outcomes) == 1
+    assert len({(outcome.end, outcome.charged_nano) for outcome in outcomes}) == 1
+    assert bank.available(account) == 1000 - outcomes[0].charged_nano
+    bank.check()
+
+
+def test_t95_batches_over_the_same_accounts_in_any_order_never_wait_for_each_other(bank):
+    """Four threads, each batch over all accounts in another order: none is refused, and nothing is lost."""
+    accounts = [bank.account(f"a{number}", 10**9) for number in range(5)]
+    failures: list[BaseException] = []
+
+    def work(worker: int) -> None:
+        try:
+            for turn in range(25):
+                order = [(number * (worker + 1) + turn) % 5 for number in range(5)]
+                names = [(f"w{worker}-{turn}-{number}", f"a{number}-0") for number in order]
+                placed = bank.apply(*(bank.place(name, key, 100) for name, key in names))
+                assert all(isinstance(outcome, Placed) for outcome in placed)
+                bank.apply(*(bank.settle(name, key, 7) for name, key in reversed(names)))
+        except (StoreBusy, AssertionError) as error:
+            failures.append(error)
+        finally:
+            bank.database.close()
+
+    run_together(lambda worker=worker: work(worker) for worker in range(4))
+    assert failures == []
+    assert [bank.available(account) for account in accounts] == [10**9 - 4 * 25 * 7] * 5
+    bank.check()
+
+
+def test_t16_settling_more_than_a_column_holds_is_cut_to_the_hold(bank):
+    account = bank.account("a", 1000)
+    bank.do(bank.place("r", "a-0", 100))
+    assert bank.do(bank.settle("r", "a-0", 2**62, 2**61)) == Ended(End.SETTLED, 100, 100, 0, first=True)
+    assert ledger.shortfalls(bank.database, 0).total_nano == 2**62 + 2**61 - 100
+    assert bank.available(account) == 900
+
+
+def test_negative_fee_is_refused_and_leaves_the_hold_as_it_was(bank):
+    bank.account("a", 1000)
+    bank.do(bank.place("r", "a-0", 100))
+    with pytest.raises(ValueError, match="negative"):
+        bank.do(bank.settle("r", "a-0", -1))
+    assert isinstance(bank.do(bank.release("r")), Ended)
+    bank.check()
+
+
+def run_together(calls) -> None:
+    """Run functions in threads that start at the same moment."""
+    calls = list(calls)
+    barrier = threading.Barrier(len(calls))
+
+    def start(call) -> None:
+        barrier.wait()
+        call()
+
+    threads = [threading.Thread(target=start, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -1,0 +1,95 @@
+"""What is PostgreSQL's own: placeholders, the server's settings, an address without its password."""
+
+import pytest
+
+from tests.conftest import Databases
+from tokenhub.errors import SetupError
+from tokenhub.paths import Home
+from tokenhub.settings import Settings
+from tokenhub.store import postgres
+from tokenhub.store.database import Database, open_database
+
+ONLY_POSTGRES = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("SELECT ?", "SELECT %s"),
+        ("SELECT 'why?', \"a?\", ? -- ?\n, ?", "SELECT 'why?', \"a?\", %s -- ?\n, %s"),
+        ("SELECT 5 % 2 WHERE a LIKE '10%'", "SELECT 5 %% 2 WHERE a LIKE '10%%'"),
+        ("SELECT 'it''s ?', ?", "SELECT 'it''s ?', %s"),
+    ],
+)
+def test_placeholders_are_translated_outside_of_texts(ours: str, theirs: str) -> None:
+    assert postgres.translated_sql(ours) == theirs
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://hub:s3cret@/hub?host=/nowhere/at/all",
+        "postgresql://hub:s3cret@127.0.0.1:1/hub?connect_timeout=1",
+        "postgresql://hub:s3cret@127.0.0.1:notaport/hub",
+    ],
+)
+def test_t97_a_server_that_cannot_be_reached_stops_the_start_without_telling_the_password(home: Home, url: str) -> None:
+    with pytest.raises(SetupError, match="cannot connect to postgresql://hub:\\*\\*\\*@") as refused:
+        open_database(Settings(database_url=url), home)
+    assert "s3cret" not in str(refused.value)
+
+
+@ONLY_POSTGRES
+def test_t91_a_database_that_does_not_exist_stops_the_start(settings: Settings, home: Home) -> None:
+    url = settings.database_url.replace("/test_", "/missing_")
+    with pytest.raises(SetupError, match="does not exist"):
+        open_database(Settings(database_url=url), home)
+
+
+@ONLY_POSTGRES
+def test_t86_a_server_that_is_not_durable_is_refused(
+    database: Database, settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.check_server(database.peewee)
+    monkeypatch.setitem(postgres.REQUIRED, "fsync", "off")
+    with pytest.raises(SetupError, match="fsync = on; TokenHub needs off"):
+        open_database(settings, home)
+
+
+@ONLY_POSTGRES
+def test_t86_a_server_that_is_too_old_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database.peewee, "server_version", 120_004)
+    with pytest.raises(SetupError, match="version 12; TokenHub needs 13"):
+        postgres.check_server(database.peewee)
+
+
+@ONLY_POSTGRES
+def test_t86_each_session_is_durable_and_patient_for_a_while(database: Database) -> None:
+    found = {
+        name: database.row(f"SHOW {name}")
+        for name in ("synchronous_commit", "lock_timeout", "idle_in_transaction_session_timeout")
+    }
+    assert found == {
+        "synchronous_commit": ("on",),
+        "lock_timeout": ("5s",),
+        "idle_in_transaction_session_timeout": ("1min",),
+    }
+
+
+@ONLY_POSTGRES
+def test_an_address_may_begin_with_postgres_too(settings: Settings, home: Home) -> None:
+    from tokenhub import settings as module
+
+    url = settings.database_url.replace("postgresql://", "postgres://")
+    opened = open_database(module.load(home, environment={"TOKENHUB_DATABASE_URL": url}), home)
+    assert opened.row("SELECT 1") == (1,)
+    opened.close()
+
+
+@ONLY_POSTGRES
+def test_a_connection_that_cannot_be_set_up_is_closed(
+    databases: Databases, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres.SESSION, "lock_timeout", "soon")
+    with pytest.raises(Exception, match="lock_timeout"):
+        postgres.Postgres(settings.database_url).connect()

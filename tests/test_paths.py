@@ -1,0 +1,63 @@
+"""Where a hub lives, and who may look into it."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tokenhub import paths
+from tokenhub.paths import Home
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_platform(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert paths.home() == Home(tmp_path / "data" / "tokenhub", explicit=False)
+    monkeypatch.setenv("TOKENHUB_HOME", str(tmp_path / "named"))
+    assert paths.home() == Home(tmp_path / "named", explicit=True)
+    assert paths.home(tmp_path / "flag") == Home(tmp_path / "flag", explicit=True)
+
+
+def test_a_home_is_an_absolute_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert paths.home(Path("hub")).path == tmp_path / "hub"
+    assert paths.home(Path("~/hub")).path == Path.home() / "hub"
+
+
+def test_a_private_file_is_whole_or_as_before(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    paths.write_private(file, b"one")
+    paths.write_private(file, b"two")
+    assert file.read_bytes() == b"two"
+    with pytest.raises(FileExistsError):
+        paths.write_private(file, b"three", replace=False)
+    assert file.read_bytes() == b"two"
+    assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o277])
+def test_t93_files_and_folders_are_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        paths.make_folder(tmp_path / "a" / "b")
+        paths.write_private(tmp_path / "a" / "b" / "key", b"secret")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "a" / "b" / "key").stat().st_mode) == 0o600
+
+
+def test_t93_looser_modes_are_named_with_their_remedy(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", explicit=True)
+    paths.make_folder(home.run)
+    paths.make_folder(home.path)
+    home.path.chmod(0o755)
+    for name, mode in (("tokenhub.db", 0o644), ("config.toml", 0o600), ("master.key", 0o600)):
+        (home.path / name).touch(mode)
+        (home.path / name).chmod(mode)
+    assert paths.loose_modes(home) == [
+        f"{home.path} is open to others (mode 755); run: chmod 700 {home.path}",
+        f"{home.database} is open to others (mode 644); run: chmod 600 {home.database}",
+    ]

@@ -1,0 +1,182 @@
+"""``tokenhub chat``: a question to a model, through the running gateway, as any client would ask it."""
+
+import http.client
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from tokenhub import settings
+from tokenhub.cli import render, values
+from tokenhub.cli.context import FAILED, Door, command, verb
+from tokenhub.errors import InvalidRequest
+
+app = verb("chat")
+
+KEY_VARIABLE = "TOKENHUB_API_KEY"
+_TIMEOUT_S = 300.0
+_LINE_MAX = 1_000_000
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what is listened on, not bound here)
+
+
+@command(
+    app,
+    "chat",
+    examples=[
+        "tokenhub chat 'Why is the sky blue?'",
+        "tokenhub chat 'Name three rivers.' --model gpt-4o-mini",
+        "git diff | tokenhub chat 'Review this:' --stdin",
+    ],
+)
+def chat(
+    door: Door,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to ask.")],
+    model: Annotated[str | None, typer.Option("--model", metavar="M", help="Else the cheapest chat model that can be called.", show_default=False)] = None,
+    max_tokens: Annotated[Any, typer.Option("--max-tokens", metavar="N", parser=values.whole(1), help="The longest answer.", show_default=False)] = None,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Put what comes on stdin behind the question.")] = False,
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="HOST:PORT", help="A gateway elsewhere. Else the one of the settings.", show_default=False)
+    ] = None,
+) -> None:  # fmt: skip
+    """Ask a model something and show the answer as it comes, then what it cost.
+
+    The key is taken from TOKENHUB_API_KEY; on a terminal it is asked for when that is not set.
+    """
+    key = _key(door)
+    host, port = _address(door, address)
+    question = f"{text}\n\n{sys.stdin.read()}" if stdin else text
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+    try:
+        body = _body(model or _first_model(connection, key), question, max_tokens)
+        _show(door, _events(connection, key, body))
+    except (ConnectionError, socket.gaierror) as error:
+        render.complain(f"No gateway answers on {host}:{port} ({_reason(error)}). Start it: tokenhub serve")
+        raise typer.Exit(FAILED) from None
+    except (TimeoutError, http.client.HTTPException) as error:
+        render.complain(f"The gateway on {host}:{port} broke off ({_reason(error)}).")
+        raise typer.Exit(FAILED) from None
+    finally:
+        connection.close()
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _key(door: Door) -> str:
+    from tokenhub.accounts import keys
+
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key and door.can_ask():
+        from getpass import getpass
+
+        key = getpass("Key (th-…, not shown while you type): ").strip()
+    if not keys.is_well_formed(key):
+        raise InvalidRequest(
+            f"Put a key into the environment: export {KEY_VARIABLE}=th-…; make one with: tokenhub keys create"
+        )
+    return key
+
+
+def _address(door: Door, address: str | None) -> tuple[str, int]:
+    if address is not None:
+        host, separator, port = address.rpartition(":")
+        if not (separator and host and port.isascii() and port.isdigit() and int(port) < 65536):
+            raise InvalidRequest("--address is not of the form HOST:PORT.", param="address")
+        return host.strip("[]"), int(port)
+    chosen = settings.load(door.home)
+    return _ANYWHERE.get(chosen.server_host, chosen.server_host), chosen.server_port
+
+
+def _first_model(connection: http.client.HTTPConnection, key: str) -> str:
+    """Return the cheapest chat model that this key may call."""
+    connection.request("GET", "/v1/models", headers=_headers(key))
+    response = connection.getresponse()
+    models = _checked(response, response.read())["data"]
+    chats = [one for one in models if one["capability"] == "chat" and one["lifecycle"] != "retired"]
+    if not chats:
+        raise InvalidRequest(
+            "This key can call no chat model yet. Add a provider's key: tokenhub credentials add PROVIDER"
+        )
+    return str(min(chats, key=lambda one: (float(one["pricing"]["completion"]), one["id"]))["id"])
+
+
+def _body(model: str, question: str, max_tokens: int | None) -> dict[str, Any]:
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": question}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    return body if max_tokens is None else {**body, "max_tokens": max_tokens}
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+
+
+def _events(connection: http.client.HTTPConnection, key: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send the question and return the chunks of the answer as they come."""
+    connection.request("POST", "/v1/chat/completions", json.dumps(body).encode(), _headers(key))
+    response = connection.getresponse()
+    if response.status != 200:
+        _checked(response, response.read())
+    while line := response.readline(_LINE_MAX):
+        data = line.strip().removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
+        if data and data != b"[DONE]":
+            yield json.loads(data)
+
+
+def _checked(response: http.client.HTTPResponse, raw: bytes) -> dict[str, Any]:
+    """Return the JSON of a reply; an error is shown in the gateway's words and ends the command."""
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        body = {}
+    if response.status != 200:
+        _fail(body.get("error") or {"message": f"HTTP {response.status}"})
+    return dict(body)
+
+
+def _fail(error: dict[str, Any]) -> None:
+    code = f" ({error['code']})" if error.get("code") else ""
+    render.complain(f"{error.get('message', 'The gateway reported an error.')}{code}")
+    raise typer.Exit(FAILED)
+
+
+def _show(door: Door, events: Iterator[dict[str, Any]]) -> None:
+    """Write text as it comes, then a line of what it cost on stderr; with --json one object at the end."""
+    parts: list[str] = []
+    last: dict[str, Any] = {}
+    for event in events:
+        if "error" in event:
+            _end_line(parts)
+            _fail(event["error"])
+        last = {**last, **{name: event[name] for name in ("id", "model", "usage") if event.get(name)}}
+        for choice in event.get("choices", ()):
+            text = choice.get("delta", {}).get("content") or ""
+            parts.append(text)
+            if not door.as_json:
+                render.print_text(text)
+    if door.as_json:
+        render.print_line(render.as_json({"text": "".join(parts), **last}))
+        return
+    _end_line(parts)
+    usage = last.get("usage", {})
+    render.say(
+        f"[{last.get('model', '?')}: {usage.get('prompt_tokens', 0)} + {usage.get('completion_tokens', 0)} tokens, {_cost(usage)}]"
+    )
+
+
+def _end_line(parts: list[str]) -> None:
+    if parts and not "".join(parts).endswith("\n"):
+        render.print_line("")
+
+
+def _cost(usage: dict[str, Any]) -> str:
+    total = (usage.get("cost_details") or {}).get("total")
+    return "cost not told" if total is None else f"{total} USD"

@@ -1,0 +1,172 @@
+"""Connections to one origin: opened where it is allowed, kept while nothing comes on them."""
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import aiohappyeyeballs
+from aiohappyeyeballs import AddrInfoType
+from aiohttp import ClientPayloadError
+from aiohttp.client_proto import ResponseHandler
+
+from tokenhub.providers import addresses
+from tokenhub.providers.client.bounds import Limits, Timeouts
+from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
+
+USER_AGENT = "tokenhub"
+DNS_TTL_S = 10.0
+HAPPY_EYEBALLS_S = 0.25
+"""A second address family is tried after so long (RFC 8305 section 8)."""
+
+
+class Channel(ResponseHandler):
+    """One connection. ``reads`` counts what arrived; nothing may arrive while it is parked (T79)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.reads = 0
+        self.parked_at: float | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the socket; a parked connection on which some come is torn down."""
+        self.reads += 1
+        if self.parked_at is not None:
+            self.abort()
+            return
+        ResponseHandler.data_received(self, data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Take note of the end; aiohttp alone would take a reset for the end of a body that lasts until the close."""
+        if exc is not None and self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(ClientPayloadError("reset"))
+        super().connection_lost(exc)
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may be sent: all of the last one has gone out, all of its reply has come in."""
+        transport = self.transport
+        if transport is None or self.should_close or not self.is_connected():
+            return False
+        # An answer that came early leaves the rest of its request in the buffer.
+        return not transport.get_write_buffer_size()
+
+
+class Origin:
+    """One scheme, host and port: its addresses and its idle connections."""
+
+    def __init__(
+        self,
+        scheme: str,
+        host: str,
+        port: int,
+        *,
+        timeouts: Timeouts,
+        limits: Limits,
+        tls: Callable[[], ssl.SSLContext],
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.timeouts = timeouts
+        self.limits = limits
+        self.parked: deque[Channel] = deque()
+        self._tls = tls if scheme == "https" else None
+        self._host, self._port = host, port
+        self._loopback = addresses.is_loopback(host)
+        self._literal = addresses.is_address(host)
+        self._known: Sequence[AddrInfoType] = ()
+        self._known_until = 0.0
+        self._lookup: asyncio.Task[Sequence[AddrInfoType]] | None = None
+        shown = f"[{host}]" if ":" in host else host
+        named = shown if port == (443 if self._tls else 80) else f"{shown}:{port}"
+        self.fixed_headers = f"host: {named}\r\nuser-agent: {USER_AGENT}\r\naccept-encoding: identity\r\n"
+
+    def take(self) -> Channel | None:
+        """Return the connection that was used last and is still good, or None."""
+        while self.parked:
+            channel = self.parked.pop()
+            channel.parked_at = None
+            if channel.reusable:
+                return channel
+            channel.abort()
+        return None
+
+    def park(self, channel: Channel) -> None:
+        """Keep a connection whose exchange ended cleanly."""
+        channel.parked_at = self.loop.time()
+        self.parked.append(channel)
+        if len(self.parked) > self.limits.idle_connections:
+            self.parked.popleft().abort()
+
+    def sweep(self, before: float) -> None:
+        """Close the connections that have been idle since before this time."""
+        while self.parked and ((self.parked[0].parked_at or 0.0) < before or not self.parked[0].is_connected()):
+            self.parked.popleft().abort()
+
+    async def connect(self) -> Channel:
+        """Open a connection; raises UpstreamFault (CONNECT, or TIMEOUT with code ``connect``)."""
+        try:
+            async with asyncio.timeout(self.timeouts.connect_s):
+                found = list(await self._addresses())
+                sock = await aiohappyeyeballs.start_connection(
+                    found, happy_eyeballs_delay=HAPPY_EYEBALLS_S, loop=self.loop
+                )
+                return await self._wrap(sock)
+        except TimeoutError:
+            raise UpstreamFault(Failure(FaultKind.TIMEOUT, code="connect")) from None
+        except OSError as error:
+            raise UpstreamFault(Failure(FaultKind.CONNECT, code=_code(error))) from None
+
+    async def _wrap(self, sock: socket.socket) -> Channel:
+        tls = self._tls() if self._tls else None
+        name = self._host.rstrip(".") if tls else None
+        try:
+            _, channel = await self.loop.create_connection(
+                partial(Channel, self.loop), sock=sock, ssl=tls, server_hostname=name
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return channel
+
+    async def _addresses(self) -> Sequence[AddrInfoType]:
+        if self.loop.time() < self._known_until:
+            return self._known
+        if self._lookup is None:
+            self._lookup = self.loop.create_task(self._look_up())
+            self._lookup.add_done_callback(self._looked_up)
+        # Shared by all who wait for this name, so that one who leaves does not end it.
+        return await asyncio.shield(self._lookup)
+
+    async def _look_up(self) -> Sequence[AddrInfoType]:
+        flags = socket.AI_NUMERICHOST if self._literal else socket.AI_ADDRCONFIG
+        found = await self.loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=flags)
+        allowed = [info for info in found if not addresses.refused(str(info[4][0]), loopback=self._loopback)]
+        if not allowed:
+            raise AddressRefused
+        self._known, self._known_until = allowed, self.loop.time() + DNS_TTL_S
+        return self._known
+
+    def _looked_up(self, task: asyncio.Task[Any]) -> None:
+        self._lookup = None
+        if not task.cancelled():
+            task.exception()  # seen, even if all who waited have left
+
+
+class AddressRefused(OSError):
+    """A name has no address but such as are never called (T84)."""
+
+
+_CODES: tuple[tuple[type[OSError], str], ...] = (
+    (AddressRefused, "address_refused"),
+    (socket.gaierror, "name_not_found"),
+    (ssl.SSLCertVerificationError, "certificate_refused"),
+    (ssl.SSLError, "tls_failed"),
+    (ConnectionRefusedError, "connection_refused"),
+)
+
+
+def _code(error: OSError) -> str:
+    return next((code for kind, code in _CODES if isinstance(error, kind)), "unreachable")

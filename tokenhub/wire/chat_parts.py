@@ -1,0 +1,29 @@
+"""The parts of a chunk or a reply that an upstream sent: only what has the right shape."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def choices_of(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the choices of a chunk or reply; what is no object is none."""
+    return _objects(payload.get("choices"))
+
+
+def calls_of(part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tool calls of a message or delta."""
+    return _objects(part.get("tool_calls"))
+
+
+def index_of(part: Mapping[str, Any]) -> int:
+    """Return the index of a choice; 0 where there is none."""
+    index = part.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def text_of(value: Any) -> str | None:
+    """Return a member that must be a text; None for anything else."""
+    return value if isinstance(value, str) else None
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
