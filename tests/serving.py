@@ -44,7 +44,9 @@ class Serving:
             raise
         self.ready_s = time.monotonic() - begun_s
         """How long the start took."""
-        self.port = int(json.loads(line)["address"].rpartition(":")[2])
+        self.welcome: dict[str, Any] = json.loads(line)
+        """What it said of itself: ``address``, and on a first run ``key`` and ``model``."""
+        self.port = int(self.welcome["address"].rpartition(":")[2])
 
     @property
     def base_url(self) -> str:

@@ -1,9 +1,10 @@
 """What the ledger's tables of steps do not say: roundings of lowered holds, and operations that raise."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokenhub.accounts.accounts import AccountStatus, KeyStatus, SpendPeriod, Versions
@@ -55,9 +56,10 @@ def place(wanted: int, **fields) -> Place:
     return replace(whole, **fields)
 
 
+@example(token_atto=1_100_000_000, input_atto=0, fee_bp=6000, tokens=(100, 1000), share=Fraction(3, 1760))
 @given(
-    token_atto=st.integers(0, 10**11),
-    input_atto=st.integers(0, 10**13),
+    token_atto=st.one_of(st.integers(0, 10**11), st.sampled_from([1, 75_000_000, 10**8, 999_999_999])),
+    input_atto=st.one_of(st.integers(0, 10**13), st.integers(0, 1000).map(lambda nano: nano * 10**9)),
     fee_bp=st.integers(0, BASIS_POINTS),
     tokens=st.tuples(st.integers(1, 2000), st.integers(0, 50_000)),
     share=st.fractions(0, 1),

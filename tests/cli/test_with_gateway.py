@@ -220,7 +220,8 @@ def test_t129_the_first_run_makes_a_key_and_shows_it_once(tmp_path: Path) -> Non
         serving.wait_for("OPENAI_API_KEY is in the environment and not used")
         code, out = serving.stop()
     assert code == 0
-    assert re.fullmatch(r"th-[0-9A-Za-z]{43}\n", out), out
+    assert re.fullmatch(r"export TOKENHUB_API_KEY=th-[0-9A-Za-z]{43}\n", out), out
+    assert "No model can be called yet. Add a provider's key: tokenhub credentials add openai\n" in serving.said
     home = tmp_path / "data" / "tokenhub"
     assert [one["name"] for one in data(home, "accounts", "list")] == ["default"]
     assert data(home, "credentials", "list") == []
@@ -228,6 +229,54 @@ def test_t129_the_first_run_makes_a_key_and_shows_it_once(tmp_path: Path) -> Non
         again.wait_for("TokenHub serves on")
         assert again.stop() == (0, "")
     assert len(data(home, "keys", "list")) == 1
+
+
+def test_a_run_without_the_local_model_says_which_providers_there_are_and_how_to_add_one(tmp_path: Path) -> None:
+    home = tmp_path / "data" / "tokenhub"
+    with Serving(tmp_path) as first:
+        first.wait_for("TokenHub serves on")
+        first.stop()
+    for provider in ("openai", "anthropic"):
+        added = run(home, "credentials", "add", provider, "--secret-stdin", stdin=f"sk-{provider}-0123456789abcdef")
+        assert added.code == 0, added.err
+    assert run(home, "credentials", "disable", "2").code == 0
+    with Serving(tmp_path) as again:
+        again.wait_for("Another provider: tokenhub credentials add PROVIDER\n")
+        assert "Requests can go to: openai. Another" in again.said
+        assert again.stop() == (0, "")
+
+
+def test_an_installation_without_an_account_is_told_how_to_make_one(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert run(home, "init").code == 0
+    with Serving(tmp_path, more={"TOKENHUB_HOME": str(home)}) as serving:
+        serving.wait_for(r"There is no account yet\. Create one: tokenhub accounts create NAME; tokenhub keys create\n")
+        assert serving.stop() == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("left", "remedy"),
+    [
+        (("config.toml",), "tokenhub init"),
+        (("config.toml", "tokenhub.db"), "no master key"),
+        (("config.toml", "master.key"), "no database"),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, tuple) else "",
+)
+def test_t91_a_default_home_that_lacks_a_part_is_refused_and_left_as_it_is(
+    tmp_path: Path, left: tuple[str, ...], remedy: str
+) -> None:
+    home = tmp_path / "data" / "tokenhub"
+    assert run(home, "init").code == 0
+    for file in home.iterdir():
+        if file.is_file() and file.name not in left:
+            file.unlink()
+    before = sorted(file.name for file in home.iterdir())
+    with Serving(tmp_path) as refused:
+        refused.process.wait(DEADLINE_S)
+        assert refused.process.returncode == 1
+        assert remedy in refused.said
+    assert sorted(file.name for file in home.iterdir()) == before
 
 
 def test_a_first_run_that_could_not_serve_leaves_the_key_for_the_next(tmp_path: Path) -> None:
@@ -240,8 +289,8 @@ def test_a_first_run_that_could_not_serve_leaves_the_key_for_the_next(tmp_path: 
             assert (serving.process.returncode, out) == (1, "")
             assert f"Cannot listen on 127.0.0.1:{port}" in serving.said
     with Serving(tmp_path) as again:
-        again.wait_for("Your first key")
-        assert re.fullmatch(r"th-[0-9A-Za-z]{43}\n", again.stop()[1])
+        again.wait_for("Its first key")
+        assert re.fullmatch(r"export TOKENHUB_API_KEY=th-[0-9A-Za-z]{43}\n", again.stop()[1])
 
 
 def test_t91_serve_makes_no_home_where_one_was_named(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def play(stage: Stage, provider: str, body: bytes, told: Told, *, stream: bool) 
             assert_billed(told, row, seen.usage)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_sample_stream_reaches_the_sdk_and_the_bill_as_it_is(stage: Stage, path: Path) -> None:
     body = path.read_bytes()
@@ -128,6 +129,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_sample_reply_reaches_the_sdk_and_the_bill_as_it_is(stage: Stage, name: str) -> None:
     maker = name.partition("_")[0]

@@ -169,6 +169,7 @@ def ways(recording: dict[str, Any]) -> Iterator[tuple[str, Reply]]:
         yield "dripped", dripped(body, chance, headers=headers)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("file", CHATS)
 def test_a_recorded_reply_reaches_the_sdk_and_the_bill_as_it_was(stage: Stage, file: str) -> None:
     recording = recorded(file)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -21,6 +22,7 @@ from tokenhub.store import leases, ledger
 from tokenhub.store.database import open_database
 
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
+pytestmark = pytest.mark.timeout(7200 if SOAK else 300)
 WALKS, STEPS = (300, 60) if SOAK else (12, 30)
 SPEND_LIMIT = 2000
 CONCURRENCY = 4

@@ -17,7 +17,6 @@ No prompt is longer than the deployment's context, where that is known.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tokenhub.call import Call, Capability
 from tokenhub.catalog.models import Deployment
@@ -55,7 +54,7 @@ class Bound:
     """An upstream of the route has no maximum of its own: ``output_wanted`` must be sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Line:
     """The bound at one deployment: atto-USD, before the service fee."""
 

@@ -32,9 +32,9 @@ from tokenhub.money import ATTO_PER_NANO, ceil_div
 BUSY_RETRY_S = 5
 """Retry-After of a refusal that an account's own open requests cause: when one of them ends nobody knows."""
 
-ROUNDING_NANO = 3
-"""Added to a lowered hold: its two fees are each rounded up once more than those of ``minimum_nano``,
-and the service fee is charged on a rounded model fee (never above 100 %)."""
+ROUNDING_NANO = 2
+"""Added to a lowered hold: the model fee and, on the rounded model fee, the service fee are each rounded
+up once more than in ``minimum_nano``; as long as the service fee is at most 100 %, two cover both."""
 
 
 def decide(batch: Batch, operations: Sequence[Operation]) -> list[Outcome]:

@@ -2,11 +2,13 @@
 
 import json
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tokenhub.cli import render, values
+from tokenhub.cli.chat import KEY_VARIABLE
 from tokenhub.cli.context import Door, command, verb
 
 if TYPE_CHECKING:
@@ -44,34 +46,49 @@ def serve(
     with Hub.open_or_init(door.home, flags) as hub:
         for warning in hub.warnings():
             render.say(f"Warning: {warning}")
-        code = supervisor.run(hub, lambda address: _welcome(door, hub, address))
+        code = supervisor.run(hub, lambda address, local: _welcome(door, hub, address, local=local))
     raise typer.Exit(code)
 
 
-def _welcome(door: Door, hub: "Hub", address: str) -> None:
-    """Say where requests are taken; the first time also with which key, and how to try it."""
-    from tokenhub.operations import credentials, first_run
+def _welcome(door: Door, hub: "Hub", address: str, *, local: bool) -> None:
+    """Say where requests are taken and what can be called; the first time also with which key, and how to try it."""
+    from tokenhub.operations import accounts, credentials, first_run
 
-    made, model = first_run.first_key(hub), first_run.model_to_try(hub)
+    made, model = first_run.first_key(hub), first_run.model_to_try(hub, local=local)
     if door.as_json:
         render.print_line(
             render.as_json({"address": address, "key": made.secret if made else None, "model": model}, indent=None)
         )
         return
     render.say(f"TokenHub serves on {address}")
-    if made is not None:
-        render.say(f"Your first key, of account {first_run.ACCOUNT!r}, shown only now:")
-        render.print_line(made.secret)
+    if hub.is_new:
+        render.say(f"Its data are in {hub.home.path}. Keep a copy of master.key: nothing else opens stored keys.")
+    providers = credentials.providers(hub, local=local)
     if model is None:
-        render.say("No model can be called yet. Add a provider's key: tokenhub credentials add openai")
-    elif made is not None:
-        render.say("Try it:")
-        render.print_line(curl(address, made.secret, model))
+        render.say(f"{_callable(providers)} Add a provider's key: tokenhub credentials add openai")
+    else:
+        render.say(f"{_callable(providers)} Another provider: tokenhub credentials add PROVIDER")
     for one in credentials.found_in_environment(hub, os.environ):
         render.say(f"{one.variable} is in the environment and not used. To use it: tokenhub credentials import")
+    if made is not None:
+        render.say(f"Account {first_run.ACCOUNT!r} is there. What costs something needs credit: tokenhub grant 10")
+        render.say("Its first key, shown only now, and a request to try in another terminal:")
+        render.print_line(f"export {KEY_VARIABLE}={made.secret}")
+        if model is not None:
+            render.print_line(curl(address, model))
+    elif not accounts.listing(hub):
+        render.say("There is no account yet. Create one: tokenhub accounts create NAME; tokenhub keys create")
 
 
-def curl(address: str, key: str, model: str) -> str:
-    """Return a command line that asks a model something."""
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Say hello."}]})
-    return f"curl {address}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{body}'"
+def _callable(providers: Sequence[str]) -> str:
+    return f"Requests can go to: {', '.join(providers)}." if providers else "No model can be called yet."
+
+
+def curl(address: str, model: str) -> str:
+    """Return a command, to be pasted, that asks a model something with the key in the environment."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is the capital of France?"}]})
+    return (
+        f"curl {address}/v1/chat/completions \\\n"
+        f'    -H "Authorization: Bearer ${KEY_VARIABLE}" -H "Content-Type: application/json" \\\n'
+        f"    -d '{body}'"
+    )

@@ -137,6 +137,12 @@ def listing(hub: Hub) -> list[CredentialState]:
     return store.credential_states(hub.database)
 
 
+def providers(hub: Hub, *, local: bool) -> list[str]:
+    """Return the providers that requests can go to now; ``local``: the embedded model runs."""
+    active = {state.provider for state in listing(hub) if state.status == store.ACTIVE}
+    return sorted(active | ({models.LOCAL} if local else set()))
+
+
 def set_status(hub: Hub, credential_id: int, status: str) -> CredentialState:
     """Switch a credential off or on; the next attempt in every process knows (T110)."""
     with hub.database.write():

@@ -22,15 +22,17 @@ def first_key(hub: Hub) -> NewKey | None:
         return keys.create(hub, state.account.id, KeyTerms(name=KEY_NAME))
 
 
-def model_to_try(hub: Hub) -> str | None:
-    """Return the cheapest chat model that can be called now."""
+def model_to_try(hub: Hub, *, local: bool) -> str | None:
+    """Return the cheapest chat model that can be called now; ``local``: the embedded model runs."""
     chats = [
         state
         for state in models.listing(hub, capability=Capability.CHAT)
         if state.model.lifecycle in (Lifecycle.ACTIVE, Lifecycle.PREVIEW)
     ]
-    prices = {
-        state.model.id: min((place.card.rates.output, place.card.rates.input) for place in state.places if place.usable)
+    prices = [
+        (place.card.rates.output, place.card.rates.input, state.model.id)
         for state in chats
-    }
-    return min(prices, key=lambda name: (prices[name], name), default=None)
+        for place in state.places
+        if place.usable and (local or place.endpoint.provider.id != models.LOCAL)
+    ]
+    return min(prices)[2] if prices else None

@@ -143,6 +143,7 @@ def _timeouts(settings: Settings) -> Timeouts:
     return Timeouts(
         connect_s=settings.upstream_connect_s,
         first_byte_s=settings.upstream_first_byte_s,
+        whole_reply_s=settings.upstream_whole_reply_s,
         idle_s=settings.upstream_idle_s,
         total_s=settings.upstream_total_s,
     )

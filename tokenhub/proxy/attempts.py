@@ -20,6 +20,9 @@ from tokenhub.routing.route import Candidate
 from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply, StreamReader
 
+MAX_NAME_CHARS = 128
+"""Kept of a model's name as an upstream gives it."""
+
 
 @dataclass(slots=True)
 class Answer:
@@ -32,6 +35,12 @@ class Answer:
     first: bytes = b""
     """The stream's frames up to the first content."""
 
+    @property
+    def served_model(self) -> str | None:
+        """What the upstream calls the model that answers (T85)."""
+        found = self.reply.served_model if self.reply else self.reader.facts.served_model if self.reader else None
+        return found[:MAX_NAME_CHARS] if found else None
+
 
 async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
     """Try the route's candidates in order; raises a HubError when none answers."""
@@ -41,25 +50,19 @@ async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
         exchange.downstream.start_keep_alive()
     impossible: InvalidRequest | None = None
     for number, candidate in enumerate(exchange.route.candidates):
-        if number and not await _may_go_on(exchange, candidate, runtime):
-            continue
-        attempt = Attempt(candidate, clock.monotonic_s())
-        exchange.attempts.append(attempt)
+        if number and not _may_retry(exchange, runtime):
+            break
+        # Taken before anything is awaited: requests that fail together must see each other's retries.
         runtime.retrying += number > 0
         try:
-            return await _try(exchange, candidate, runtime)
-        except InvalidRequest as error:
-            # What this deployment can never do, another one of the route may.
-            attempt.failure = Failure(FaultKind.BAD_REQUEST, code=error.code)
-            impossible = error
-        except UpstreamFault as fault:
-            attempt.failure = fault.failure
-            _note(exchange, candidate, fault.failure)
-            if fault.failure.kind in CLIENT_FAULTS:
-                raise _client_fault(fault.failure, candidate) from None
+            if number and not await _still_allowed(exchange, candidate, runtime):
+                continue
+            outcome = await _attempt(exchange, candidate, runtime)
         finally:
             runtime.retrying -= number > 0
-            attempt.duration_ms = int((clock.monotonic_s() - attempt.started_s) * 1000)
+        if isinstance(outcome, Answer):
+            return outcome
+        impossible = outcome or impossible
     if impossible is not None and all(
         one.failure and one.failure.kind is FaultKind.BAD_REQUEST for one in exchange.attempts
     ):
@@ -67,12 +70,10 @@ async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
     raise _all_failed(exchange, runtime)
 
 
-async def _may_go_on(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> bool:
-    """Before a second or third attempt: in time, within the retry budget, and still allowed by what the store says now."""
+def _may_retry(exchange: Exchange, runtime: Runtime) -> bool:
+    """Whether a second or third attempt is in time and within the retry budget (T80)."""
     in_time = clock.monotonic_s() - exchange.started_s < runtime.settings.upstream_total_s
-    if not in_time or not runtime.may_retry():
-        return False
-    return await _still_allowed(exchange, candidate, runtime)
+    return in_time and runtime.may_retry()
 
 
 async def _still_allowed(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> bool:
@@ -82,6 +83,30 @@ async def _still_allowed(exchange: Exchange, candidate: Candidate, runtime: Runt
     assert exchange.call is not None
     allowed = {one.id for group in snapshot.resolve(exchange.call.model, caller).groups for one in group}
     return candidate.deployment.id in allowed
+
+
+async def _attempt(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> Answer | InvalidRequest | None:
+    """Try one deployment. Returns its answer, what it can never do (another one may), or None when it failed.
+
+    Raises InvalidRequest when the upstream finds the client's request at fault.
+    """
+    attempt = Attempt(candidate, clock.monotonic_s())
+    exchange.attempts.append(attempt)
+    try:
+        answer = await _try(exchange, candidate, runtime)
+        attempt.served_model = answer.served_model
+        return answer
+    except InvalidRequest as error:
+        attempt.failure = Failure(FaultKind.BAD_REQUEST, code=error.code)
+        return error
+    except UpstreamFault as fault:
+        attempt.failure = fault.failure
+        _note(exchange, candidate, fault.failure)
+        if fault.failure.kind in CLIENT_FAULTS:
+            raise _client_fault(fault.failure, candidate) from None
+        return None
+    finally:
+        attempt.duration_ms = int((clock.monotonic_s() - attempt.started_s) * 1000)
 
 
 async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> Answer:

@@ -25,6 +25,8 @@ class Attempt:
     started_s: float
     duration_ms: int = 0
     failure: Failure | None = None
+    served_model: str | None = None
+    """The upstream's own name for the model that answered, kept with the receipt (T85)."""
 
 
 @dataclass(slots=True)

@@ -82,7 +82,10 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     capability = exchange.call.capability
     usage, estimated = result.usage, False
     if usage is None:
-        usage = Usage(input=estimate.of_prompt(exchange.body), output=estimate.of_bytes(max(result.output_bytes, int(result.has_content))))
+        usage = Usage(
+            input=estimate.of_prompt(exchange.body),
+            output=estimate.of_bytes(max(result.output_bytes, int(result.has_content))),
+        )
         estimated = True
     charge = pricing.charge_for(usage, result.candidate.card, exchange.caller.fee_bp)
     record = _record(exchange, result.candidate, result=result, usage=usage, estimated=estimated)
@@ -165,6 +168,7 @@ def _attempts_json(exchange: Exchange) -> str:
                 "outcome": attempt.failure.kind.value if attempt.failure else "answered",
                 "status": attempt.failure.status if attempt.failure else 200,
                 "code": attempt.failure.code if attempt.failure else "",
+                "served_model": attempt.served_model,
                 "ms": attempt.duration_ms,
             }
             for attempt in exchange.attempts

@@ -37,17 +37,20 @@ _ENDED_WELL = (0, -signal.SIGTERM)
 _LOCAL_READY_S = 60.0
 
 
-def run(hub: Hub, announce: Callable[[str], None]) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code. ``announce`` gets the address once requests are taken."""
+def run(hub: Hub, announce: Callable[[str, bool], None]) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code.
+
+    ``announce`` gets the address once requests are taken, and whether the embedded model runs.
+    """
     log.configure(hub.settings.log_level)
     listener = listen(hub.settings.server_host, hub.settings.server_port)
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with _local_model(hub.settings) as credentials:
         if hub.settings.server_workers == 1:
-            run_loop(serve(hub, [listener], credentials, lambda: announce(address)))
+            run_loop(serve(hub, [listener], credentials, lambda: announce(address, bool(credentials))))
             return 0
-        return _Workers(hub, listener, credentials).run(lambda: announce(address))
+        return _Workers(hub, listener, credentials).run(lambda: announce(address, bool(credentials)))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -105,19 +105,23 @@ _GROUPS: Final[dict[By, str]] = {
     "account": "account_id",
 }
 _PROMPT: Final = "input_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens + audio_input_tokens + image_input_tokens"
+NEWEST: Final = 2000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 def one(database: Database, request_id: str, account_id: int | None = None) -> EndedRequest | None:
-    """Return a request by its id, or the newest by its id at the provider; None when there is none in the account."""
-    for column in ("id", "upstream_id"):
-        where, params = _where(RequestFilter(account_id=account_id), [f"{column} = ?"], [request_id])
-        row = database.row(
-            f"SELECT {_COLUMNS} FROM requests WHERE {where} ORDER BY ended_at DESC, id DESC LIMIT 1", params
-        )
-        if row is not None:
-            return _request(row)
-    return None
+    """Return a request by its id, or the newest by its id at the provider; None when there is none in the account.
+
+    Ids at providers have no index, so only the newest ``NEWEST`` requests are searched for one:
+    who asks by it asks for a reply that has just come.
+    """
+    where, params = _where(RequestFilter(account_id=account_id), ["id = ?"], [request_id])
+    row = database.row(f"SELECT {_COLUMNS} FROM requests WHERE {where}", params)
+    if row is None:
+        where, params = _where(RequestFilter(account_id=account_id), [], [])
+        newest = f"SELECT {_COLUMNS} FROM requests WHERE {where} ORDER BY ended_at DESC, id DESC LIMIT {NEWEST}"
+        row = database.row(f"SELECT * FROM ({newest}) AS newest WHERE upstream_id = ? LIMIT 1", [*params, request_id])
+    return None if row is None else _request(row)
 
 
 def listing(

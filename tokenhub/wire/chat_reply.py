@@ -28,6 +28,7 @@ FAILED_FINISHES = frozenset({"error", "insufficient_system_resource", "network_e
 
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _OTHERS = ("tool_calls", "function_call", "audio", "images", "thinking_blocks", "reasoning_details")
+_SHOWN = (*_TEXTS, *_OTHERS)
 _MAX_CODE_CHARS = 64
 
 
@@ -38,7 +39,7 @@ def has_content(part: Any) -> bool:
     """
     if not isinstance(part, Mapping):
         return False
-    return any(part.get(name) for name in _TEXTS) or any(part.get(name) for name in _OTHERS)
+    return bool(part.get("content")) or any(part.get(name) for name in _SHOWN)
 
 
 def text_bytes(part: Any) -> int:
@@ -104,7 +105,7 @@ def read_reply(raw: dict[str, Any], *, classify: Classify = unclassified, mender
     choices = choices_of(raw)
     if not choices or not all(isinstance(choice.get("message"), dict) for choice in choices):
         raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="no_choices"))
-    usage = take_usage(raw)
+    usage = parse_usage(take_usage(raw))
     if mender is not None:
         mender.reply(raw)
     native = None
@@ -116,12 +117,12 @@ def read_reply(raw: dict[str, Any], *, classify: Classify = unclassified, mender
     messages = [choice["message"] for choice in choices]
     return Reply(
         body=raw,
-        usage=parse_usage(usage),
+        usage=usage,
         finish_reason=choices[-1]["finish_reason"],
         native_finish_reason=native,
         upstream_id=text_of(raw.get("id")),
         has_content=any(has_content(message) for message in messages),
-        output_bytes=sum(text_bytes(message) for message in messages),
+        output_bytes=sum(text_bytes(message) for message in messages) if usage is None else 0,
         served_model=text_of(raw.get("model")),
     )
 

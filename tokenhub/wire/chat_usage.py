@@ -39,6 +39,21 @@ _CACHE_WRITE_1H = (
 )
 
 
+_PLAIN = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+)
+"""A usage of no more members than these, with nothing in the details, needs no dividing: most are so."""
+
+_KNOWN_INPUT = _PLAIN_INPUT | {
+    "cached_tokens",
+    "audio_tokens",
+    "image_tokens",
+    "cache_write_tokens",
+    "cache_creation_input_tokens",
+}
+_KNOWN_OUTPUT = _PLAIN_OUTPUT | {"image_tokens"}
+
+
 class _NonsenseUsage(Exception):
     """A member of the usage object is not what it must be."""
 
@@ -67,6 +82,13 @@ def _read(raw: Mapping[str, Any]) -> Usage:
         completion, beside = completion + reasoning, 0
     if completion < 0 or beside < 0 or reasoning > completion:
         raise _NonsenseUsage
+    if (
+        not reasoning
+        and _PLAIN.issuperset(raw)
+        and _is_idle(raw, "prompt_tokens_details")
+        and _is_idle(raw, "completion_tokens_details")
+    ):
+        return Usage(input=prompt, output=completion, unknown=beside)
     inputs = _inputs(raw, prompt)
     outputs = _outputs(raw, completion)
     return Usage(
@@ -95,15 +117,13 @@ def _inputs(raw: Mapping[str, Any], prompt: int) -> dict[str, int]:
     }
     if sum(parts.values()) > prompt:
         raise _NonsenseUsage
-    known = _PLAIN_INPUT | {"cached_tokens", "audio_tokens", "image_tokens"}
-    known |= {"cache_write_tokens", "cache_creation_input_tokens"}
-    return _divide(prompt, parts, "input", details, known)
+    return _divide(prompt, parts, "input", details, _KNOWN_INPUT)
 
 
 def _outputs(raw: Mapping[str, Any], completion: int) -> dict[str, int]:
     """Split the output count; audio output has no bucket of its own and is counted as unknown, the dearest."""
     details = _details(raw, "completion_tokens_details")
-    return _divide(completion, {}, "output", details, _PLAIN_OUTPUT | {"image_tokens"})
+    return _divide(completion, {}, "output", details, _KNOWN_OUTPUT)
 
 
 def _divide(
@@ -146,6 +166,15 @@ def _details(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise _NonsenseUsage
     return value
+
+
+def _is_idle(raw: Mapping[str, Any], name: str) -> bool:
+    """Return whether these details say nothing: absent, or all zeros."""
+    details = raw.get(name)
+    return details is None or (
+        isinstance(details, Mapping)
+        and all(value is None or (type(value) is int and value == 0) for value in details.values())
+    )
 
 
 def _first(raw: Mapping[str, Any], places: tuple[tuple[str, ...], ...]) -> int:

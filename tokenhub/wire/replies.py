@@ -24,7 +24,7 @@ class Reply:
     has_content: bool
     """Text, reasoning, refusal, tool call, image or audio; False for an empty or blocked reply."""
     output_bytes: int = 0
-    """Size of the generated text, for the estimate when usage is missing."""
+    """Size of the generated text, for the estimate when usage is missing; 0 when it is not."""
     served_model: str | None = None
 
 

@@ -1,21 +1,36 @@
 """Three providers of the operator's own that sell one model, for tests of what happens when they fail."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.upstream import FakeUpstream, Received, Reply, json_reply, openai_chat, openai_stream, openai_usage, sse_reply
+from tests.fakes.upstream import (
+    FakeUpstream,
+    Received,
+    Reply,
+    json_reply,
+    openai_chat,
+    openai_stream,
+    openai_usage,
+    sse_reply,
+)
 from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
 from tokenhub.operations import credentials, plans, providers
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.providers import OwnModel, OwnProvider
 
+SOAK = os.environ.get("TOKENHUB_SOAK") == "1"
 NAMES = ("alpha", "beta", "gamma")
 CHAIN = "starter/chain"
 """The plan's own name for the model: at alpha, then beta, then gamma."""
-PRICES = {"alpha": {"input": "1", "output": "10"}, "beta": {"input": "2", "output": "20"}, "gamma": {"input": "3", "output": "30"}}
+PRICES = {
+    "alpha": {"input": "1", "output": "10"},
+    "beta": {"input": "2", "output": "20"},
+    "gamma": {"input": "3", "output": "30"},
+}
 USAGE = openai_usage(1000, 100)
 CANARY = "sk-canary-4711abcd"
 """In what a failing upstream says; a client must never see it."""
@@ -37,7 +52,7 @@ class Chain:
             fake.script = script if callable(script) else _always(script)
 
     def ask(self, model: str = CHAIN, **fields: Any) -> Answer:
-        return self.gateway.chat(model, max_tokens=50, **fields)
+        return self.gateway.chat(model, "word " * 1_000, max_tokens=200, **fields)
 
     @property
     def calls(self) -> list[int]:
@@ -76,7 +91,14 @@ def text_of(answer: Answer) -> str:
 
 
 @contextmanager
-def open_chain(folder: Path, *, credit_nano: int = 10**15, prices: dict[str, dict[str, str]] | None = None, names: Sequence[str] = NAMES, **flags: object) -> Iterator[Chain]:
+def open_chain(
+    folder: Path,
+    *,
+    credit_nano: int = 10**15,
+    prices: dict[str, dict[str, str]] | None = None,
+    names: Sequence[str] = NAMES,
+    **flags: object,
+) -> Iterator[Chain]:
     """Serve from a new home with these providers."""
     flags = {"upstream.first_byte_s": 5.0, "upstream.idle_s": 5.0, **flags}
     gateway = start_gateway(temporary_home(folder), flags, credit_nano=credit_nano)
@@ -85,7 +107,9 @@ def open_chain(folder: Path, *, credit_nano: int = 10**15, prices: dict[str, dic
         fakes = {name: stack.enter_context(FakeUpstream([])) for name in names}
         ids = {}
         for name, fake in fakes.items():
-            model = OwnModel("shared-model", f"{name}-model", (prices or PRICES)[name], context=100_000, max_output=4_096)
+            model = OwnModel(
+                "shared-model", f"{name}-model", (prices or PRICES)[name], context=100_000, max_output=4_096
+            )
             providers.add(gateway.hub, OwnProvider(name, fake.url, [model]))
             new = NewCredential(name, f"sk-{name}-upstream-0001")
             ids[name] = credentials.add(gateway.hub, new).id
