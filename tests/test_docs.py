@@ -1,5 +1,6 @@
 """The reference pages say what the program does; every command and option is explained, every example parses."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 import pytest
 import typer
 
-from tokenhub import settings
+from tests.fakes.upstream import FakeUpstream, json_reply, openai_chat
+from tests.harness import start_gateway, temporary_home
+from tokenhub import errors, settings
 from tokenhub.cli import app, reference
 from tokenhub.cli.nouns import NOUNS
+from tokenhub.proxy import attempts, routes
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {"cli": "cli.md", "configuration": "configuration.md"}
@@ -87,3 +91,104 @@ def test_the_first_level_says_what_each_noun_says_of_itself() -> None:
         assert noun.summary.endswith(".")
         if hasattr(command, "commands"):
             assert command.help == noun.summary
+
+
+HTTP = (DOCS / "http.md").read_text(encoding="utf-8")
+NEVER_SENT = {"Conflict", "SetupError"}
+"""What only commands answer with."""
+COMMANDS_ALONE = {"operations/models.py", "operations/providers.py", "catalog/fields.py", "providers/addresses.py"}
+"""Modules whose errors only commands, or the start, can meet."""
+SENT = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.HubError) and kind is not errors.HubError
+}
+
+
+def codes_in_the_program() -> set[str]:
+    """Return every error code that the sources give to an error which can reach a client."""
+    package = Path(errors.__file__).parent
+    found = {code for code in attempts._CLIENT_CODES.values() if code is not None}
+    for path in package.rglob("*.py"):
+        if path.relative_to(package).as_posix() in COMMANDS_ALONE:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SENT:
+                given = [word.value for word in node.keywords if word.arg == "code"]
+                found |= {str(value.value) for value in given if isinstance(value, ast.Constant)}
+                unread = [value for value in given if not isinstance(value, ast.Constant | ast.Subscript)]
+                assert not unread, f"{path}: a code that this test cannot read"
+    return found | {kind.type for name, kind in SENT.items() if name not in NEVER_SENT}
+
+
+def test_every_error_code_that_a_client_can_see_is_documented_and_no_other() -> None:
+    told = codes_in_the_program()
+    assert {code for code in told if f"`{code}`" not in HTTP} == set()
+    table = HTTP[HTTP.index("| HTTP | `type`") :].splitlines()[2:]
+    rows = [line.split("|") for line in table if line.startswith("| ")]
+    documented = {code for row in rows for cell in row[2:4] for code in re.findall(r"`([a-z_]+)`", cell)}
+    assert documented >= told - {"client_left"}
+    assert documented - told == set()
+
+
+def test_every_error_type_is_documented_with_its_status() -> None:
+    for name, kind in SENT.items():
+        if name not in NEVER_SENT:
+            assert re.search(rf"^\| {kind.status} \| [^|]*`{kind.type}`", HTTP, re.M), kind.type
+
+
+def test_every_path_is_documented() -> None:
+    for path in routes.ROUTES:
+        assert path == "/" or f"{path}`" in HTTP or f"{path}?" in HTTP, path
+
+
+def test_every_header_and_field_of_a_reply_is_documented(tmp_path: Path) -> None:
+    gateway = start_gateway(temporary_home(tmp_path))
+    try:
+        with FakeUpstream([json_reply(openai_chat("Yes."))]) as upstream:
+            gateway.add_credential("openai", upstream.url)
+            reply = gateway.chat("gpt-4o-mini")
+            assert reply.status == 200, reply.body
+            pages = [
+                gateway.call("GET", path).json()["data"]
+                for path in ("/v1/key", "/v1/credits", f"/v1/generation?id={reply.headers['x-request-id']}")
+            ]
+            model = gateway.call("GET", "/v1/models/gpt-4o-mini").json()
+    finally:
+        gateway.stop()
+    usage = reply.json()["usage"]
+    for fields in (*pages, model):
+        assert {name for name in fields if f"`{name}`" not in HTTP} == set()
+    shown = [name for part in (usage, *usage.values()) if isinstance(part, dict) for name in part]
+    assert {name for name in shown if f'"{name}"' not in HTTP} == set()
+    ours = [name for name in reply.headers if name.startswith("x-")]
+    assert len(ours) > 8
+    ends = {name: name.removeprefix("x-tokenhub").removeprefix("x-ratelimit") for name in ours}
+    assert {name for name, end in ends.items() if f"`{name}`" not in HTTP and f"`{end}`" not in HTTP} == set()
+
+
+PAGES_BY_HAND = [
+    page
+    for page in (*DOCS.rglob("*.md"), *(DOCS.parent / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")))
+    if page.name not in PAGES.values()
+]
+
+
+@pytest.mark.parametrize("page", PAGES_BY_HAND, ids=lambda page: page.stem)
+def test_every_command_that_a_page_names_is_there(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TOKENHUB_HOME", str(tmp_path))
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"^(?:\$ |    )?(?:echo .* \| )?(tokenhub (?!serves).+)$", text, re.M):
+        parse(shlex.split(line, comments=True))
+    for words in (found.split() for found in re.findall(r"`tokenhub ([a-z][^`]*)`", text)):
+        verbs = getattr(app.load(words[0]), "commands", None)
+        assert verbs is None or len(words) == 1 or words[1] in verbs, words
+        command = app.load(words[0]) if verbs is None or len(words) == 1 else verbs[words[1]]
+        options = {option for param in command.params for option in param.opts + param.secondary_opts}
+        assert {word for word in words if word.startswith("--")} <= options | {"--home", "--json"}, words
+
+
+@pytest.mark.parametrize("page", PAGES_BY_HAND, ids=lambda page: page.stem)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []

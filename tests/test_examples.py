@@ -41,7 +41,7 @@ class Served:
 
 
 def tokenhub(environment: dict[str, str], *arguments: str) -> str:
-    done = subprocess.run([*PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -65,7 +65,7 @@ def gateway(environment: dict[str, str]) -> Iterator[Served]:
         address = json.loads(serving.stdout.readline())["address"]
         yield Served(f"{address}/v1", key, environment)
         serving.send_signal(signal.SIGTERM)
-        assert serving.wait(30) == 0
+        assert serving.wait(60) == 0
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -73,7 +73,7 @@ def test_an_example_does_what_it_says(script: str, gateway: Served) -> None:
     command = [sys.executable] if script.endswith(".py") else [shutil.which("sh") or "/bin/sh"]
     environment = gateway.environment | {"TOKENHUB_BASE_URL": gateway.base_url, "TOKENHUB_API_KEY": gateway.api_key}
     done = subprocess.run(
-        [*command, str(EXAMPLES / script)], env=environment, capture_output=True, text=True, timeout=100
+        [*command, str(EXAMPLES / script)], env=environment, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(SCRIPTS[script], done.stdout), done.stdout

@@ -114,7 +114,9 @@ def test_the_first_run_says_what_the_readme_shows(person: Person) -> None:
     seen = (person.said + person.printed).replace(person.address, ADDRESS)
     lines = [line for line in shaped(seen).replace(home, "~").splitlines(keepends=True) if not line.startswith("{")]
     # Where the data are kept is the platform's choice.
-    shown = blocks("text")[0].replace("~/.local/share/tokenhub", re.findall(r"Its data are in (\S+)\.", "".join(lines))[0])
+    shown = blocks("text")[0].replace(
+        "~/.local/share/tokenhub", re.findall(r"Its data are in (\S+)\.", "".join(lines))[0]
+    )
     assert "".join(lines) == shown
 
 
@@ -143,12 +145,6 @@ def test_the_commands_show_what_the_readme_shows(person: Person) -> None:
             assert shaped(found) == shaped(expected), command
         else:
             assert found or command.startswith("export "), command
-
-
-def test_every_page_that_is_linked_is_there() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_every_target_of_make_is_named() -> None:

@@ -285,3 +285,16 @@ def test_upstream_client_fault_is_told_in_its_place(running: tuple[RunningGatewa
     assert answer.status == 400
     assert answer.json()["error"]["param"] == "messages[0].role"
     assert last(gateway, ended)["end"] == "released"
+
+
+def test_reads_show_the_limits_and_count_as_nothing(running: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, fake = running
+    key = gateway.add_key(rpm=5)
+    fake.add(json_reply(openai_chat("x")))
+    headers = {"Authorization": f"Bearer {key}"}
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "x"}]}
+    assert gateway.call("POST", "/v1/chat/completions", body, headers).headers["x-ratelimit-remaining-requests"] == "4"
+    for path in ("/v1/models", f"/v1/models/{MODEL}", "/v1/key", "/v1/credits", "/v1/key"):
+        answer = gateway.call("GET", path, headers=headers)
+        assert (answer.status, answer.headers["x-ratelimit-remaining-requests"]) == (200, "4")
+        assert answer.headers["x-ratelimit-limit-requests"] == "5"

@@ -16,6 +16,7 @@ from tests.fakes.upstream import (
     Pause,
     Step,
     WaitFor,
+    WaitForClientClose,
     anthropic_stream,
     chunk,
     gemini_stream,
@@ -29,6 +30,7 @@ from tests.fakes.upstream import (
     sse_reply,
 )
 from tests.harness import RunningGateway, start_gateway, temporary_home
+from tokenhub.proxy.downstream import Downstream
 from tokenhub.proxy.server import GatewayProtocol
 from tokenhub.store import ledger
 
@@ -296,6 +298,30 @@ def test_a_stream_of_nothing_at_all_is_a_failed_attempt(running: Running) -> Non
     assert {row["end"] for row in gateway.settled(before + 4)[before:]} == {"released"}
 
 
+def test_an_error_of_ours_inside_a_stream_is_told_released_and_leaves_no_call_open(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway, fake = running
+    before, balance = count(gateway), gateway.balance()
+    real = Downstream.write_now
+
+    def fails_once(self: Downstream, data: bytes) -> None:
+        if b"two" in data:
+            monkeypatch.setattr(Downstream, "write_now", real)
+            raise RuntimeError("a defect")
+        real(self, data)
+
+    monkeypatch.setattr(Downstream, "write_now", fails_once)
+    stream = openai_stream(["One ", "two", "three"], usage=USAGE)
+    fake.add(sse_reply([*stream[:2], Pause(0.05), stream[2], WaitForClientClose()]))
+    body = ask(gateway)
+    assert events(body)[-1]["error"]["code"] == "internal_error"
+    assert b"a defect" not in body
+    assert "[DONE]" not in frames(body)
+    assert fake.received[-1].gone.wait(1.0)
+    assert (last(gateway, before)["end"], gateway.balance()) == ("released", balance)
+
+
 # ---- clients that do not read
 
 BIG = openai_chunk({"content": "x" * 60_000})
@@ -402,13 +428,13 @@ def test_t62_even_a_little_that_is_not_read_does_not_stay(running: Running) -> N
 
 def test_t62_a_client_that_reads_slowly_gets_everything(running: Running) -> None:
     gateway, fake = running
-    fake.add(json_reply(openai_chat("x" * 4_000_000, usage=USAGE)))
+    fake.add(json_reply(openai_chat("x" * 10_000_000, usage=USAGE)))
     with RawClient(gateway.port, receive_bytes=65536) as client:
         client.send(post(gateway.key, {**BODY, "stream": False}))
         started, received = time.monotonic(), 0
-        while received < 4_000_000:
+        while received < 10_000_000:
             received += len(client.socket.recv(65536))
-            time.sleep(0.025)
+            time.sleep(0.01)
     assert time.monotonic() - started > 1.2, "longer than the write deadline"
 
 

@@ -106,6 +106,7 @@ INJECTIONS = [
 """None has the shape of a key."""
 
 
+@pytest.mark.soak
 def test_t32_no_credential_without_the_shape_of_a_key_reaches_the_store(
     served: tuple[RunningGateway, FakeUpstream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +286,7 @@ def test_t36_a_route_without_a_key_is_one_of_the_public_three(served: tuple[Runn
         assert answer.status in (200, 401)
 
 
+@pytest.mark.soak
 def test_t38_a_request_counts_once_whatever_becomes_of_it(served: tuple[RunningGateway, FakeUpstream]) -> None:
     gateway, upstream = served
     for number in range(2):
@@ -468,6 +470,7 @@ def test_t45_an_account_shut_during_load_gets_nothing_more(
     assert gateway.rows(f"SELECT * FROM holds WHERE account_id = {account}") == []
 
 
+@pytest.mark.soak
 def test_t46_one_tenants_slow_streams_leave_the_others_alone(served: tuple[RunningGateway, FakeUpstream]) -> None:
     gateway, _ = served
     cap, tried = (200, 600) if SOAK else (20, 40)

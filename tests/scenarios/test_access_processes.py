@@ -135,6 +135,7 @@ async def burst(servings: Sequence[Serving], secrets: Sequence[str], each: int) 
     return await asyncio.gather(*calls)
 
 
+@pytest.mark.soak
 def test_t37_limits_are_exact_across_processes(installation: Installation) -> None:
     key_rpm, account_rpm, each = (60, 600, 60) if SOAK else (12, 120, 12)
     one_key = installation.key(installation.add_account("one-key", key_rpm=60, account_rpm=600)).secret
@@ -145,7 +146,7 @@ def test_t37_limits_are_exact_across_processes(installation: Installation) -> No
         answers = asyncio.run(burst(servings, [one_key], 100))
         assert Counter(status for status, _ in answers) == {200: 60, 429: 40}
         waits = {int(headers["retry-after"]) for status, headers in answers if status == 429}
-        assert 1 <= min(waits)
+        assert min(waits) >= 1
         assert max(waits) <= 61
         answers = asyncio.run(burst(servings, secrets, each))
         assert Counter(status for status, _ in answers) == {200: account_rpm, 429: 11 * each - account_rpm}
@@ -156,6 +157,7 @@ def test_t37_limits_are_exact_across_processes(installation: Installation) -> No
             assert asyncio.run(ask(servings[0].port, one_key))[0] == 200
 
 
+@pytest.mark.soak
 def test_t35_a_revoked_key_is_admitted_by_no_process(installation: Installation) -> None:
     """Processes under load; requests begun after the command has returned: none is answered 200."""
     with ExitStack() as stack:
@@ -196,7 +198,8 @@ async def _revoke_under_load(
             group.create_task(client(number))
         await asyncio.sleep(0.1)
         await asyncio.to_thread(revoke)
-        await asyncio.sleep(0.1)
+        while sum(late for late, _ in begun) < 3 * len(servings):
+            await asyncio.sleep(0.01)
         over.set()
     return begun
 
@@ -334,6 +337,7 @@ def start(installation: Installation, **more: str) -> tuple[int, str]:
     return process.returncode, out
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_t43_a_credential_that_was_touched_or_a_wrong_master_key_stops_the_start(
     installation: Installation, tmp_path: Path
 ) -> None:

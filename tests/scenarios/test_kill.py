@@ -53,8 +53,8 @@ class Ward:
         self.key = keys.create(hub, self.account_id).secret
         new = credentials.NewCredential(provider="openai", secret="sk-upstream-000001", base_url=upstream.url)
         credentials.add(hub, new)
-        self._serving: Serving | None = None
         self.kept: list[Told] = []
+        self.begun_ms = 0
 
     def start(self, failpoint: str = "") -> Serving:
         """Start a gateway, wait until it has released what its predecessor held, and check the ledger."""

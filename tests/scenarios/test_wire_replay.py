@@ -103,10 +103,6 @@ REFUSED: dict[str, tuple[str, str]] = {
     "openai/chat-plain-plain-cf10ed.json": ("unpriced_feature", "audio"),
     "openai/chat-plain-web-search-91d119.json": ("unpriced_feature", "web_search_options"),
     "openai/chat-stream-web-search-f02495.json": ("unpriced_feature", "web_search_options"),
-    "zhipu/chat-plain-tool-call-reasoning-cached-463283.json": TAKES_ONLY_AUTO,
-    "zhipu/chat-plain-tool-call-reasoning-cached-e1b02d.json": TAKES_ONLY_AUTO,
-    "zhipu/chat-stream-tool-call-reasoning-cached-6ff93f.json": TAKES_ONLY_AUTO,
-    "zhipu/chat-stream-tool-call-reasoning-cached-f17f11.json": TAKES_ONLY_AUTO,
 }
 """Requests that the gateway refuses, with code and field: shown to be so, then the reply is played to a plain request."""
 

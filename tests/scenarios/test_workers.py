@@ -172,6 +172,7 @@ def test_workers_end_when_their_supervisor_has_died(installation: Installation) 
     assert installation.hub.database.rows("SELECT DISTINCT state FROM leases") == [("ended",)]
 
 
+@pytest.mark.soak
 def test_t94_workers_share_a_mixed_load_and_lose_some_of_their_number(installation: Installation) -> None:
     """Two workers, one of them killed every 0.8 s: the other goes on, and the ledger is right at the end."""
     chance = random.Random(5)

@@ -22,7 +22,7 @@ from tokenhub.store import leases, ledger
 from tokenhub.store.database import open_database
 
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
-pytestmark = pytest.mark.timeout(7200 if SOAK else 300)
+pytestmark = pytest.mark.soak
 WALKS, STEPS = (300, 60) if SOAK else (12, 30)
 SPEND_LIMIT = 2000
 CONCURRENCY = 4

@@ -14,7 +14,7 @@ from tokenhub.store import leases, requests
 from tokenhub.store.holds import release_holds_of
 
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
-pytestmark = pytest.mark.timeout(7200 if SOAK else 300)
+pytestmark = pytest.mark.soak
 KILLS = 170 if SOAK else 1
 """At each failpoint, on each database."""
 SAW = {"settled": Seen.END, "released": Seen.ERROR}

@@ -10,6 +10,7 @@ import orjson
 
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller, SpendPeriod
+from tokenhub.accounts.limits import RateState, RateWindow
 from tokenhub.billing.periods import period_start_ms
 from tokenhub.errors import NotFound
 from tokenhub.money import exact, number
@@ -17,6 +18,16 @@ from tokenhub.store import requests, spend
 from tokenhub.store.database import Database
 
 _RESET = {SpendPeriod.DAY: "daily", SpendPeriod.WEEK: "weekly", SpendPeriod.MONTH: "monthly", SpendPeriod.TOTAL: None}
+
+
+def rates(database: Database, caller: Caller) -> tuple[RateState, RateState]:
+    """Return how much of the key's and of the account's rate window is free; asking counts as nothing."""
+    with database.read():
+        state = spend.limit_state(database, caller.key.id)
+        now_s, tag = database.now_s(), database.window_epoch()
+    key_window = RateWindow.load(state.key_window, tag, now_s)
+    account_window = RateWindow.load(state.account_window, tag, now_s)
+    return key_window.state(caller.key_rpm), account_window.state(caller.account_rpm)
 
 
 def key(database: Database, caller: Caller, now_ms: int) -> dict[str, Any]:

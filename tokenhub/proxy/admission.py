@@ -216,18 +216,18 @@ def plan(exchange: Exchange, snapshot: Snapshot, runtime: Runtime) -> Place:
 def _take(outcome: object, exchange: Exchange) -> None:
     if isinstance(outcome, Placed):
         exchange.hold = outcome
-        _tell_rate(exchange.downstream.headers, outcome.key_rate, outcome.account_rate)
+        tell_rates(exchange.downstream.headers, outcome.key_rate, outcome.account_rate)
         if outcome.output_limit is not None:
             exchange.downstream.headers["x-tokenhub-output-limit"] = str(outcome.output_limit)
         return
     assert isinstance(outcome, Refused)
     exchange.ended = True
     if outcome.key_rate is not None and outcome.account_rate is not None:
-        _tell_rate(exchange.downstream.headers, outcome.key_rate, outcome.account_rate)
+        tell_rates(exchange.downstream.headers, outcome.key_rate, outcome.account_rate)
     raise refused(outcome)
 
 
-def _tell_rate(headers: dict[str, str], key_rate: RateState, account_rate: RateState) -> None:
+def tell_rates(headers: dict[str, str], key_rate: RateState, account_rate: RateState) -> None:
     """Show the tighter of the two windows, in OpenAI's header names."""
     rate = key_rate if key_rate.remaining <= account_rate.remaining else account_rate
     headers["x-ratelimit-limit-requests"] = str(rate.limit)

@@ -123,7 +123,10 @@ async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> An
         if not await _still_allowed(exchange, candidate, runtime):
             raise UpstreamFault(Failure(FaultKind.CONNECT, code="withdrawn"))
 
-    upstream = await runtime.client.send(request, stream=call.stream, hop=exchange.hop, before_resend=before_resend)
+    spent_s = clock.monotonic_s() - exchange.started_s
+    upstream = await runtime.client.send(
+        request, stream=call.stream, hop=exchange.hop, spent_s=spent_s, before_resend=before_resend
+    )
     failpoints.hit("attempt.sent")
     try:
         if not upstream.ok:

@@ -10,34 +10,26 @@ from tokenhub.accounts.accounts import Caller
 from tokenhub.catalog import listing as catalog_listing
 from tokenhub.errors import ModelNotFound, PermissionDenied
 from tokenhub.operations.snapshots import Snapshot
-from tokenhub.proxy import admission
 from tokenhub.proxy.runtime import Runtime
 
 _PREFIX_LENGTH = len("/v1/models/")
 
 
-async def listing(request: web.BaseRequest, runtime: Runtime) -> tuple[int, Any]:
+async def listing(_request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """List the models that this key may call and that a configured provider offers, and the plan's own names."""
-    caller, snapshot = await _asker(request, runtime)
+    snapshot = runtime.snapshot
     data = [_describe(snapshot, caller, name) for name in _names(snapshot, caller)]
     found = [one for one in data if one is not None]
-    return 200, {"object": "list", "data": found, "total_count": len(found)}
+    return {"object": "list", "data": found, "total_count": len(found)}
 
 
-async def one(request: web.BaseRequest, runtime: Runtime) -> tuple[int, Any]:
+async def one(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """Describe one model, by any of its names."""
-    caller, snapshot = await _asker(request, runtime)
     name = unquote(request.raw_path.partition("?")[0][_PREFIX_LENGTH:])
-    described = _describe(snapshot, caller, name)
+    described = _describe(runtime.snapshot, caller, name)
     if described is None:
         raise ModelNotFound("No such model for this key; GET /v1/models lists what there is.", param="model")
-    return 200, described
-
-
-async def _asker(request: web.BaseRequest, runtime: Runtime) -> tuple[Caller, Snapshot]:
-    snapshot = await runtime.fresh()
-    _, caller = await admission.authenticate(request, runtime)
-    return caller, snapshot
+    return described
 
 
 def _names(snapshot: Snapshot, caller: Caller) -> list[str]:

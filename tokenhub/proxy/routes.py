@@ -10,17 +10,22 @@ from typing import Any
 from aiohttp import web
 
 from tokenhub import clock
+from tokenhub.accounts.accounts import Caller
 from tokenhub.call import Call
 from tokenhub.errors import HubError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, VersionNotSupported
 from tokenhub.ids import new_id
 from tokenhub.observability import log
-from tokenhub.proxy import account, exchange, health, models
+from tokenhub.operations import receipts
+from tokenhub.proxy import account, admission, exchange, health, models
 from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.wire import chat, embeddings
 
 Endpoint = Callable[[web.BaseRequest, Runtime], Awaitable[Sent]]
-Answer = Callable[[web.BaseRequest, Runtime], Awaitable[tuple[int, Any]]]
+Page = Callable[[web.BaseRequest, Runtime], Awaitable[tuple[int, Any]]]
+HolderPage = Callable[[web.BaseRequest, Runtime, Caller], Awaitable[Any]]
+Answer = Callable[[web.BaseRequest, Runtime, dict[str, str]], Awaitable[tuple[int, Any]]]
+"""Status and JSON of a reply; the dictionary takes its headers."""
 
 
 def _carried(parse_call: Callable[..., Call]) -> Endpoint:
@@ -32,13 +37,34 @@ def _carried(parse_call: Callable[..., Call]) -> Endpoint:
     return endpoint
 
 
+def _for_all(page: Page) -> Endpoint:
+    """An endpoint that asks for no key."""
+
+    async def answer(request: web.BaseRequest, runtime: Runtime, _headers: dict[str, str]) -> tuple[int, Any]:
+        return await page(request, runtime)
+
+    return _answered(answer)
+
+
+def _for_holders(page: HolderPage) -> Endpoint:
+    """An endpoint for key holders, whose limits it shows."""
+
+    async def answer(request: web.BaseRequest, runtime: Runtime, headers: dict[str, str]) -> tuple[int, Any]:
+        await runtime.fresh()
+        _, caller = await admission.authenticate(request, runtime)
+        admission.tell_rates(headers, *await runtime.read(lambda database: receipts.rates(database, caller)))
+        return 200, await page(request, runtime, caller)
+
+    return _answered(answer)
+
+
 def _answered(answer: Answer) -> Endpoint:
     """An endpoint that answers from what the gateway knows; nothing is held and nothing counts."""
 
     async def endpoint(request: web.BaseRequest, runtime: Runtime) -> Sent:
         downstream, request_id = _downstream(request, runtime)
         try:
-            status, body = await answer(request, runtime)
+            status, body = await answer(request, runtime, downstream.headers)
             return downstream.send_json(status, body)
         except HubError as error:
             return downstream.send_error(error, request_id)
@@ -56,17 +82,17 @@ def _answered(answer: Answer) -> Endpoint:
 ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/chat/completions": {"POST": _carried(chat.parse_call)},
     "/v1/embeddings": {"POST": _carried(embeddings.parse_call)},
-    "/v1/models": {"GET": _answered(models.listing)},
-    "/v1/key": {"GET": _answered(account.key)},
-    "/v1/credits": {"GET": _answered(account.credits)},
-    "/v1/generation": {"GET": _answered(account.generation)},
-    "/healthz": {"GET": _answered(health.alive), "HEAD": _answered(health.alive)},
-    "/readyz": {"GET": _answered(health.ready), "HEAD": _answered(health.ready)},
-    "/": {"GET": _answered(health.root), "HEAD": _answered(health.root)},
+    "/v1/models": {"GET": _for_holders(models.listing)},
+    "/v1/key": {"GET": _for_holders(account.key)},
+    "/v1/credits": {"GET": _for_holders(account.credits)},
+    "/v1/generation": {"GET": _for_holders(account.generation)},
+    "/healthz": {"GET": _for_all(health.alive), "HEAD": _for_all(health.alive)},
+    "/readyz": {"GET": _for_all(health.ready), "HEAD": _for_all(health.ready)},
+    "/": {"GET": _for_all(health.root), "HEAD": _for_all(health.root)},
 }
 
 MODEL_PREFIX = "/v1/models/"
-_ONE_MODEL = {"GET": _answered(models.one)}
+_ONE_MODEL = {"GET": _for_holders(models.one)}
 
 
 def _downstream(request: web.BaseRequest, runtime: Runtime) -> tuple[Downstream, str]:

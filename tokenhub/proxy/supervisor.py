@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from tokenhub import clock
 from tokenhub.catalog.models import Credential
 from tokenhub.errors import SetupError
 from tokenhub.observability import log
@@ -196,13 +197,13 @@ class _Workers:
         with contextlib.suppress(BrokenPipeError):  # one that is dead already is replaced like any other
             process.stdin.write(self._handover + b"\n")
             process.stdin.flush()
-        return _Worker(process, time.monotonic())
+        return _Worker(process, clock.monotonic_s())
 
     def _replace_the_dead(self) -> None:
         """Start another in place of one that has died; of one that cannot even start, not faster than it dies."""
         for number, worker in enumerate(self._workers):
             died = worker.process.poll() is not None
-            if died and time.monotonic() >= worker.started_s + _RESTART_PAUSE_S and not self._signals:
+            if died and clock.monotonic_s() >= worker.started_s + _RESTART_PAUSE_S and not self._signals:
                 log.event("worker_died", level="error", pid=worker.process.pid, code=worker.process.returncode)
                 _close(worker.process)
                 self._workers[number] = self._spawn()

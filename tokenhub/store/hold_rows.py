@@ -33,43 +33,51 @@ _SPEND_PERIOD: Final = {period.value: period for period in SpendPeriod}
 
 
 def account_state(row: Sequence[Any]) -> AccountState:
+    """Return an account's row, in the order of ``ACCOUNT``, as its state."""
     account_id, version, status, *rest = row
     return AccountState(account_id, version, _ACCOUNT_STATUS[status], *rest)
 
 
 def key_state(row: Sequence[Any]) -> KeyState:
+    """Return a key's row, in the order of ``KEY``, as its state."""
     key_id, account_id, version, status, expires_at, limit, period, *rest = row
     return KeyState(key_id, account_id, version, _KEY_STATUS[status], expires_at, limit, _SPEND_PERIOD[period], *rest)
 
 
 def lot_state(row: Sequence[Any]) -> LotState:
+    """Return a lot's row, in the order of ``LOT``, as its state."""
     lot_id, account_id, available, held, spent, expired, expires_at, created_at = row
     expires_at_ms = NEVER_MS if expires_at is None else expires_at
     return LotState(lot_id, account_id, available, held, spent, expired, expires_at_ms, created_at)
 
 
 def hold_state(row: Sequence[Any]) -> HoldState:
+    """Return a hold's row, in the order of ``HOLD``, as its state; parts over several lots are added by the reader."""
     request_id, account_id, key_id, amount, lot_id, period_start, placed_at = row
     parts = () if lot_id is None else ((lot_id, amount),)
     return HoldState(request_id, account_id, key_id, amount, parts, period_start, placed_at)
 
 
 def ended(row: Sequence[Any]) -> Ended:
+    """Return how a request has ended, from a row in the order of ``ENDED``."""
     _, end, charged, model_fee, service_fee = row
     return Ended(End(end), charged, model_fee, service_fee, first=False)
 
 
 def account_row(account: AccountState) -> tuple[Any, ...]:
+    """Return what a batch sets in an account's row: its id, then ``ACCOUNT_MONEY``."""
     blob = account.rate_blob if account.window is None else account.window.dump()
     return account.id, account.available, account.held, account.open_holds, account.next_expiry_ms, blob
 
 
 def key_row(key: KeyState) -> tuple[Any, ...]:
+    """Return what a batch sets in a key's row: its id, then ``KEY_SPEND``."""
     blob = key.rate_blob if key.window is None else key.window.dump()
     return key.id, key.period_start_ms, key.period_spent, key.period_held, blob
 
 
 def lot_row(lot: LotState) -> tuple[Any, ...]:
+    """Return what a batch sets in a lot's row: its id, then ``LOT_PLACES``."""
     return lot.id, lot.available, lot.held, lot.spent, lot.expired
 
 
@@ -96,6 +104,7 @@ def part_rows(owners: Iterable[tuple[str, Sequence[Part]]]) -> list[tuple[str, i
 
 
 def entry_row(entry: Entry) -> tuple[Any, ...]:
+    """Return an entry's row, in the order of ``ENTRY``."""
     return (
         entry.account_id,
         entry.lot_id,

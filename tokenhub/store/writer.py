@@ -3,11 +3,7 @@
 Everything that queued up while the last commit ran becomes one transaction, and every waiter
 is answered after it is on disk (group commit). So a charge costs a share of an fsync, and
 no event loop ever waits for a disk.
-
-While the database is away (T89, T90, T97) places fail at once; settles and releases are kept
-and tried again. A settle that could not be written for ``patience_s`` is replaced by a
-release, and its waiter told so: the caller has waited long enough for the end of the reply,
-and is not charged for it.
+What cannot be written, and what becomes of its waiters, is the matter of ``commit.py`` and ``kept.py``.
 """
 
 import asyncio
@@ -18,15 +14,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from tokenhub import clock
-from tokenhub.billing.holds import End, Ended, Operation, Outcome, OwnerKind, Place, Placed, Release, Settle
+from tokenhub.billing.holds import Ended, Operation, Outcome, OwnerKind, Place, Placed
 from tokenhub.errors import Unavailable
 from tokenhub.store.commit import Answer, Committer, Item
 from tokenhub.store.database import Database, StoreBusy
+from tokenhub.store.kept import Kept, unwritten
+from tokenhub.store.kept import OutcomeUnknown as OutcomeUnknown
 from tokenhub.store.leases import Lease
 
 T = TypeVar("T")
@@ -44,19 +42,10 @@ IDLES: Final = 8
 """With nothing to write, the thread looks after its lease this many times in its length."""
 SWEEP_S: Final = 30.0
 """How often the process looks for holds in its own name that it does not know."""
-FIRST_PAUSE_S: Final = 0.02
-LONGEST_PAUSE_S: Final = 1.0
 JOB_TRIES: Final = 5
+JOB_PAUSE_S: Final = 0.02
 
 _log = logging.getLogger(__name__)
-
-
-class OutcomeUnknown(Exception):
-    """A settle or release may or may not have been committed, and the database cannot be asked.
-
-    Close the caller's connection without an end. The writer finds out when it can, and
-    releases the hold if it is still open.
-    """
 
 
 @dataclass(slots=True, eq=False)
@@ -89,20 +78,19 @@ class Writer:
         self._database = database
         self._committer = Committer(database, lease, now_ms)
         self._max_batch, self._max_queue = max_batch, max_queue
-        self._patience_s, self._place_patience_s = patience_s, place_patience_s
+        self._kept = Kept(patience_s, place_patience_s)
         self._idle_s = lease.duration_ms / 1000 / IDLES
         self._on_fenced = on_fenced
         self._queue: SimpleQueue[Item | _Job | None] = SimpleQueue()
         self._batch: list[Item] = []
-        self._is_busy = False
         """What is being written; ``_kept`` is to be written again, ``_jobs`` came with the batch."""
-        self._kept: list[Item] = []
         self._jobs: list[_Job] = []
-        self._pause_s = 0.0
+        self._is_busy = False
         self._open: set[str] = set()
         self._next_sweep_s = 0.0
         self._thread = threading.Thread(target=self._run, name="tokenhub-writer", daemon=True)
         self._closing = self._stopped = False
+        self._unwritten: list[Item] = []
         self._deadline_s = float("inf")
         self.fenced = threading.Event()
         self.batches = 0
@@ -123,7 +111,7 @@ class Writer:
         self._closing = True
         self._queue.put(None)
         self._thread.join(timeout_s + PLACE_PATIENCE_S)
-        return not self._thread.is_alive() and not self._kept
+        return not self._thread.is_alive() and not self._unwritten
 
     def submit(self, operation: Operation) -> "asyncio.Future[Outcome]":
         """Queue an operation and return its outcome to come, in the running event loop.
@@ -205,14 +193,15 @@ class Writer:
             self._fence()
         self._note(result.answers)
         self._deliver(result.answers)
-        self._pause_s = self._longer_pause_s() if result.error else 0.0
-        if result.error:
+        if result.error is None:
+            self._kept.written()
+        else:
             self._keep(result.left, result.error, started_s)
 
     def _collect(self) -> None:
         """Take what was kept and what is queued, up to a full batch; wait for something when there is nothing."""
-        self._batch, self._kept = self._kept[: self._max_batch], self._kept[self._max_batch :]
-        wait_s = self._pause_s if self._batch else self._idle_s
+        self._batch = self._kept.take(self._max_batch)
+        wait_s = self._kept.pause_s if self._batch else self._idle_s
         try:
             self._sort(self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait(), self._batch)
             if self._is_busy:
@@ -233,10 +222,6 @@ class Writer:
             self.fenced.set()
             self._on_fenced()
 
-    def _longer_pause_s(self) -> float:
-        """Return how long to wait before the next try: longer each time, and not the same in every process."""
-        return random.uniform(0.5, 1) * min(max(2 * self._pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
-
     def _note(self, answers: Iterable[tuple[Item, Answer]]) -> None:
         """Remember which holds are open in this process's name."""
         for item, answer in answers:
@@ -246,33 +231,11 @@ class Writer:
                 self._open.add(item.operation.request_id)
 
     def _keep(self, left: list[Item], error: Unavailable, started_s: float) -> None:
-        """Keep what must be written later and answer those who have waited long enough."""
-        is_away = not isinstance(error, StoreBusy)
-        if is_away:
-            self._kept += self._drain()
+        """Keep what must be written later; while the database is away, that is all that is queued."""
+        if not isinstance(error, StoreBusy):
+            left = left + self._drain()
             self._refuse_jobs(error)
-        answers: list[tuple[Item, Answer]] = []
-        kept = []
-        for item in left + self._kept:
-            item.since_s = started_s if item.since_s is None else item.since_s
-            waited_s = clock.monotonic_s() - item.since_s
-            if not isinstance(item.operation, Place):
-                kept.append(self._with_patience(item, waited_s, answers))
-            elif is_away or waited_s >= self._place_patience_s:
-                answers.append((item, error))
-                if item.unknown:
-                    kept.append(Item(Release(item.operation.request_id), unknown=True))
-            else:
-                kept.append(item)
-        self._kept = kept
-        self._deliver(answers)
-
-    def _with_patience(self, item: Item, waited_s: float, answers: list[tuple[Item, Answer]]) -> Item:
-        """Return what to keep of an end: once its waiter's patience is over, a release for which nobody waits."""
-        if item.waiter is None or waited_s < self._patience_s:
-            return item
-        answers.append((item, _unwritten(item)))
-        return Item(_given_up(item.operation), unknown=item.unknown)
+        self._deliver(self._kept.keep(left, error, started_s, clock.monotonic_s()))
 
     def _drain(self) -> list[Item]:
         """Take all operations that are queued."""
@@ -302,7 +265,7 @@ class Writer:
             if tries == 1:
                 job.future.set_exception(error)
                 return
-            time.sleep(self._longer_pause_s())
+            time.sleep(random.uniform(0.5, 1) * JOB_PAUSE_S)
             self._do(job, tries - 1)
         except Exception as error:
             job.future.set_exception(error)
@@ -325,9 +288,12 @@ class Writer:
     def _give_up(self) -> None:
         """Answer all who still wait when the thread ends; their holds are released with the lease."""
         self._closing = self._stopped = True
-        self._kept = self._batch + self._kept + self._drain()
+        self._unwritten = self._batch + self._kept.take(len(self._kept)) + self._drain()
         self._refuse_jobs(_closing())
-        self._deliver([(item, _unwritten(item)) for item in self._kept])
+        places = [item for item in self._unwritten if isinstance(item.operation, Place)]
+        ends = [item for item in self._unwritten if not isinstance(item.operation, Place)]
+        self._deliver([(item, _closing()) for item in places])
+        self._deliver([(item, unwritten(item)) for item in ends])
 
     # Answers
 
@@ -352,23 +318,6 @@ def _answer(waiting: list[tuple["asyncio.Future[Outcome]", Answer]]) -> None:
             future.set_exception(answer)
         else:
             future.set_result(answer)
-
-
-def _given_up(operation: Operation) -> Operation:
-    """Return the release that takes the place of an end that could not be written in time."""
-    if not isinstance(operation, Settle):
-        return operation
-    record = replace(operation.record, status=503, error_code="ledger_unavailable")
-    return Release(operation.request_id, record)
-
-
-def _unwritten(item: Item) -> Answer:
-    """Return the answer for an operation that will not be written as it is: its hold, if any, is released."""
-    if item.unknown:
-        return OutcomeUnknown()
-    if isinstance(item.operation, Place):
-        return _closing()
-    return Ended(End.RELEASED, 0, 0, 0, first=True)
 
 
 def _of_request(operation: Operation) -> bool:

@@ -275,6 +275,12 @@ def _count_parts(messages: list[dict[str, Any]]) -> dict[str, int]:
 def _wants_usage(body: Mapping[str, Any]) -> bool:
     """OpenAI's ``stream_options.include_usage``, or OpenRouter's ``usage.include``."""
     options, usage = body.get("stream_options") or {}, body.get("usage") or {}
+    for param, wanted in (
+        ("stream_options.include_usage", options.get("include_usage")),
+        ("usage.include", usage.get("include")),
+    ):
+        if not isinstance(wanted, bool | None):
+            raise InvalidRequest(f"{param} must be true or false.", param=param)
     return bool(options.get("include_usage") or usage.get("include"))
 
 

@@ -18,8 +18,15 @@ _LONG_NUMBER = b"0" * 19
 """2**63 - 1 has nineteen digits: a shorter run of digits always fits."""
 
 
+MAX_VALUES = 500_000
+"""Counted by commas and brackets, those in texts too. Reading holds the whole process up, 0.3 µs a value (T50)."""
+_SMALL_BYTES = 2**18
+
+
 def parse_object(raw: bytes) -> dict[str, Any]:
     """Return the object in a request body; raises InvalidRequest ``invalid_json``."""
+    if len(raw) > _SMALL_BYTES and raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
+        raise _invalid(f"The request body has more than {MAX_VALUES} values.")
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

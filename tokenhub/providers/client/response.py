@@ -41,6 +41,7 @@ class UpstreamResponse:
         "_payload",
         "_quiet_since",
         "_reads",
+        "_spent_s",
         "_started",
         "_waiting",
         "headers",
@@ -57,6 +58,7 @@ class UpstreamResponse:
         *,
         reused: bool,
         first_byte_s: float,
+        spent_s: float,
         forget: Callable[["UpstreamResponse"], None],
     ) -> None:
         self.status = 0
@@ -65,6 +67,7 @@ class UpstreamResponse:
         self._origin = origin
         self._channel = channel
         self._first_byte_s = first_byte_s
+        self._spent_s = spent_s
         self._forget = forget
         self._payload: StreamReader | None = None
         self._limit = origin.limits.reply_bytes
@@ -217,7 +220,7 @@ class UpstreamResponse:
         elif not self._waiting:
             self._quiet_since = now  # the caller is slow, not the upstream
         timeouts = self._origin.timeouts
-        if now - self._started >= timeouts.total_s:
+        if self._spent_s + now - self._started >= timeouts.total_s:
             self.abort("total")
         elif self._payload is None or not self._payload.total_bytes:
             if now - self._started >= self._first_byte_s:

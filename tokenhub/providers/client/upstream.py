@@ -45,20 +45,21 @@ class UpstreamClient:
         *,
         stream: bool,
         hop: str | None = None,
+        spent_s: float = 0.0,
         before_resend: Callable[[], Awaitable[None]] | None = None,
     ) -> UpstreamResponse:
         """Send a request and return the reply once its head is there; raises UpstreamFault.
 
         A kept connection that breaks before any byte came back is replaced by a fresh one,
         once and at once; ``before_resend`` is awaited first and may forbid it by raising
-        (T78). 3xx, compressed and malformed replies are PROTOCOL faults, never followed.
+        (T78). ``spent_s`` is what earlier attempts have used up of the total time (T80). 3xx, compressed and malformed replies are PROTOCOL faults, never followed.
         """
         origin, target = self._targets.get(request.url) or self._target(request.url)
         head = _head(origin, target, request, hop or self._hop)
         first_byte_s = self.timeouts.first_byte_s if stream else self.timeouts.whole_reply_s
         channel = origin.take()
         if channel is not None:
-            kept = self._watched(origin, channel, first_byte_s, reused=True)
+            kept = self._watched(origin, channel, first_byte_s, spent_s, reused=True)
             try:
                 await kept.start(head, request.body)
             except Stale:
@@ -66,7 +67,7 @@ class UpstreamClient:
                     await before_resend()
             else:
                 return kept
-        fresh = self._watched(origin, await origin.connect(), first_byte_s, reused=False)
+        fresh = self._watched(origin, await origin.connect(), first_byte_s, spent_s, reused=False)
         await fresh.start(head, request.body)
         return fresh
 
@@ -88,9 +89,11 @@ class UpstreamClient:
             self._timer = None
         await asyncio.sleep(0)  # let the transports see their end
 
-    def _watched(self, origin: Origin, channel: Channel, first_byte_s: float, *, reused: bool) -> UpstreamResponse:
+    def _watched(
+        self, origin: Origin, channel: Channel, first_byte_s: float, spent_s: float, *, reused: bool
+    ) -> UpstreamResponse:
         response = UpstreamResponse(
-            origin, channel, reused=reused, first_byte_s=first_byte_s, forget=self._open.discard
+            origin, channel, reused=reused, first_byte_s=first_byte_s, spent_s=spent_s, forget=self._open.discard
         )
         self._open.add(response)
         if self._timer is None:

@@ -1,0 +1,129 @@
+"""The database is away for a while, under load: nothing is served unmetered, and what was running is booked on its return (T97)."""
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Databases
+from tests.fakes.cut_socket import CutSocket
+from tests.fakes.upstream import (
+    FakeUpstream,
+    Received,
+    Reply,
+    WaitFor,
+    json_reply,
+    openai_chat,
+    openai_stream,
+    sse_reply,
+)
+from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
+from tokenhub.store import ledger
+from tokenhub.store.database import StoreUnavailable
+
+AWAY_S = 60.0 if os.environ.get("TOKENHUB_SOAK") else 2.0
+PATIENCE_S = 10.0
+"""How long a charge is tried to be booked before its reply is given up."""
+MODEL = "gpt-4o-mini"
+
+go = threading.Event()
+
+
+def script(request: Received) -> Reply:
+    if not request.json().get("stream"):
+        return json_reply(openai_chat())
+    frames = openai_stream(["one ", "two ", "three"])
+    return sse_reply([*frames[:2], WaitFor(go), *frames[2:]])
+
+
+@pytest.fixture
+def way(databases: Databases, tmp_path: Path) -> Iterator[CutSocket]:
+    """The gateway's way to its database."""
+    url = databases.empty()
+    with CutSocket(url, tmp_path) as way:
+        yield way
+    databases.drop(url)
+
+
+@pytest.fixture
+def served(way: CutSocket, tmp_path: Path) -> Iterator[tuple[RunningGateway, FakeUpstream]]:
+    go.clear()
+    gateway = start_gateway(temporary_home(tmp_path), {"database.url": way.url})
+    with FakeUpstream(script) as upstream:
+        gateway.add_credential("openai", upstream.url)
+        yield gateway, upstream
+        go.set()
+        way.refuse = False
+        gateway.stop()
+
+
+@pytest.mark.soak
+def test_t97_database_away_under_load_fails_closed_and_books_what_was_running(
+    served: tuple[RunningGateway, FakeUpstream], way: CutSocket
+) -> None:
+    gateway, upstream = served
+    assert gateway.chat(MODEL).status == 200
+    streams: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: streams.append(gateway.chat(MODEL, stream=True).body), daemon=True)
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_for_holds(gateway, 8)
+    while len(upstream.received) < 9:
+        time.sleep(0.01)
+    way.refuse = True
+    way.cut_now()
+    asked, begun_s = len(upstream.received), time.monotonic()
+    refused: list[Answer] = []
+    booked_s = AWAY_S - 0.5 if AWAY_S < PATIENCE_S else 1.0
+    while time.monotonic() < begun_s + AWAY_S:
+        if time.monotonic() > begun_s + booked_s:
+            go.set()  # the streams' upstreams end while there is nothing to book them in
+        refused.append(gateway.chat(MODEL))
+        assert gateway.call("GET", "/healthz").status == 200
+        assert gateway.call("GET", "/v1/key").status == 503
+        time.sleep(0.02)
+    assert Counter(one.status for one in refused) == {503: len(refused)}
+    assert {one.json()["error"]["code"] for one in refused} == {"ledger_unavailable"}
+    assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
+    assert len(upstream.received) == asked, "nothing is sent that could not be charged"
+    way.refuse = False
+    for thread in threads:
+        thread.join(30)
+    in_time = AWAY_S < PATIENCE_S
+    assert [b"data: [DONE]" in one for one in streams] == [in_time] * 8
+    assert [b'"code":"ledger_unavailable"' in one for one in streams] == [not in_time] * 8
+    await_service(gateway)
+    ends = gateway.rows('SELECT "end", COUNT(*) AS n FROM requests WHERE streamed = 1 GROUP BY "end"')
+    assert ends == [{"end": "settled" if in_time else "released", "n": 8}]
+    assert gateway.rows("SELECT * FROM holds") == []
+    assert ledger.verify(gateway.hub.database) == []
+
+
+def wait_for_holds(gateway: RunningGateway, number: int) -> None:
+    deadline = time.monotonic() + 10
+    while open_holds(gateway) != number:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def open_holds(gateway: RunningGateway) -> int | None:
+    try:
+        return len(gateway.rows("SELECT 1 AS one FROM holds"))
+    except StoreUnavailable:
+        return None  # the test's own connection was cut as well; the next use opens another
+
+
+def await_service(gateway: RunningGateway) -> None:
+    """The gateway serves again by itself, within seconds."""
+    deadline = time.monotonic() + 5
+    while gateway.chat(MODEL).status != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    wait_for_holds(gateway, 0)
