@@ -121,7 +121,11 @@ class RunningGateway:
 
     def chat(self, model: str, content: str = "Hello", **fields: Any) -> Answer:
         """Ask for a chat completion."""
-        return self.call("POST", "/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": content}], **fields})
+        return self.call(
+            "POST",
+            "/v1/chat/completions",
+            {"model": model, "messages": [{"role": "user", "content": content}], **fields},
+        )
 
     def balance(self) -> int:
         """The account's available credit, in nano-USD."""
@@ -132,7 +136,9 @@ class RunningGateway:
 
     def add_credential(self, provider: str, base_url: str, **more: Any) -> int:
         """Point a provider at a fake upstream, and let the gateway see it."""
-        new = credentials.NewCredential(provider=provider, secret="sk-upstream-secret-000001", base_url=base_url, **more)
+        new = credentials.NewCredential(
+            provider=provider, secret="sk-upstream-secret-000001", base_url=base_url, **more
+        )
         return credentials.add(self.hub, new).id
 
     def settled(self, count: int = 1, seconds: float = 5.0) -> list[Any]:
@@ -143,7 +149,9 @@ class RunningGateway:
             if len(rows) >= count and not self.rows("SELECT 1 FROM holds"):
                 return rows
             done.wait(0.02)
-        raise AssertionError(f"{len(rows)} of {count} requests have ended; open holds: {self.rows('SELECT * FROM holds')}")
+        raise AssertionError(
+            f"{len(rows)} of {count} requests have ended; open holds: {self.rows('SELECT * FROM holds')}"
+        )
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Read rows as dictionaries."""
@@ -152,7 +160,9 @@ class RunningGateway:
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def start_gateway(home: Home, flags: Mapping[str, object] | None = None, *, credit_nano: int = 100 * 10**9, rpm: int = 100_000) -> RunningGateway:
+def start_gateway(
+    home: Home, flags: Mapping[str, object] | None = None, *, credit_nano: int = 100 * 10**9, rpm: int = 100_000
+) -> RunningGateway:
     """Set up a home with one account that has credit, and serve from it."""
     hub = Hub.init(home, {**QUICK, **(flags or {})})
     account = accounts.create(hub, "acme")

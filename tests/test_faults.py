@@ -21,7 +21,9 @@ def numbered() -> dict[int, set[str]]:
 
 
 TESTS = numbered()
-ROWS = {int(number): files for number, _, _, files in ROW.findall((ROOT / "docs" / "faults.md").read_text(encoding="utf-8"))}
+ROWS = {
+    int(number): files for number, _, _, files in ROW.findall((ROOT / "docs" / "faults.md").read_text(encoding="utf-8"))
+}
 
 
 def test_every_numbered_test_has_a_row() -> None:

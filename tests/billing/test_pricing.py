@@ -60,6 +60,7 @@ def exact_nano(usage: Usage, card: PriceCard) -> Fraction:
     return total / 10**9
 
 
+@pytest.mark.soak
 def test_t16_random_charges_equal_exact_rational_arithmetic():
     dice = random.Random(16)
     for _ in range(CHARGES // 50):

@@ -83,7 +83,9 @@ def count(gateway: RunningGateway) -> int:
     return gateway.rows("SELECT COUNT(*) AS n FROM requests")[0]["n"]
 
 
-def test_stream_is_relayed_and_its_usage_hidden_from_who_did_not_ask(running: tuple[RunningGateway, FakeUpstream]) -> None:
+def test_stream_is_relayed_and_its_usage_hidden_from_who_did_not_ask(
+    running: tuple[RunningGateway, FakeUpstream],
+) -> None:
     gateway, fake = running
     before, ended = gateway.balance(), count(gateway)
     fake.add(sse_reply(openai_stream(["Par", "is."], usage=openai_usage(1000, 100))))
@@ -142,7 +144,11 @@ NONSENSE = [
 def test_t9_nonsense_usage_is_no_usage(running: tuple[RunningGateway, FakeUpstream], value: object) -> None:
     gateway, fake = running
     before, ended = gateway.balance(), count(gateway)
-    fake.add(json_reply(openai_chat("some words", usage={**openai_usage(5, 5), "prompt_tokens": value, "completion_tokens": value})))
+    fake.add(
+        json_reply(
+            openai_chat("some words", usage={**openai_usage(5, 5), "prompt_tokens": value, "completion_tokens": value})
+        )
+    )
     assert gateway.chat(MODEL).status == 200
     row = last(gateway, ended)
     assert row["estimated"] == 1
@@ -179,10 +185,16 @@ def test_reasoning_alone_is_settled(running: tuple[RunningGateway, FakeUpstream]
     assert (row["end"], row["reasoning_tokens"]) == ("settled", 50)
 
 
-def test_t75_failure_after_content_ends_with_an_error_event_and_no_charge(running: tuple[RunningGateway, FakeUpstream]) -> None:
+def test_t75_failure_after_content_ends_with_an_error_event_and_no_charge(
+    running: tuple[RunningGateway, FakeUpstream],
+) -> None:
     gateway, fake = running
     frames = openai_stream(["One ", "two ", "three"])
-    for ending in ([Cut()], [Reset()], [b'data: {"error": {"message": "secret words", "type": "server_error", "code": null, "param": null}}\n\n']):
+    for ending in (
+        [Cut()],
+        [Reset()],
+        [b'data: {"error": {"message": "secret words", "type": "server_error", "code": null, "param": null}}\n\n'],
+    ):
         before, ended = gateway.balance(), count(gateway)
         fake.add(sse_reply([*frames[:3], Pause(0.05), *ending]))
         events, done, raw = stream(gateway)
@@ -212,7 +224,9 @@ def leave(gateway: RunningGateway, body: dict, *, after: bytes | None) -> None:
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-def test_t18_t19_client_that_leaves_before_content_costs_nothing(running: tuple[RunningGateway, FakeUpstream], streamed: bool) -> None:
+def test_t18_t19_client_that_leaves_before_content_costs_nothing(
+    running: tuple[RunningGateway, FakeUpstream], streamed: bool
+) -> None:
     gateway, fake = running
     before, ended = gateway.balance(), count(gateway)
     fake.add([Pause(5.0), *(sse_reply(openai_stream()) if streamed else json_reply(openai_chat()))])
@@ -224,14 +238,20 @@ def test_t18_t19_client_that_leaves_before_content_costs_nothing(running: tuple[
 
 
 @pytest.mark.parametrize("frame", [1, 2, 4])
-def test_t17_client_that_leaves_after_content_is_charged_what_was_used(running: tuple[RunningGateway, FakeUpstream], frame: int) -> None:
+def test_t17_client_that_leaves_after_content_is_charged_what_was_used(
+    running: tuple[RunningGateway, FakeUpstream], frame: int
+) -> None:
     gateway, fake = running
     before, ended = gateway.balance(), count(gateway)
     pieces = [f"piece{number} " for number in range(6)]
     frames = openai_stream(pieces, usage=openai_usage(1000, 100))
     slow = [step for one in frames for step in (one, Pause(0.05))]
     fake.add(sse_reply(slow))
-    leave(gateway, {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "x"}]}, after=f"piece{frame - 1} ".encode())
+    leave(
+        gateway,
+        {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "x"}]},
+        after=f"piece{frame - 1} ".encode(),
+    )
     row = last(gateway, ended)
     assert (row["end"], row["charged"], row["estimated"]) == ("settled", 216_300, 0)
     assert before - gateway.balance() == 216_300
@@ -273,7 +293,11 @@ def hold_of(poor: RunningGateway, fake: FakeUpstream) -> int:
     refused = poor.chat(MODEL, max_tokens=10)
     assert refused.status == 402
     error = refused.json()["error"]
-    assert (error["type"], error["metadata"]["reason"], error["metadata"]["available"]) == ("insufficient_credits", "balance", "0")
+    assert (error["type"], error["metadata"]["reason"], error["metadata"]["available"]) == (
+        "insufficient_credits",
+        "balance",
+        "0",
+    )
     return round(float(error["metadata"]["required"]) * 1e9)
 
 

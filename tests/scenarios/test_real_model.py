@@ -155,7 +155,7 @@ def test_a_second_time_the_models_cache_makes_tokens_of_two_prices(hub: Installa
 def test_a_streamed_chat_flows_while_it_is_made_and_costs_the_same(hub: Installation) -> None:
     before = hub.balance()
     stream = hub.client.chat.completions.create(
-        model=CHAT, messages=STORY, max_tokens=100, stream=True, stream_options={"include_usage": True}
+        model=CHAT, messages=STORY, max_tokens=48, stream=True, stream_options={"include_usage": True}
     )
     request_id = stream.response.headers["x-request-id"]
     pieces, usage, open_at_first = [], None, None
@@ -166,9 +166,9 @@ def test_a_streamed_chat_flows_while_it_is_made_and_costs_the_same(hub: Installa
                 open_at_first = hub.serving.call("GET", f"/v1/generation?id={request_id}").status == 404
         usage = chunk.usage or usage
     assert open_at_first, "the first words came only when the reply was whole"
-    assert len(pieces) > 50
+    assert len(pieces) > 20
     assert usage is not None
-    assert 50 < usage.completion_tokens <= 100
+    assert 20 < usage.completion_tokens <= 48
     receipt = check_bill(hub, request_id, before, usage)
     assert receipt["streamed"]
     assert receipt["generation_time"] > 0
@@ -177,7 +177,7 @@ def test_a_streamed_chat_flows_while_it_is_made_and_costs_the_same(hub: Installa
 
 def test_a_client_that_leaves_in_the_middle_is_charged_what_was_made(hub: Installation) -> None:
     before = hub.balance()
-    stream = hub.client.chat.completions.create(model=CHAT, messages=STORY, max_tokens=60, stream=True)
+    stream = hub.client.chat.completions.create(model=CHAT, messages=STORY, max_tokens=24, stream=True)
     request_id = stream.response.headers["x-request-id"]
     seen = 0
     for chunk in stream:
@@ -186,7 +186,7 @@ def test_a_client_that_leaves_in_the_middle_is_charged_what_was_made(hub: Instal
             break
     stream.response.close()
     receipt = check_bill(hub, request_id, before)
-    assert 3 < receipt["tokens_completion"] <= 60
+    assert 3 < receipt["tokens_completion"] <= 24
 
 
 def test_a_function_is_called_and_its_result_put_into_words(hub: Installation) -> None:

@@ -118,7 +118,7 @@ def test_t94_a_killed_worker_is_replaced_and_its_holds_are_released_at_once(inst
         killed_s = time.monotonic()
         wait_until(lambda: len(serving.workers()) == 2 and first not in serving.workers())
         wait_until(lambda: installation.open_holds() == 12 - len(told))
-        assert time.monotonic() - killed_s < 4.0, "not after the lease, which lasts 15 s"
+        assert time.monotonic() - killed_s < 10.0, "not after the lease, which lasts 15 s"
         assert second in serving.workers()
         wait_until(lambda: serving.chat(MODEL).status == 200)
         os.kill(second, signal.SIGKILL)

@@ -54,5 +54,3 @@ def test_a_prompt_counts_texts_calls_and_schemas_but_no_pictures_by_their_bytes(
 )
 def test_an_embeddings_input_counts_its_texts_or_its_tokens(given_input: object, tokens: int) -> None:
     assert estimate.of_prompt({"input": given_input}) == tokens
-
-

@@ -136,6 +136,7 @@ def test_a_recorded_stream_is_heard_as_it_was_told(name: str) -> None:
     assert sorted(signatures) == sorted(one for one in heard if one)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", recordings("google", "generateContent", stream=True))
 def test_t59_a_recorded_stream_can_be_cut_anywhere(name: str) -> None:
     data = body_bytes(load(name)["response"])

@@ -373,6 +373,7 @@ def test_arguments_nested_deeper_than_json_is_written_are_a_protocol_failure() -
     assert read(data)[0].facts.failure is not None
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", [*WHOLE, *FAILED])
 def test_t74_damaged_streams_end_in_a_reply_or_a_failure_and_never_in_a_crash(name: str) -> None:
     data, dice = sample(name), random.Random(name)

@@ -137,7 +137,7 @@ Outcome = Placed | Refused | Ended
 
 @value
 class RequestRecord:
-    """The metadata kept for a request, for seven days: never its content (T112)."""
+    """The metadata kept for a request: never its content (T112)."""
 
     account_id: int
     key_id: str

@@ -97,7 +97,7 @@ def generation(database: Database, caller: Caller, request_id: str) -> dict[str,
     with database.read():
         row = requests.one(database, request_id, account_id=caller.account.id)
     if row is None:
-        raise NotFound("No request of this account has this id; receipts are kept for 7 days.", param="id")
+        raise NotFound("No request of this account has this id.", param="id")
     attempts = orjson.loads(row.attempts)
     first = row.first_content_ms
     return {

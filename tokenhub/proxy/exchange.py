@@ -75,5 +75,6 @@ def close(exchange: Exchange, runtime: Runtime) -> None:
     exchange.downstream.stop_keep_alive()
     exchange.task = None
     if not exchange.ended and exchange.id not in runtime.drains:
-        settlement.release(exchange, runtime, Unavailable("The client left.", code="client_left"), cancelled=True)
+        exchange.client_left = True
+        settlement.release(exchange, runtime, Unavailable("The client left.", code="client_left"))
     runtime.exchanges.pop(exchange.id, None)

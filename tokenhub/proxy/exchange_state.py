@@ -54,6 +54,8 @@ class Exchange:
     dropped: tuple[str, ...] = ()
     """Request fields left out, for the ``x-tokenhub-dropped`` header."""
     first_content_ms: int | None = None
+    client_left: bool = False
+    """The client was gone before it had seen the end."""
     task: asyncio.Task[Any] | None = None
     stopped: HubError | None = None
     """Set when the gateway itself ends this exchange (shutdown, lost lease): what the client is told."""

@@ -8,6 +8,7 @@ from aiohttp import web
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller
 from tokenhub.catalog import listing as catalog_listing
+from tokenhub.catalog.models import Deployment
 from tokenhub.errors import ModelNotFound, PermissionDenied
 from tokenhub.operations.snapshots import Snapshot
 from tokenhub.proxy.runtime import Runtime
@@ -36,13 +37,18 @@ def _names(snapshot: Snapshot, caller: Caller) -> list[str]:
     return [*caller.plan.model_names, *sorted(snapshot.catalog.models)]
 
 
+def _is_served(deployment: Deployment, snapshot: Snapshot) -> bool:
+    """Whether there is an endpoint that can call a deployment: the catalogue knows more than this gateway serves."""
+    return (deployment.provider.id, deployment.model.capability) in snapshot.adapters
+
+
 def _describe(snapshot: Snapshot, caller: Caller, name: str) -> dict[str, Any] | None:
     """Describe a name, or None when it does not resolve, nobody configured offers it, or the key may not call it."""
     try:
         found = snapshot.resolve(name, caller)
     except (ModelNotFound, PermissionDenied):
         return None
-    deployments = [one for group in found.groups for one in group]
+    deployments = [one for group in found.groups for one in group if _is_served(one, snapshot)]
     if not deployments:
         return None
     described = catalog_listing.describe(deployments[0].model, deployments, clock.now_ms())

@@ -107,7 +107,7 @@ async def _relay_stream(answer: Answer, exchange: Exchange, runtime: Runtime) ->
     return sent
 
 
-def _result(answer: Answer, *, cut: bool = False) -> settlement.Result:
+def _result(answer: Answer) -> settlement.Result:
     assert answer.reader is not None
     facts = answer.reader.facts
     return settlement.Result(
@@ -118,7 +118,6 @@ def _result(answer: Answer, *, cut: bool = False) -> settlement.Result:
         facts.finish_reason,
         facts.native_finish_reason,
         facts.upstream_id,
-        cut,
     )
 
 
@@ -148,6 +147,7 @@ def _name_the_server(answer: Answer, exchange: Exchange) -> None:
 
 def _read_on(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
     """Hand the stream of a client that has left to a task of the application; it is read on if there is room for one more."""
+    exchange.client_left = True
     has_room = len(runtime.drains) < runtime.settings.server_drains
     task = runtime.spawn(_drain(answer, exchange, runtime, runtime.settings.server_drain_bytes if has_room else 0))
     runtime.drains[exchange.id] = task
@@ -158,9 +158,7 @@ def _drained(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
     """Leave nothing open, however the drain ended: it may have been cancelled before its first step."""
     assert answer.upstream is not None
     answer.upstream.abort()
-    settlement.release(
-        exchange, runtime, Unavailable("The stream was not read on.", code="client_left"), cancelled=True
-    )
+    settlement.release(exchange, runtime, Unavailable("The stream was not read on.", code="client_left"))
     runtime.drains.pop(exchange.id, None)
 
 
@@ -188,10 +186,10 @@ async def _drain(answer: Answer, exchange: Exchange, runtime: Runtime, left: int
     except (TimeoutError, asyncio.CancelledError):
         pass  # what was received so far is charged, by estimate
     if facts.failure is not None:
-        settlement.release(exchange, runtime, _broken(answer, facts.failure), cancelled=True)
+        settlement.release(exchange, runtime, _broken(answer, facts.failure))
         return
     upstream.release()
     try:
-        await settlement.settle(exchange, runtime, _result(answer, cut=not facts.complete))
+        await settlement.settle(exchange, runtime, _result(answer))
     except (Unavailable, OutcomeUnknown) as error:
         log.event("drain_not_booked", request_id=exchange.id, error=type(error).__name__)

@@ -30,8 +30,6 @@ class Result:
     finish_reason: str | None
     native_finish_reason: str | None
     upstream_id: str | None
-    cut: bool = False
-    """The reply was not read to its end, because its client had left: charged by estimate at most."""
 
 
 @value
@@ -109,13 +107,13 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     return Bill(usage, booked, estimated, capability)
 
 
-def release(exchange: Exchange, runtime: Runtime, error: HubError, *, cancelled: bool = False) -> None:
+def release(exchange: Exchange, runtime: Runtime, error: HubError) -> None:
     """Give the hold back, if one was asked for and it has no end yet. Queued: nobody waits for it."""
     if not exchange.asked or exchange.ended:
         return
     exchange.ended = True
     candidate = exchange.attempts[-1].candidate if exchange.attempts else None
-    record = _record(exchange, candidate, error=error, cancelled=cancelled)
+    record = _record(exchange, candidate, error=error)
     runtime.writer.post(Release(exchange.id, record))
 
 
@@ -127,7 +125,6 @@ def _record(
     usage: Usage | None = None,
     estimated: bool = False,
     error: HubError | None = None,
-    cancelled: bool = False,
 ) -> RequestRecord:
     caller, call, route = exchange.caller, exchange.call, exchange.route
     assert caller is not None
@@ -151,7 +148,7 @@ def _record(
         native_finish_reason=result.native_finish_reason if result else None,
         usage=usage or Usage(),
         estimated=estimated,
-        cancelled=cancelled or (result is not None and result.cut),
+        cancelled=exchange.client_left,
         price_version=candidate.card.version if candidate else None,
         fee_bp=caller.fee_bp,
         first_content_ms=exchange.first_content_ms,

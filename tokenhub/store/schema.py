@@ -232,7 +232,7 @@ class HoldLotRow(Row):
 
 
 class RequestRow(Row):
-    """One ended request: its charge, and the metadata that is kept for seven days.
+    """One ended request: its charge and its metadata.
 
     Its ids ascend in time, so rows made together lie together. An index on the provider's id
     would dirty one more page with every request (a quarter of all that is written).

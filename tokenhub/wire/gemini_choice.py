@@ -72,6 +72,7 @@ class Choice:
 
     @property
     def finish_reason(self) -> str:
+        """Why the choice ended, in OpenAI's word."""
         if self.blocked:
             return "content_filter"
         return gemini.finish_reason(self.native or "", has_calls=self.calls > 0)

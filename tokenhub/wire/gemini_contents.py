@@ -37,6 +37,7 @@ class Conversation:
     """What the last content holds: user, model or results."""
 
     def add(self, kind: str, parts: list[Part]) -> None:
+        """Add parts to the last content if it is of this kind, else begin a new one: Gemini wants the turns to alternate."""
         if not parts:
             return
         if kind == self.kind:
