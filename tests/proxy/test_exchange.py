@@ -2,10 +2,8 @@
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -255,50 +253,6 @@ def test_t17_client_that_leaves_after_content_is_charged_what_was_used(
     row = last(gateway, ended)
     assert (row["end"], row["charged"], row["estimated"]) == ("settled", 216_300, 0)
     assert before - gateway.balance() == 216_300
-
-
-def test_t1_last_dollar_is_spent_once(running: tuple[RunningGateway, FakeUpstream]) -> None:
-    gateway, fake = running
-    home = gateway.hub
-    del home
-    poor = start_gateway(temporary_home(Path(str(gateway.hub.home.path) + "-poor")), credit_nano=0)
-    try:
-        from tokenhub.operations import grants
-
-        poor.add_credential("openai", fake.url)
-        one_hold = hold_of(poor, fake)
-        grants.grant(poor.hub, poor.account_id, one_hold, expires_at_ms=None)
-        statuses: list[int] = []
-        barrier = threading.Barrier(20)
-        asked = len(fake.received)
-        fake.add([Pause(0.4), *json_reply(openai_chat("x", usage=openai_usage(1, 1)))])
-
-        def ask() -> None:
-            barrier.wait()
-            statuses.append(poor.chat(MODEL, max_tokens=10).status)
-
-        threads = [threading.Thread(target=ask) for _ in range(20)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(statuses) == [200] + [402] * 19
-        assert len(fake.received) - asked == 1
-    finally:
-        poor.stop()
-
-
-def hold_of(poor: RunningGateway, fake: FakeUpstream) -> int:
-    """What one such request holds, told by the refusal of an account that has nothing."""
-    refused = poor.chat(MODEL, max_tokens=10)
-    assert refused.status == 402
-    error = refused.json()["error"]
-    assert (error["type"], error["metadata"]["reason"], error["metadata"]["available"]) == (
-        "insufficient_credits",
-        "balance",
-        "0",
-    )
-    return round(float(error["metadata"]["required"]) * 1e9)
 
 
 def test_upstream_client_fault_is_told_in_its_place(running: tuple[RunningGateway, FakeUpstream]) -> None:

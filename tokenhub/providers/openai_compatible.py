@@ -2,10 +2,10 @@
 
 # ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
 
+import random
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import orjson
 
@@ -60,7 +60,7 @@ class OpenAICompatible:
         """What completes the replies of a provider that leaves things out; None where OpenAI's shape is sure."""
         if self._relays:
             return None
-        return Mender(f"chatcmpl-{uuid4().hex}", call.created_s, call.model)
+        return Mender(f"chatcmpl-{random.getrandbits(128):032x}", call.created_s, call.model)
 
 
 class OpenAICompatibleEmbeddings:

@@ -30,9 +30,10 @@ from tokenhub.store.leases import Lease
 T = TypeVar("T")
 
 GATHER_FROM: Final = 4
-GATHER_S: Final = 0.002
-"""After a batch this large the next one is gathered this long: under load a commit then serves three times as
-many operations (docs/performance.md); a request that comes alone never waits."""
+GATHER_TIMES: Final = 2
+GATHER_MOST_S: Final = 0.005
+"""After a batch of this many the writer rests twice as long as that batch took, so that one commit serves more: under
+load it then writes for a third of the time at most, whatever a sync costs here. A request that comes alone never waits."""
 MAX_BATCH: Final = 256
 MAX_QUEUE: Final = 10_000
 PATIENCE_S: Final = 10.0
@@ -205,7 +206,7 @@ class Writer:
         try:
             self._sort(self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait(), self._batch)
             if self._is_busy:
-                time.sleep(GATHER_S)
+                time.sleep(min(GATHER_TIMES * self.batch_s, GATHER_MOST_S))
             while len(self._batch) < self._max_batch:
                 self._sort(self._queue.get_nowait(), self._batch)
         except Empty:

@@ -8,8 +8,8 @@ surface puts them, in ``tool_calls[].extra_content.google.thought_signature``
 ``gemini_contents`` takes them back.
 """
 
+import random
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -36,7 +36,7 @@ def own_id(upstream_id: str | None) -> str:
     Made of a response's id, the ids of its function calls are the same each time it is read
     and differ from those of every other response of the conversation.
     """
-    return upstream_id if upstream_id and _PLAIN_ID.fullmatch(upstream_id) else secrets.token_hex(12)
+    return upstream_id if upstream_id and _PLAIN_ID.fullmatch(upstream_id) else f"{random.getrandbits(12 * 8):x}"
 
 
 def blocked(raw: Mapping[str, Any]) -> str | None:
