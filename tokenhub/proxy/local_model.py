@@ -5,6 +5,7 @@ to live on this machine: an OpenAI-compatible endpoint with a key of its own, ma
 every start. The model itself runs in ``local_server.py``, in a process of its own.
 """
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -147,7 +148,9 @@ class LocalModel:
                 process.stdin.write(self._key + "\n")
                 process.stdin.flush()
             except BrokenPipeError:
-                pass  # it ended at once; its output says why
+                # It ended at once, and its output says why. What is left in the buffer would fail again when the process is left.
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
             for line in process.stdout:
                 word, _, address = line.strip().partition(" ")
                 if word == "READY":
