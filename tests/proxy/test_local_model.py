@@ -255,6 +255,25 @@ def test_a_process_that_never_answers_is_reported_and_not_tried_again(monkeypatc
     model.stop()
 
 
+class GoneAtOnce(LocalModel):
+    """Its process has ended before it is given the key."""
+
+    def _spawn(self) -> subprocess.Popen[str] | None:
+        process = super()._spawn()
+        if process is not None:
+            process.wait(10)
+        return process
+
+
+def test_a_process_gone_before_it_was_given_its_key_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    model = GoneAtOnce()
+    model.start()
+    with pytest.raises(SetupError, match="did not start: exit code 1"):
+        model.ready(10)
+    model.stop()
+
+
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local_model.available() is None
     monkeypatch.setattr(local_model, "PACKAGES", {"no_such_module": "no-such-package"})
