@@ -84,7 +84,6 @@ class Settings:
     local_slots: int = _option(4, "Requests that the embedded model answers at once", low=1, high=256)
 
     log_level: str = _option("info", "Least severity that is logged", choices=("debug", "info", "warning", "error"))
-    metrics_port: int = _option(0, "Loopback port of the metrics; 0: off", low=0, high=65535)
 
 
 @dataclass(frozen=True, slots=True)

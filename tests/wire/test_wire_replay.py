@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.assembler import Choice, assemble
+from tests.fakes.dialects import anthropic_message
 from tests.wire.cuts import assert_cuts_do_not_show, read
 from tokenhub.call import Call, Capability
 from tokenhub.errors import InvalidRequest
@@ -122,35 +123,6 @@ def _shows(message: dict[str, Any]) -> bool:
 # --- Anthropic
 
 
-def message_of(stream: bytes) -> dict[str, Any]:
-    """Put a recorded Anthropic stream together, by its own documentation."""
-    message: dict[str, Any] = {}
-    joined: dict[int, str] = {}
-    for line in stream.decode().splitlines():
-        if not line.startswith("data:"):
-            continue
-        event = json.loads(line[5:])
-        if event["type"] == "message_start":
-            message = event["message"]
-        elif event["type"] == "content_block_start":
-            message["content"].append(dict(event["content_block"]))
-            joined[event["index"]] = ""
-        elif event["type"] == "content_block_delta":
-            block, delta = message["content"][event["index"]], event["delta"]
-            for name in ("text", "thinking", "signature"):
-                block[name] = block.get(name, "") + delta[name] if name in delta else block.get(name)
-            joined[event["index"]] += delta.get("partial_json", "")
-        elif event["type"] == "message_delta":
-            message |= event["delta"]
-            message["usage"] |= event["usage"]
-        elif event["type"] == "error":
-            message["error"] = event["error"]
-    for index, text in joined.items():
-        if text:
-            message["content"][index]["input"] = json.loads(text)
-    return message
-
-
 REASONS = {"end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "max_tokens": "length"}
 REASONS |= {"tool_use": "tool_calls", "refusal": "content_filter"}
 
@@ -195,7 +167,7 @@ def anthropic_counts(usage: dict[str, Any]) -> tuple[int, int, int, int]:
 @pytest.mark.parametrize("path", select("messages", stream=True))
 def test_a_recorded_anthropic_stream_reaches_the_client_whole(path):
     stream = stream_of(path)
-    message = message_of(stream)
+    message = anthropic_message(stream)
     reader = MessagesReader(CALL)
     flowing, ending, _ = read(reader, [stream])
     if "error" in message:
