@@ -34,6 +34,7 @@ class Settings:
 
     server_host: str = _option("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface")
     server_port: int = _option(8080, "Port to listen on; 0 picks a free one", low=0, high=65535)
+    server_public_url: str = _option("", "Where others reach the gateway, such as https://hub.example.com")
     server_workers: int = _option(1, "Processes that serve requests", low=1, high=64)
     server_max_body_bytes: int = _option(32 * MIB, "Largest request body", low=1024, high=1024 * MIB)
     server_header_timeout_s: float = _option(
@@ -82,6 +83,23 @@ class Settings:
     local_enabled: bool = _option(True, "Run the embedded model, where the extra [local] is installed")
     local_threads: int = _option(2, "Threads of the embedded model", low=1, high=256)
     local_slots: int = _option(4, "Requests that the embedded model answers at once", low=1, high=256)
+
+    stripe_api_base: str = _option("", "Address of Stripe's API; empty: Stripe's own")
+    stripe_cny_rate: float = _option(7.1, "CNY that one USD of credit costs", low=0.01, high=1000)
+
+    topup_min_usd: float = _option(0.5, "Smallest top-up, in USD", low=0.5, high=999_999.99)
+    topup_max_usd: float = _option(999_999.99, "Largest top-up, in USD", low=0.5, high=999_999.99)
+
+    smtp_host: str = _option("", "Mail server for notices; empty: no mail")
+    smtp_port: int = _option(587, "Port of the mail server", low=1, high=65535)
+    smtp_security: str = _option("starttls", "How the mail server is reached", choices=("starttls", "tls", "none"))
+    smtp_user: str = _option("", "Name to sign in with; the password is kept in the vault")
+    smtp_from: str = _option("", "Sender of notices")
+
+    notices_email: str = _option("", "Where the operator gets notices by mail")
+    notices_webhook_url: str = _option("", "Where notices are posted as JSON")
+
+    retention_days: int = _option(7, "Days that request metadata is kept", low=1, high=7)
 
     log_level: str = _option("info", "Least severity that is logged", choices=("debug", "info", "warning", "error"))
 

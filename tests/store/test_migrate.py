@@ -40,8 +40,8 @@ def files(tmp_path: Path) -> Path:
     """The migrations of a newer program: ours and two more."""
     folder = tmp_path / "files"
     shutil.copytree(migrate.FILES, folder)
-    (folder / "0002_add_rank.py").write_text(ADD_COLUMN)
-    (folder / "0003_rename_rank.py").write_text(REBUILD)
+    (folder / "9001_add_rank.py").write_text(ADD_COLUMN)
+    (folder / "9002_rename_rank.py").write_text(REBUILD)
     return folder
 
 
@@ -58,18 +58,18 @@ def filled(database: Database) -> Database:
 def is_old(database: Database) -> bool:
     columns = {column.name for column in database.peewee.get_columns("plans")}
     tables = database.peewee.get_tables()
-    return migrate.applied(database) == ["0001_initial"] and not columns & {"rank", "place"} and "later" not in tables
+    return migrate.applied(database) == migrate.known() and not columns & {"rank", "place"} and "later" not in tables
 
 
 def is_new(database: Database) -> bool:
-    names = ["0001_initial", "0002_add_rank", "0003_rename_rank"]
+    names = [*migrate.known(), "9001_add_rank", "9002_rename_rank"]
     columns = {column.name for column in database.peewee.get_columns("plans")}
     return migrate.applied(database) == names and "place" in columns and database.rows("SELECT id FROM later") == [(1,)]
 
 
 def test_a_newer_program_upgrades_and_keeps_the_rows(filled: Database, home: Home, files: Path) -> None:
     assert is_old(filled)
-    assert migrate.migrate(filled, home, files=files) == ["0002_add_rank", "0003_rename_rank"]
+    assert migrate.migrate(filled, home, files=files) == ["9001_add_rank", "9002_rename_rank"]
     assert is_new(filled)
     assert filled.rows("SELECT id, place FROM plans") == [("starter", 7)]
     assert filled.rows("SELECT name, plan_id FROM accounts") == [("acme", "starter")]
@@ -80,12 +80,12 @@ def test_t100_an_older_program_refuses_a_newer_schema(
     filled: Database, settings: Settings, home: Home, files: Path
 ) -> None:
     migrate.migrate(filled, home, files=files)
-    with pytest.raises(SetupError, match=r"newer TokenHub \(0003_rename_rank\)"):
+    with pytest.raises(SetupError, match=r"newer TokenHub \(9002_rename_rank\)"):
         open_database(settings, home)
 
 
 def test_t100_a_migration_that_fails_changes_nothing(filled: Database, home: Home, files: Path) -> None:
-    (files / "0003_rename_rank.py").write_text("def up(migrator, db):\n    db.execute_sql('SELECT * FROM missing')\n")
+    (files / "9002_rename_rank.py").write_text("def up(migrator, db):\n    db.execute_sql('SELECT * FROM missing')\n")
     with pytest.raises(Exception, match="missing"):
         migrate.migrate(filled, home, files=files)
     assert is_old(filled)
@@ -95,7 +95,7 @@ def test_t100_a_migration_that_fails_changes_nothing(filled: Database, home: Hom
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_t100_an_upgrade_that_breaks_references_is_undone(filled: Database, home: Home, files: Path) -> None:
-    (files / "0003_rename_rank.py").write_text("def up(migrator, db):\n    db.execute_sql('DELETE FROM plans')\n")
+    (files / "9002_rename_rank.py").write_text("def up(migrator, db):\n    db.execute_sql('DELETE FROM plans')\n")
     with pytest.raises(SetupError, match="without what they refer to"):
         migrate.migrate(filled, home, files=files)
     assert is_old(filled)
@@ -153,7 +153,7 @@ def test_t100_two_starts_at_once_migrate_once(filled: Database, environment: dic
     both = [run(environment, str(files), "0") for _ in range(2)]
     results = [finish(process) for process in both]
     assert [code for code, _ in results] == [0, 0], results
-    assert sorted(output.splitlines()[0] for _, output in results) == ["", "0002_add_rank 0003_rename_rank"]
+    assert sorted(output.splitlines()[0] for _, output in results) == ["", "9001_add_rank 9002_rename_rank"]
     assert is_new(filled)
 
 

@@ -46,6 +46,8 @@ class InstallationRow(Row):
     """Bumped by a change of providers, models, prices or credentials."""
     revision = BigIntegerField(default=1)
     """Bumped by every management change: what other processes watch."""
+    closed_until = BigIntegerField(default=0)
+    """Start of the first UTC day that is not closed: what ended before it stands in ``daily_lines``."""
     key_check = BlobField()
     """Made from the master key: tells a wrong key apart before anything is sealed or opened with it."""
 
@@ -64,6 +66,8 @@ class PlanRow(Row):
     """JSON: plan model name to an ordered list of model or provider/model names."""
     support = TextField(default="")
     sla = TextField(default="")
+    compliance = TextField(default="")
+    """What the plan promises beyond the boundaries that are set: for people."""
 
     class Meta:
         table_name = "plans"
@@ -82,6 +86,12 @@ class AccountRow(Row):
     concurrency = BigIntegerField(null=True, constraints=[Check("concurrency > 0")])
     available = BigIntegerField(default=0, constraints=[Check(f"available {AMOUNT}")])
     """Sum of the lots' available parts, less debt: what a hold may take."""
+    debt = BigIntegerField(default=0, constraints=[Check("debt >= 0")])
+    """What refunds and disputes took back beyond all lots; the next credit repays it first."""
+    low_balance = BigIntegerField(null=True, constraints=[Check("low_balance >= 0")])
+    """A notice is sent when ``available`` falls below this; NULL: none."""
+    low_since = BigIntegerField(null=True)
+    """Since when the balance is known to be low, so that one fall is told once."""
     held = BigIntegerField(default=0, constraints=[Check("held >= 0")])
     open_holds = BigIntegerField(default=0, constraints=[Check("open_holds >= 0")])
     next_expiry = BigIntegerField(null=True)
@@ -123,20 +133,28 @@ class KeyRow(Row):
 
 
 class LotRow(Row):
-    """Credit of one origin and expiry. granted = available + held + spent + expired + returned, always."""
+    """Credit of one origin and expiry.
+
+    granted = available + held + frozen + spent + expired + returned + repaid, always.
+    """
 
     id = BigAutoField()
     account = ForeignKeyField(AccountRow, column_name="account_id", on_delete="RESTRICT", index=False)
     kind = TextField()
     """grant, topup."""
     ref = TextField()
+    """Of a top-up: its PaymentIntent."""
     granted = BigIntegerField(constraints=[Check(f"granted BETWEEN 1 AND {MAX_NANO}")])
     available = BigIntegerField(constraints=[Check("available >= 0")])
     held = BigIntegerField(default=0, constraints=[Check("held >= 0")])
+    frozen = BigIntegerField(default=0, constraints=[Check("frozen >= 0")])
+    """Kept back while a dispute is open."""
     spent = BigIntegerField(default=0, constraints=[Check("spent >= 0")])
     expired = BigIntegerField(default=0, constraints=[Check("expired >= 0")])
     returned = BigIntegerField(default=0, constraints=[Check("returned >= 0")])
     """Taken back by refunds, disputes and adjustments."""
+    repaid = BigIntegerField(default=0, constraints=[Check("repaid >= 0")])
+    """Used up to repay the account's debt."""
     expires_at = BigIntegerField(null=True)
     """NULL: never (an operator's grant may say so)."""
     created_at = BigIntegerField()
@@ -144,7 +162,7 @@ class LotRow(Row):
 
     class Meta:
         table_name = "lots"
-        constraints = (Check("granted = available + held + spent + expired + returned"),)
+        constraints = (Check("granted = available + held + frozen + spent + expired + returned + repaid"),)
         indexes = ((("kind", "ref"), True), (("account_id", "expires_at"), False))
 
 
@@ -154,8 +172,9 @@ class EntryRow(Row):
     id = BigAutoField()
     account = ForeignKeyField(AccountRow, column_name="account_id", on_delete="RESTRICT", index=False)
     lot = ForeignKeyField(LotRow, column_name="lot_id", null=True, on_delete="RESTRICT")
+    """NULL: the entry changes the account's debt (negative amounts raise it)."""
     kind = TextField()
-    """grant, topup, expiry, refund, dispute, adjustment …"""
+    """What happened: ``billing/journal.py`` names the kinds."""
     ref = TextField()
     amount = BigIntegerField(constraints=[Check(f"amount {AMOUNT}")])
     """Signed: positive adds credit."""
@@ -339,6 +358,237 @@ class OverrideRow(Row):
         indexes = ((("kind", "name"), True),)
 
 
+class CustomerRow(Row):
+    """An account's customer at Stripe, and the card that may be charged without the person."""
+
+    account = ForeignKeyField(AccountRow, column_name="account_id", primary_key=True, on_delete="RESTRICT")
+    customer = TextField(unique=True)
+    payment_method = TextField(null=True)
+    card = TextField(default="")
+    """Brand and last four digits, for people."""
+    created_at = BigIntegerField()
+
+    class Meta:
+        table_name = "customers"
+
+
+class RechargeRow(Row):
+    """When an account buys credit by itself, and the brakes. ``amount``, ``monthly_cap``, ``month_total``: US cents."""
+
+    account = ForeignKeyField(AccountRow, column_name="account_id", primary_key=True, on_delete="RESTRICT")
+    state = TextField(default="on", constraints=[Check("state IN ('on', 'off', 'suspended')")])
+    amount = BigIntegerField(constraints=[Check("amount > 0")])
+    below = BigIntegerField(constraints=[Check("below >= 0")])
+    """Nano-USD: recharge when the balance is less."""
+    monthly_cap = BigIntegerField(constraints=[Check("monthly_cap > 0")])
+    reason = TextField(default="")
+    """Why it is suspended."""
+    declines = BigIntegerField(default=0, constraints=[Check("declines >= 0")])
+    month_start = BigIntegerField(default=0)
+    month_total = BigIntegerField(default=0, constraints=[Check("month_total >= 0")])
+    attempted_at = BigIntegerField(null=True)
+    created_at = BigIntegerField()
+
+    class Meta:
+        table_name = "recharges"
+
+
+class TopupRow(Row):
+    """A purchase of credit: the intent before Stripe is asked, then what became of it.
+
+    ``amount``, ``paid_amount`` and ``paid_total`` are minor units of ``currency`` (cents, fen).
+    """
+
+    id = TextField(primary_key=True)
+    account = ForeignKeyField(AccountRow, column_name="account_id", on_delete="RESTRICT", index=False)
+    kind = TextField(constraints=[Check("kind IN ('checkout', 'recharge')")])
+    state = TextField(
+        constraints=[
+            Check(
+                "state IN ('new', 'open', 'processing', 'paid', 'review', 'expired', 'failed', 'rejected', 'abandoned')"
+            )
+        ]
+    )
+    currency = TextField(constraints=[Check("currency IN ('usd', 'cny')")])
+    amount = BigIntegerField(constraints=[Check("amount BETWEEN 1 AND 99999999")])
+    rate = BigIntegerField(constraints=[Check("rate > 0")])
+    """Millionths of ``currency`` for one USD, frozen when the top-up is made; 1 000 000 for USD."""
+    credit = BigIntegerField(constraints=[Check("credit > 0")])
+    """Nano-USD that the amount buys."""
+    livemode = BigIntegerField(constraints=[Check("livemode IN (0, 1)")])
+    attempt = BigIntegerField(default=1)
+    """Part of the idempotency key."""
+    params = TextField()
+    """JSON: exactly what is posted, so that a repeat is the same request."""
+    session_id = TextField(null=True, unique=True)
+    payment_intent = TextField(null=True, unique=True)
+    charge_id = TextField(null=True, index=True)
+    customer = TextField(null=True)
+    url = TextField(null=True)
+    offered = TextField(default="[]")
+    """JSON: the payment methods that Stripe offers for it."""
+    paid_amount = BigIntegerField(null=True)
+    """What was paid for the credit, without tax."""
+    paid_total = BigIntegerField(null=True)
+    """What was paid in all: what can be refunded."""
+    paid_at = BigIntegerField(null=True)
+    lot = ForeignKeyField(LotRow, column_name="lot_id", null=True, unique=True, on_delete="RESTRICT")
+    recharge_of = BigIntegerField(null=True, unique=True)
+    """The account, while this is its automatic recharge under way: there is one at a time."""
+    reason = TextField(default="")
+    """Why it failed or needs a look."""
+    session_expires_at = BigIntegerField(null=True)
+    next_poll_at = BigIntegerField(null=True, index=True)
+    """When the gateway looks at it next; NULL: never again."""
+    created_at = BigIntegerField()
+    updated_at = BigIntegerField()
+
+    class Meta:
+        table_name = "topups"
+        indexes = ((("account_id", "created_at"), False),)
+
+
+class RefundRow(Row):
+    """Money sent back for a top-up: asked for here (``tokenhub``), or made at Stripe (``stripe``). ``amount``: minor units."""
+
+    id = TextField(primary_key=True)
+    topup = ForeignKeyField(TopupRow, column_name="topup_id", on_delete="RESTRICT")
+    state = TextField(constraints=[Check("state IN ('requested', 'pending', 'succeeded', 'failed', 'rejected')")])
+    origin = TextField(constraints=[Check("origin IN ('tokenhub', 'stripe')")])
+    amount = BigIntegerField(constraints=[Check("amount BETWEEN 1 AND 99999999")])
+    credit = BigIntegerField(constraints=[Check("credit >= 0")])
+    """Nano-USD that left the account for it."""
+    stripe_id = TextField(null=True, unique=True)
+    attempt = BigIntegerField(default=1)
+    reason = TextField(default="")
+    next_poll_at = BigIntegerField(null=True, index=True)
+    created_at = BigIntegerField()
+    updated_at = BigIntegerField()
+
+    class Meta:
+        table_name = "refunds"
+
+
+class DisputeRow(Row):
+    """A payment that its payer contests, by Stripe's id. ``amount``: minor units; ``frozen``, ``taken``: nano-USD."""
+
+    id = TextField(primary_key=True)
+    topup = ForeignKeyField(TopupRow, column_name="topup_id", on_delete="RESTRICT")
+    state = TextField(constraints=[Check("state IN ('flagged', 'frozen', 'won', 'lost')")])
+    status = TextField()
+    """Stripe's own word, as last read."""
+    amount = BigIntegerField(constraints=[Check("amount >= 0")])
+    frozen = BigIntegerField(default=0, constraints=[Check("frozen >= 0")])
+    taken = BigIntegerField(default=0, constraints=[Check("taken >= 0")])
+    next_poll_at = BigIntegerField(null=True, index=True)
+    created_at = BigIntegerField()
+    updated_at = BigIntegerField()
+
+    class Meta:
+        table_name = "disputes"
+
+
+class StripeEventRow(Row):
+    """An event to be looked into: id and type only, for amounts are always read from the object."""
+
+    id = TextField(primary_key=True)
+    type = TextField()
+    object_id = TextField()
+    source = TextField(constraints=[Check("source IN ('webhook', 'sweep')")])
+    state = TextField(default="new", constraints=[Check("state IN ('new', 'done', 'ignored', 'review')")])
+    reason = TextField(default="")
+    tries = BigIntegerField(default=0)
+    next_try_at = BigIntegerField(null=True, index=True)
+    received_at = BigIntegerField()
+
+    class Meta:
+        table_name = "stripe_events"
+
+
+class StripeRow(Row):
+    """One row, once Stripe is set up: test or live mode, for ever, and how far its events were read."""
+
+    id = BigIntegerField(primary_key=True, constraints=[Check("id = 1")])
+    livemode = BigIntegerField(constraints=[Check("livemode IN (0, 1)")])
+    event_cursor = BigIntegerField(default=0)
+    swept_at = BigIntegerField(default=0)
+
+    class Meta:
+        table_name = "stripe"
+
+
+class SecretRow(Row):
+    """The installation's own secrets, sealed (AES-GCM, bound to their names): Stripe's keys, the mail password."""
+
+    name = TextField(primary_key=True)
+    sealed = BlobField()
+    hint = TextField(default="")
+    created_at = BigIntegerField()
+
+    class Meta:
+        table_name = "secrets"
+
+
+class NoticeRow(Row):
+    """Something to be told, one row for each way of telling it; sent by the gateway, repeated until it is taken."""
+
+    id = BigAutoField()
+    kind = TextField()
+    ref = TextField()
+    channel = TextField(constraints=[Check("channel IN ('email', 'webhook')")])
+    target = TextField()
+    account = ForeignKeyField(AccountRow, column_name="account_id", null=True, on_delete="CASCADE")
+    body = TextField()
+    """JSON."""
+    state = TextField(default="new", constraints=[Check("state IN ('new', 'sent', 'failed')")])
+    tries = BigIntegerField(default=0)
+    reason = TextField(default="")
+    next_try_at = BigIntegerField(null=True, index=True)
+    created_at = BigIntegerField()
+
+    class Meta:
+        table_name = "notices"
+        indexes = ((("kind", "ref", "channel", "target"), True),)
+
+
+class ClosedDayRow(Row):
+    """A UTC day whose charges stand in ``daily_lines``; its requests may be deleted."""
+
+    day = BigIntegerField(primary_key=True)
+    """Its first millisecond."""
+    requests = BigIntegerField(constraints=[Check("requests >= 0")])
+    charged = BigIntegerField(constraints=[Check("charged >= 0")])
+    closed_at = BigIntegerField()
+    purged_at = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "closed_days"
+
+
+class DailyLineRow(Row):
+    """What one key's requests of one model at one provider cost on a closed day, by lot. Immutable, like the journal."""
+
+    id = BigAutoField()
+    day = ForeignKeyField(ClosedDayRow, column_name="day", on_delete="RESTRICT", index=False)
+    account_id = BigIntegerField()
+    key_id = TextField()
+    model = TextField()
+    provider = TextField()
+    kind = TextField(constraints=[Check("kind IN ('model_fee', 'service_fee')")])
+    lot_id = BigIntegerField(index=True)
+    """0: nothing was charged."""
+    amount = BigIntegerField(constraints=[Check(f"amount BETWEEN 0 AND {MAX_NANO}")])
+    requests = BigIntegerField(constraints=[Check("requests >= 0")])
+    """Each request counts once, on the model-fee line of the first lot that paid."""
+
+    class Meta:
+        table_name = "daily_lines"
+        indexes = (
+            (("day", "account_id", "key_id", "model", "provider", "kind", "lot_id"), True),
+            (("account_id", "day"), False),
+        )
+
+
 TABLES = (
     InstallationRow,
     PlanRow,
@@ -354,5 +604,16 @@ TABLES = (
     RequestLotRow,
     CredentialRow,
     OverrideRow,
+    CustomerRow,
+    RechargeRow,
+    TopupRow,
+    RefundRow,
+    DisputeRow,
+    StripeEventRow,
+    StripeRow,
+    SecretRow,
+    NoticeRow,
+    ClosedDayRow,
+    DailyLineRow,
 )
 """In the order in which they can be created."""
