@@ -49,7 +49,8 @@ DOORS_MEET = {("tokenhub.cli.serve", "tokenhub.proxy.app"), ("tokenhub.cli.serve
 NOT_IN_CORE = frozenset({"tokenhub.clock", "tokenhub.settings", "tokenhub.paths"})
 
 HOMES: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("tokenhub.proxy", "tokenhub.providers.client"),
+    "aiohttp": ("tokenhub.proxy",),
+    "httptools": ("tokenhub.providers.client",),
     "click": ("tokenhub.cli",),
     "cryptography": ("tokenhub.store.vault",),
     "multidict": ("tokenhub.proxy", "tokenhub.providers.client"),
@@ -57,8 +58,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "platformdirs": ("tokenhub.paths",),
     "playhouse": ("tokenhub.store",),
     "psycopg": ("tokenhub.store",),
+    "requests": ("tokenhub.operations.payments.stripe_api",),
     "rich": ("tokenhub.cli",),
     "sqlite3": ("tokenhub.store",),
+    "stripe": ("tokenhub.operations.payments.stripe_api",),
     "tomli_w": ("tokenhub.operations.config",),
     "typer": ("tokenhub.cli",),
     "uvloop": ("tokenhub.proxy",),
@@ -98,7 +101,7 @@ CLOCK_READS = frozenset(
     | {"date.today"}
 )
 
-HEAVY = ("aiohttp", "cryptography", "openai", "peewee", "psycopg", "xllamacpp")
+HEAVY = ("aiohttp", "cryptography", "openai", "peewee", "psycopg", "requests", "stripe", "xllamacpp")
 """Packages that take too long to load for a command that may not need them."""
 
 UNFINISHED = re.compile(r"NotImplementedError|\b(?:TODO|FIXME|XXX|HACK)\b")

@@ -53,7 +53,7 @@ def _in_doubt(raw: bytes, rendered: bytes) -> bool:
     """
     return (
         raw.count(b":") != rendered.count(b":")
-        or (b"\\u003" in raw and (b"\\u003a" in raw or b"\\u003A" in raw))
+        or (b"\\" in raw and (b"\\u003a" in raw or b"\\u003A" in raw))
         or _LONG_NUMBER in raw.translate(_DIGITS_AS_ZERO)
     )
 

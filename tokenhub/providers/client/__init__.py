@@ -3,11 +3,10 @@
     UpstreamClient ── one ── Origin (scheme, host, port) ── many ── Channel (connection)
           └─ send() ─▶ UpstreamResponse: one exchange on one channel
 
-aiohttp reads the replies (its ``ResponseHandler`` and C parser); requests are written and
-connections kept here, because what the gateway must know of a connection, aiohttp's pool
-does not tell: whether it was used before, whether a byte has come back, whether anything
-came while it lay idle. It is also half the CPU of ``ClientSession.post``
-(``docs/performance.md``).
+``httptools`` reads the replies; requests are written and connections kept here, because what
+the gateway must know of a connection, no client's pool tells: whether it was used before,
+whether a byte has come back, whether anything came while it lay idle. It also costs a
+fraction of ``ClientSession.post`` (``docs/decisions/0005``).
 
 Deadlines need no timer of their own: one tick looks at all open exchanges, so they cost an
 exchange nothing and end it at most one tick late. No cookies, proxies, redirects or

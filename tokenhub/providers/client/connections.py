@@ -10,49 +10,16 @@ from typing import Any
 
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
-from aiohttp import ClientPayloadError
-from aiohttp.client_proto import ResponseHandler
 
 from tokenhub.providers import addresses
 from tokenhub.providers.client.bounds import Limits, Timeouts
+from tokenhub.providers.client.channel import Channel
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 
 USER_AGENT = "tokenhub"
 DNS_TTL_S = 10.0
 HAPPY_EYEBALLS_S = 0.25
 """A second address family is tried after so long (RFC 8305 section 8)."""
-
-
-class Channel(ResponseHandler):
-    """One connection. ``reads`` counts what arrived; nothing may arrive while it is parked (T79)."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self.reads = 0
-        self.parked_at: float | None = None
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes from the socket; a parked connection on which some come is torn down."""
-        self.reads += 1
-        if self.parked_at is not None:
-            self.abort()
-            return
-        ResponseHandler.data_received(self, data)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Take note of the end; aiohttp alone would take a reset for the end of a body that lasts until the close."""
-        if exc is not None and self._payload is not None and not self._payload.is_eof():
-            self._payload.set_exception(ClientPayloadError("reset"))
-        super().connection_lost(exc)
-
-    @property
-    def reusable(self) -> bool:
-        """Whether another request may be sent: all of the last one has gone out, all of its reply has come in."""
-        transport = self.transport
-        if transport is None or self.should_close or not self.is_connected():
-            return False
-        # An answer that came early leaves the rest of its request in the buffer.
-        return not transport.get_write_buffer_size()
 
 
 class Origin:
@@ -102,7 +69,7 @@ class Origin:
 
     def sweep(self, before: float) -> None:
         """Close the connections that have been idle since before this time."""
-        while self.parked and ((self.parked[0].parked_at or 0.0) < before or not self.parked[0].is_connected()):
+        while self.parked and ((self.parked[0].parked_at or 0.0) < before or not self.parked[0].connected):
             self.parked.popleft().abort()
 
     async def connect(self) -> Channel:

@@ -1,20 +1,10 @@
 """One exchange: a request on its way, then the reply piece by piece."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
 
-from aiohttp import ClientError, StreamReader, hdrs
-from aiohttp.http_exceptions import HttpProcessingError
-
-from tokenhub.providers.client.connections import Channel, Origin
+from tokenhub.providers.client.channel import Channel, MalformedReply
+from tokenhub.providers.client.connections import Origin
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
-
-MAX_INFORMATIONAL: Final = 8
-"""1xx replies taken before the real one (103 early hints, a stray 100)."""
-MAX_HEADERS: Final = 100
-MAX_LINE_BYTES: Final = 8190
-READ_BYTES: Final = 64 * 1024
-"""A reply is read ahead of its consumer by at most twice this."""
 
 DEADLINES = frozenset({"first_byte", "idle", "total"})
 
@@ -38,11 +28,11 @@ class UpstreamResponse:
         "_forget",
         "_limit",
         "_origin",
-        "_payload",
         "_quiet_since",
         "_reads",
         "_spent_s",
         "_started",
+        "_taken",
         "_waiting",
         "headers",
         "reused",
@@ -69,7 +59,7 @@ class UpstreamResponse:
         self._first_byte_s = first_byte_s
         self._spent_s = spent_s
         self._forget = forget
-        self._payload: StreamReader | None = None
+        self._taken = 0
         self._limit = origin.limits.reply_bytes
         self._started = self._quiet_since = origin.loop.time()
         self._reads = channel.reads
@@ -88,21 +78,14 @@ class UpstreamResponse:
         channel = self._channel
         before = channel.reads
         try:
-            channel.set_response_params(
-                read_until_eof=True,
-                auto_decompress=False,
-                read_bufsize=READ_BYTES,
-                max_line_size=MAX_LINE_BYTES,
-                max_field_size=MAX_LINE_BYTES,
-                max_headers=MAX_HEADERS,
-            )
+            channel.begin()
             assert channel.transport is not None
             channel.transport.writelines((head, body))
             await self._take_head()
         except Exception as error:
             ended = self._code
             self.abort()
-            if ended or channel.reads != before or not isinstance(error, (ClientError, OSError)):
+            if ended or channel.reads != before or not isinstance(error, OSError):
                 raise self._fault(error) from None
             if self.reused:
                 raise Stale from None
@@ -113,17 +96,20 @@ class UpstreamResponse:
         self._waiting = False
 
     async def _take_head(self) -> None:
-        for _ in range(MAX_INFORMATIONAL + 1):
-            message, payload = await self._channel.read()
-            if not 100 <= message.code < 200 or message.code == 101:
-                break
-        status = message.code
+        channel = self._channel
+        while not channel.status:
+            if channel.error is not None:
+                raise channel.error
+            await channel.wait()
+            if self._code:
+                raise ConnectionAbortedError
+        status = channel.status
         if 300 <= status < 400:
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, status, "redirect"))
-        if not 200 <= status < 600 or message.version[0] != 1:
+        if not 200 <= status < 600:
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, status, "malformed_reply"))
-        self.status, self.headers, self._payload = status, message.headers, payload
-        if message.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        self.status, self.headers = status, channel.headers
+        if channel.headers.get("content-encoding", "identity").lower() != "identity":
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, status, "content_encoding"))
 
     async def next(self) -> bytes:
@@ -131,23 +117,30 @@ class UpstreamResponse:
 
         A cancelled wait leaves the exchange as it is: who was reading may go, and another read on.
         """
-        payload = self._payload
-        if self._done or payload is None:
+        channel = self._channel
+        if self._done:
             if self._code:
                 raise self._fault(ConnectionAbortedError())
             return b""
-        self._waiting = True
-        try:
-            data = await payload.readany()
-        except Exception as error:
-            fault = self._fault(error)
-            self.abort()
-            raise fault from None
+        while not channel.parts:
+            if channel.complete:
+                self.release()
+                return b""
+            if channel.error is not None:
+                fault = self._fault(channel.error)
+                self.abort()
+                raise fault
+            self._waiting = True
+            await channel.wait()
+            if self._code:
+                raise self._fault(ConnectionAbortedError())
         self._waiting = False
-        if payload.total_bytes > self._limit:
+        data = channel.take()
+        self._taken += len(data)
+        if self._taken > self._limit:
             self.abort("reply_too_large")
             raise self._fault(ConnectionAbortedError())
-        if payload.at_eof():
+        if channel.complete:
             self.release()
         return data
 
@@ -188,8 +181,7 @@ class UpstreamResponse:
 
     def release(self) -> None:
         """End the exchange: keep its connection if it ended cleanly, else close it. Safe to repeat."""
-        payload = self._payload
-        if self._done or payload is None or not payload.is_eof() or payload.exception() is not None:
+        if self._done or not self._channel.complete:
             self.abort()
             return
         self._done = True
@@ -206,10 +198,6 @@ class UpstreamResponse:
         self._done = True
         self._code = code
         self._forget(self)
-        if self._payload is None:
-            self._channel.set_exception(ConnectionAbortedError())
-        elif not self._payload.is_eof():
-            self._payload.set_exception(ConnectionAbortedError())
         self._channel.abort()
 
     def check(self, now: float) -> None:
@@ -222,7 +210,7 @@ class UpstreamResponse:
         timeouts = self._origin.timeouts
         if self._spent_s + now - self._started >= timeouts.total_s:
             self.abort("total")
-        elif self._payload is None or not self._payload.total_bytes:
+        elif not self._taken and not self._channel.parts:
             if now - self._started >= self._first_byte_s:
                 self.abort("first_byte")
         elif now - self._quiet_since >= timeouts.idle_s:
@@ -236,8 +224,8 @@ class UpstreamResponse:
         if self._code:
             kind = FaultKind.TIMEOUT if self._code in DEADLINES else FaultKind.PROTOCOL
             return UpstreamFault(Failure(kind, status, self._code))
-        if isinstance(error, HttpProcessingError):
+        if isinstance(error, MalformedReply):
             return UpstreamFault(Failure(FaultKind.PROTOCOL, status, "malformed_reply"))
-        if isinstance(error, (ClientError, OSError)):
+        if isinstance(error, OSError):
             return UpstreamFault(Failure(FaultKind.PROTOCOL, status, "cut"))
         raise error

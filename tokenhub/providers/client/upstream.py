@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from tokenhub.providers.adapter import UpstreamRequest
 from tokenhub.providers.addresses import HOP_HEADER
 from tokenhub.providers.client.bounds import Limits, Timeouts
-from tokenhub.providers.client.connections import Channel, Origin
+from tokenhub.providers.client.channel import Channel
+from tokenhub.providers.client.connections import Origin
 from tokenhub.providers.client.response import Stale, UpstreamResponse
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 
