@@ -61,14 +61,15 @@ class Bulk:
         return lambda keys: each([(value,) for value in keys])
 
     def select(
-        self, table: str, columns: Sequence[str], key: str, *, lock: bool = False, where: str = ""
+        self, table: str, columns: Sequence[str], key: str, *, also: str = "", lock: bool = False, where: str = ""
     ) -> Callable[[Keys], list[tuple[Any, ...]]]:
         """Return a function that reads the rows with these keys, in the order of the primary key.
 
         ``lock`` locks them in that order, the same in every process (T95); ``where`` is fixed
-        SQL that narrows them.
+        SQL that narrows them, ``also`` one more column, in SQL.
         """
-        head = f"SELECT {', '.join(map(_quoted, columns))} FROM {table} WHERE {_quoted(key)}"
+        names = [*map(_quoted, columns), *([also] if also else [])]
+        head = f"SELECT {', '.join(names)} FROM {table} WHERE {_quoted(key)}"
         tail = f"{f' AND ({where})' if where else ''} ORDER BY {_primary_key(table)}{self._database.lock_clause if lock else ''}"
         if self._postgres:
             sql = f"{head} = ANY({self._arrays(table, (key,))}){tail}"

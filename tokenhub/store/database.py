@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from tokenhub.errors import SetupError
 from tokenhub.paths import Home, make_folder
@@ -112,27 +112,35 @@ class Database:
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> Any:
         """Run one statement with ``?`` placeholders; return the driver's cursor."""
-        with self._statement():
+        try:
             return self.peewee.cursor().execute(self.peewee.text(sql), params)
+        except Exception as error:
+            self._statement_failed(error)
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one query and return all its rows."""
-        with self._statement():
+        try:
             found: list[tuple[Any, ...]] = self.peewee.cursor().execute(self.peewee.text(sql), params).fetchall()
             return found
+        except Exception as error:
+            self._statement_failed(error)
 
     def row(self, sql: str, params: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """Run one query and return its first row, if there is one."""
-        with self._statement():
+        try:
             found: tuple[Any, ...] | None = self.peewee.cursor().execute(self.peewee.text(sql), params).fetchone()
             return found
+        except Exception as error:
+            self._statement_failed(error)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         """Run one statement for each row of parameters; return how many rows it changed."""
-        with self._statement():
+        try:
             cursor = self.peewee.cursor()
             cursor.executemany(self.peewee.text(sql), rows)
             return int(cursor.rowcount)
+        except Exception as error:
+            self._statement_failed(error)
 
     def now_s(self) -> int:
         """Seconds on the clock that all processes of this store share, for rate windows (T99).
@@ -140,12 +148,24 @@ class Database:
         SQLite: since the machine started. PostgreSQL: the server's clock, asked for in a round
         trip of its own; ask after the rows are locked, or the answer is older than the decision.
         """
-        with self._statement():
+        try:
             return self.peewee.now_s()
+        except Exception as error:
+            self._statement_failed(error)
 
     def window_epoch(self) -> bytes:
         """Eight bytes that name the clock of :meth:`now_s`: another tag, and its seconds cannot be compared."""
         return sha256(self.peewee.clock_name().encode()).digest()[:8]
+
+    def scrub(self, *tables: str) -> bool:
+        """Leave nothing of deleted rows behind; False when a reader is in the way, so that it must be done again.
+
+        SQLite overwrites what it deletes (``secure_delete``); what is left are older copies in its
+        log, which is emptied. PostgreSQL vacuums the tables: their space is used again, but not
+        overwritten. Writers wait for a few milliseconds at most. Not inside a transaction.
+        """
+        with self._failures():
+            return self.peewee.scrub(tables)
 
     def outcome(self, transaction: str) -> Outcome:
         """Say what became of the transaction of a :class:`CommitUnknown` (T96).
@@ -223,21 +243,17 @@ class Database:
             self.peewee.drop()
         return lost
 
-    @contextmanager
-    def _statement(self) -> Iterator[None]:
-        """Note that a statement failed, for the end of the transaction it is in."""
-        try:
-            yield
-        except Exception as error:
-            self._here.failed = True
-            if not self._here.mode:
-                self._drop_if_lost()
-            if self._here.mode != "write" and is_forbidden_write(error):
-                raise RuntimeError("a statement that writes belongs in Database.write()") from error
-            failure = unstorable(error)
-            if failure is error:
-                raise
-            raise failure from error
+    def _statement_failed(self, error: Exception) -> NoReturn:
+        """Note that a statement failed, for the end of the transaction it is in, and raise what it means."""
+        self._here.failed = True
+        if not self._here.mode:
+            self._drop_if_lost()
+        if self._here.mode != "write" and is_forbidden_write(error):
+            raise RuntimeError("a statement that writes belongs in Database.write()") from error
+        failure = unstorable(error)
+        if failure is error:
+            raise error
+        raise failure from error
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

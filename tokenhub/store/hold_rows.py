@@ -14,11 +14,12 @@ from tokenhub.store.requests import EndedRequest
 TEXT_CHARS: Final = 2_000
 """How much is kept of a text; most are words, some are what an upstream wrote."""
 
-ACCOUNT_MONEY: Final = ("available", "held", "open_holds", "next_expiry", "rate_window")
+ACCOUNT_MONEY: Final = ("available", "held", "open_holds", "next_expiry", "rate_window", "debt")
 ACCOUNT: Final = ("id", "version", "status", "plan_id", *ACCOUNT_MONEY)
+PLAN: Final = ACCOUNT.index("plan_id")
 KEY_SPEND: Final = ("period_start", "period_spent", "period_held", "rate_window")
 KEY: Final = ("id", "account_id", "version", "status", "expires_at", "spend_limit", "spend_period", *KEY_SPEND)
-LOT_PLACES: Final = ("available", "held", "spent", "expired")
+LOT_PLACES: Final = ("available", "held", "spent", "expired", "repaid")
 LOT: Final = ("id", "account_id", *LOT_PLACES, "expires_at", "created_at")
 HOLD: Final = ("request_id", "account_id", "key_id", "amount", "lot_id", "period_start", "placed_at")
 NEW_HOLD: Final = (*HOLD, "price_version", "lease_id", "owner")
@@ -46,9 +47,9 @@ def key_state(row: Sequence[Any]) -> KeyState:
 
 def lot_state(row: Sequence[Any]) -> LotState:
     """Return a lot's row, in the order of ``LOT``, as its state."""
-    lot_id, account_id, available, held, spent, expired, expires_at, created_at = row
+    lot_id, account_id, available, held, spent, expired, repaid, expires_at, created_at = row
     expires_at_ms = NEVER_MS if expires_at is None else expires_at
-    return LotState(lot_id, account_id, available, held, spent, expired, expires_at_ms, created_at)
+    return LotState(lot_id, account_id, available, held, spent, expired, expires_at_ms, created_at, repaid)
 
 
 def hold_state(row: Sequence[Any]) -> HoldState:
@@ -67,7 +68,7 @@ def ended(row: Sequence[Any]) -> Ended:
 def account_row(account: AccountState) -> tuple[Any, ...]:
     """Return what a batch sets in an account's row: its id, then ``ACCOUNT_MONEY``."""
     blob = account.rate_blob if account.window is None else account.window.dump()
-    return account.id, account.available, account.held, account.open_holds, account.next_expiry_ms, blob
+    return account.id, account.available, account.held, account.open_holds, account.next_expiry_ms, blob, account.debt
 
 
 def key_row(key: KeyState) -> tuple[Any, ...]:
@@ -78,7 +79,7 @@ def key_row(key: KeyState) -> tuple[Any, ...]:
 
 def lot_row(lot: LotState) -> tuple[Any, ...]:
     """Return what a batch sets in a lot's row: its id, then ``LOT_PLACES``."""
-    return lot.id, lot.available, lot.held, lot.spent, lot.expired
+    return lot.id, lot.available, lot.held, lot.spent, lot.expired, lot.repaid
 
 
 def hold_row(hold: HoldState, lease_id: int) -> tuple[Any, ...]:

@@ -17,12 +17,12 @@ from tokenhub.billing.lots import LotState, draw_order
 from tokenhub.store import hold_rows, leases
 from tokenhub.store.bulk import Bulk
 from tokenhub.store.database import Database
-from tokenhub.store.leases import Lease
+from tokenhub.store.leases import Lease, Standing
 
 REAP_BATCH: Final = 200
 """How many holds of an ended process are released in one transaction."""
 
-_VERSIONS: Final = "SELECT p.id, p.version, i.version, i.catalog_version FROM plans p CROSS JOIN installation i"
+_PLAN_VERSION: Final = "(SELECT version FROM plans WHERE plans.id = plan_id)"
 _OF_LEASE: Final = (
     "SELECT request_id, account_id, key_id, placed_at FROM holds WHERE lease_id = ? AND request_id > ? "
     "ORDER BY request_id LIMIT ?"
@@ -40,7 +40,7 @@ class Holds:
         self._database = database
         self._window_tag = database.window_epoch()
         bulk = Bulk(database)
-        self._accounts = bulk.select("accounts", hold_rows.ACCOUNT, "id", lock=True)
+        self._accounts = bulk.select("accounts", hold_rows.ACCOUNT, "id", also=_PLAN_VERSION, lock=True)
         self._keys = bulk.select("keys", hold_rows.KEY, "id", lock=True)
         self._holds = bulk.select("holds", hold_rows.HOLD, "request_id")
         self._hold_parts = bulk.select("hold_lots", hold_rows.PART, "request_id")
@@ -64,9 +64,10 @@ class Holds:
         The lease is looked after first, and all that is done without operations. LeaseLost is
         raised when another process has ended it.
         """
-        if not leases.check_and_renew(self._database, lease, now_ms):
+        standing = leases.check_and_renew(self._database, lease, now_ms)
+        if standing is None:
             raise LeaseLost
-        return self._decide(operations, lease.id, now_ms) if operations else []
+        return self._decide(operations, lease.id, standing, now_ms) if operations else []
 
     def release_all(self, lease_id: int, now_ms: int, *, reason: str, keep: Callable[[str], bool] | None = None) -> int:
         """Release the open holds of a lease in transactions of their own; return how many.
@@ -78,14 +79,17 @@ class Holds:
             with self._database.write():
                 rows = self._database.rows(_OF_LEASE, (lease_id, after, REAP_BATCH))
                 releases = [_orphaned(row, reason) for row in rows if keep is None or not keep(row[0])]
-                outcomes = self._decide(releases, lease_id, now_ms) if releases else []
+                outcomes = self._decide(releases, lease_id, leases.standing(self._database), now_ms) if releases else []
             released += sum(isinstance(outcome, Ended) and outcome.first for outcome in outcomes)
             more = len(rows) == REAP_BATCH
             after = rows[-1][0] if rows else after
         return released
 
-    def _decide(self, operations: Sequence[Operation], lease_id: int, now_ms: int) -> list[Outcome]:
-        batch = self._read(operations, now_ms)
+    def _decide(
+        self, operations: Sequence[Operation], lease_id: int, standing: Standing, now_ms: int
+    ) -> list[Outcome]:
+        # A clock that was set back must not write into a day that is closed.
+        batch = self._read(operations, standing, max(now_ms, standing.closed_until_ms))
         outcomes = rules.decide(batch, operations)
         failpoints.hit("batch.decided")
         self._write(batch, lease_id)
@@ -93,11 +97,11 @@ class Holds:
 
     # Reading
 
-    def _read(self, operations: Sequence[Operation], now_ms: int) -> Batch:
+    def _read(self, operations: Sequence[Operation], standing: Standing, now_ms: int) -> Batch:
         """Lock and read every row that the operations may touch."""
         places = [operation for operation in operations if isinstance(operation, Place)]
-        versions = self._database.rows(_VERSIONS) if places else []
-        accounts = {row[0]: hold_rows.account_state(row) for row in self._accounts(self._account_ids(operations))}
+        found = self._accounts(self._account_ids(operations))
+        accounts = {row[0]: hold_rows.account_state(row[:-1]) for row in found}
         holds, ended = self._read_requests([operation.request_id for operation in operations])
         key_ids = {place.key_id for place in places} | {hold.key_id for hold in holds.values()}
         keys = {row[0]: hold_rows.key_state(row) for row in self._keys(list(key_ids))}
@@ -108,9 +112,9 @@ class Holds:
             now_ms=now_ms,
             now_s=self._database.now_s() if places else 0,  # after the locks, so that no window is ahead of it
             window_tag=self._window_tag,
-            installation_version=versions[0][2] if versions else 0,
-            catalog_version=versions[0][3] if versions else 0,
-            plan_versions={row[0]: row[1] for row in versions},
+            installation_version=standing.installation_version,
+            catalog_version=standing.catalog_version,
+            plan_versions={row[hold_rows.PLAN]: row[-1] for row in found},
             accounts=accounts,
             keys=keys,
             lots=lots,

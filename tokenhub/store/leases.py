@@ -20,6 +20,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenhub import clock
 from tokenhub.paths import Home, make_folder, open_private
@@ -39,6 +40,14 @@ class Lease:
     duration_ms: int
     file: Path
     lock: int
+
+
+class Standing(NamedTuple):
+    """What a batch reads first, together with its lease: the installation's versions, and where its open days begin."""
+
+    installation_version: int
+    catalog_version: int
+    closed_until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +88,32 @@ def acquire(database: Database, home: Home, duration_s: float, now_ms: int) -> L
     return Lease(number, round(duration_s * 1000), file, lock)
 
 
-def check_and_renew(database: Database, lease: Lease, now_ms: int) -> bool:
-    """Return whether the lease still holds, and renew it if a quarter of it has passed.
+def check_and_renew(database: Database, lease: Lease, now_ms: int) -> Standing | None:
+    """Return how this process stands, and renew its lease if a quarter of it has passed.
 
     First in each batch, inside its write: the row stays locked until the commit, so nobody can
-    end the lease in between. False means fenced: nothing may be done in this process's name.
+    end the lease in between. None means fenced: nothing may be done in this process's name.
     """
-    row = database.row(f"SELECT state, renewed_at FROM leases WHERE id = ?{database.lock_clause}", (lease.id,))
+    lock = f"{database.lock_clause} OF leases" if database.lock_clause else ""
+    row = database.row(_STANDING + lock, (lease.id,))
     if row is None or row[0] != "live":
-        return False
+        return None
     if not 0 <= now_ms - row[1] < lease.duration_ms // RENEWALS:
         database.execute("UPDATE leases SET epoch = epoch + 1, renewed_at = ? WHERE id = ?", (now_ms, lease.id))
-    return True
+    return Standing(*row[2:])
+
+
+def standing(database: Database) -> Standing:
+    """Return the same for one who works without a lease of its own."""
+    row = database.row("SELECT version, catalog_version, closed_until FROM installation")
+    assert row is not None
+    return Standing(*row)
+
+
+_STANDING = (
+    "SELECT leases.state, leases.renewed_at, i.version, i.catalog_version, i.closed_until "
+    "FROM leases CROSS JOIN installation i WHERE leases.id = ?"
+)
 
 
 def end(database: Database, lease: Lease) -> None:
@@ -210,7 +233,7 @@ def try_take(database: Database, name: str, lease: Lease, now_ms: int) -> bool:
     under one: every process reaps.
     """
     with database.write():
-        if not check_and_renew(database, lease, now_ms):
+        if check_and_renew(database, lease, now_ms) is None:
             return False
         database.execute(
             "INSERT INTO named_leases (name, lease_id, renewed_at) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
@@ -219,6 +242,15 @@ def try_take(database: Database, name: str, lease: Lease, now_ms: int) -> bool:
             (name, lease.id, now_ms),
         )
         return database.row("SELECT lease_id FROM named_leases WHERE name = ?", (name,)) == (lease.id,)
+
+
+def has(database: Database, name: str, lease: Lease) -> bool:
+    """Whether this process has a named lease already, and lives: a look without a write, for jobs that are often due."""
+    found = database.row(
+        "SELECT 1 FROM named_leases n JOIN leases l ON l.id = n.lease_id WHERE n.name = ? AND l.id = ? AND l.state = 'live'",
+        (name, lease.id),
+    )
+    return found is not None
 
 
 def give_back(database: Database, name: str, lease: Lease) -> None:

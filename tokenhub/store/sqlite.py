@@ -4,6 +4,7 @@ import os
 import re
 import sqlite3
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ without it INSERT OR REPLACE would delete journal rows past the trigger. ``temp_
 temporary data in memory. ``wal_autocheckpoint`` 4000 pages, 16 MB: pages that every batch
 changes are copied into the database file less often, and the log stays below 64 MB (T92).
 """
+SCRUB_WAIT_MS = 20
+"""How long emptying the log may wait for readers, while writers wait for it."""
 _STATEMENTS = 256
 """Prepared statements that a connection keeps: more than the program has."""
 
@@ -120,8 +123,11 @@ class Sqlite(peewee.SqliteDatabase):
 
     def connection(self) -> Any:
         """The connection that statements of this thread go to just now."""
+        writer = self._writer
+        if writer.active:
+            return writer.connection
         self.connections.check_process()
-        return self._writer.connection if self._writer.active else super().connection()  # type: ignore[no-untyped-call]
+        return super().connection()  # type: ignore[no-untyped-call]
 
     def cursor(self, named_cursor: None = None) -> Any:  # noqa: ARG002
         return self.connection().cursor()
@@ -170,6 +176,21 @@ class Sqlite(peewee.SqliteDatabase):
         if self._writer.connection is None:
             self._writer.connection = self._opened(may_write=True)
         self._writer.connection.execute(f"PRAGMA foreign_keys = {int(enforced)}")
+
+    def scrub(self, tables: Sequence[str]) -> bool:  # noqa: ARG002
+        """Copy the log into the file and empty it.
+
+        The first pass copies without holding anybody up; only the second keeps writers out, so it
+        waits no longer for readers than ``SCRUB_WAIT_MS`` (sqlite.org/pragma.html, wal_checkpoint).
+        """
+        writer = self._writer.connection = self._writer.connection or self._opened(may_write=True)
+        writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        writer.execute(f"PRAGMA busy_timeout = {SCRUB_WAIT_MS}")
+        try:
+            busy, *_ = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            writer.execute(f"PRAGMA busy_timeout = {PRAGMAS['busy_timeout']}")
+        return not busy
 
     def now_s(self) -> int:
         return clock.boot_ms() // 1000
