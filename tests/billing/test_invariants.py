@@ -8,12 +8,12 @@ from tokenhub.billing.holds import End
 from tokenhub.billing.invariants import AccountSums, HoldSums, KeySums, LotSums, RequestSums, Seen, check
 
 LOT = LotSums(
-    id=5, account_id=1, granted=1000, available=400, held=300, spent=200, expired=70, returned=30,
-    entries=900, holds=300, charges=200,
+    id=5, account_id=1, granted=1000, available=350, held=300, frozen=40, spent=200, expired=70, returned=30,
+    repaid=10, entries=890, holds=300, charges=200,
 )  # fmt: skip
 ACCOUNT = AccountSums(
-    id=1, available=400, held=300, open_holds=2, next_expiry_ms=7, lots_available=400, lots_held=300, holds=300,
-    holds_count=2, first_expiry_ms=7,
+    id=1, available=350, held=300, debt=50, open_holds=2, next_expiry_ms=7, lots_available=400, lots_held=300,
+    holds=300, holds_count=2, first_expiry_ms=7, debt_entries=-50,
 )  # fmt: skip
 KEY = KeySums(id="key_1", period_held=300, holds=300)
 HOLD = HoldSums(request_id="req_1", amount=100, parts=100, ended=False)
@@ -27,12 +27,16 @@ def test_rows_that_agree_violate_nothing():
 @pytest.mark.parametrize(
     ("row", "changes", "broken"),
     [
-        (LOT, {"available": 401}, ["I2"]),
-        (LOT, {"entries": 901}, ["I2"]),
+        (LOT, {"available": 351}, ["I2"]),
+        (LOT, {"frozen": 41}, ["I2"]),
+        (LOT, {"repaid": 11, "available": 349}, ["I2"]),
+        (LOT, {"entries": 891}, ["I2"]),
         (LOT, {"charges": 199}, ["I2"]),
         (LOT, {"holds": 299}, ["I1"]),
-        (LOT, {"available": -100, "returned": 530, "entries": 400}, ["I1"]),
-        (ACCOUNT, {"available": 399}, ["I1"]),
+        (LOT, {"available": -100, "returned": 480, "entries": 440}, ["I1"]),
+        (LOT, {"frozen": -60, "returned": 130, "entries": 790}, ["I1"]),
+        (ACCOUNT, {"available": 349}, ["I1"]),
+        (ACCOUNT, {"debt": 51, "available": 349}, ["I2"]),
         (ACCOUNT, {"held": 299}, ["I1", "I1"]),
         (ACCOUNT, {"open_holds": 1}, ["I1"]),
         (ACCOUNT, {"next_expiry_ms": None}, ["I1"]),

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fakes.bank import NOW, Bank
 from tokenhub.billing.holds import End, Ended, OwnerKind, Placed, Refusal, Refused
-from tokenhub.store import leases, ledger, requests
+from tokenhub.store import leases, ledger, requests, usage
 from tokenhub.store.database import StoreBusy
 from tokenhub.store.holds import LeaseLost, release_holds_of
 from tokenhub.usage import Usage
@@ -25,7 +25,7 @@ def test_t30_a_thousand_tiny_charges_are_charged_to_the_nano_dollar(bank):
         bank.apply(*(bank.place(name, "a-0", 10) for name in names))
         bank.apply(*(bank.settle(name, "a-0", 8, 1) for name in names))
     assert bank.available(account) == 10_000 - 1000 * 9
-    (line,) = requests.usage(bank.database, "account", requests.RequestFilter())
+    (line,) = usage.usage(bank.database, "account")
     assert (line.requests, line.model_fee_nano, line.service_fee_nano, line.total_nano) == (1000, 8000, 1000, 9000)
     bank.check()
 

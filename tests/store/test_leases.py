@@ -392,3 +392,15 @@ def test_a_fenced_process_takes_no_named_lease(database: Database, lease: Lease)
     with database.write():
         database.execute("UPDATE leases SET state = 'ended'")
     assert not leases.try_take(database, "expire", lease, START)
+
+
+def test_a_named_lease_that_one_has_is_seen_without_a_write(database: Database, home: Home, lease: Lease) -> None:
+    other = leases.acquire(database, home, LEASE_S, START)
+    assert not leases.has(database, "sweep", lease)
+    assert leases.try_take(database, "sweep", lease, START)
+    assert leases.has(database, "sweep", lease)
+    assert not leases.has(database, "sweep", other)
+    assert not leases.has(database, "purge", lease)
+    leases.end(database, lease)
+    assert not leases.has(database, "sweep", lease)
+    leases.end(database, other)

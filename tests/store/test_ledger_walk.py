@@ -146,6 +146,7 @@ class Walk(RuleBasedStateMachine):
         expires_at = None if days is None else self.model.now + days * DAY
         now = self.model.now
         ledger.grant(self.bank.database, self.account, amount, f"g{len(self.model.lots)}", expires_at, "", now)
+        self.model.expire()
         self.model.lots.append(ModelLot(amount, 2**62 if expires_at is None else expires_at, now))
 
     @rule(days=st.sampled_from([0.5, 1, 2, -0.5]))

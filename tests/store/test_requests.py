@@ -1,13 +1,12 @@
-"""Ended requests: found by either id, listed by page and filter, added up by group."""
+"""Ended requests: found by either id, listed by page and filter."""
 
 import pytest
 
-from tests.fakes.bank import DAY, NOW, Bank
+from tests.fakes.bank import NOW, Bank
 from tokenhub.billing.holds import End
 from tokenhub.ids import new_id
 from tokenhub.store import requests
-from tokenhub.store.requests import RequestFilter, UsageLine
-from tokenhub.usage import Usage
+from tokenhub.store.requests import RequestFilter
 
 EVERYTHING = RequestFilter()
 
@@ -74,41 +73,3 @@ def test_filters_narrow_together(bank):
         assert [found.id for found in requests.listing(bank.database, narrow)] == [wanted]
     assert [found.id for found in requests.listing(bank.database, RequestFilter(end=End.RELEASED))] == [released]
     assert requests.listing(bank.database, RequestFilter(until_ms=NOW)) == []
-
-
-GROUPS = {
-    "day": {"2026-09-21": 2, "2026-09-22": 2},
-    "model": {"m": 3, "n": 1},
-    "key": {"a-0": 1, "a-1": 1, "b-0": 2},
-    "provider": {"": 1, "p": 3},
-    "account": {"1": 2, "2": 2},
-}
-
-
-def test_usage_is_added_up_by_each_group(bank):
-    bank.account("a", 10**6, keys=2)
-    bank.account("b", 10**6)
-    usage = Usage(input=10, cache_read=5, output=7, reasoning=2)
-    serve(bank, "a-0", NOW, model="m", provider="p", usage=usage)
-    serve(bank, "a-1", NOW, model="m", provider="p", usage=usage)
-    serve(bank, "b-0", NOW + DAY, model="m", provider="p", usage=usage)
-    serve(bank, "b-0", NOW + DAY, model="n", provider=None, usage=usage)
-    for by, groups in GROUPS.items():
-        lines = requests.usage(bank.database, by, EVERYTHING)
-        assert {line.group: line.requests for line in lines} == groups
-        for line in lines:
-            times = line.requests
-            assert line == UsageLine(
-                line.group, times, times, 15 * times, 7 * times, 100 * times, 3 * times, 103 * times, 0
-            )
-
-
-def test_usage_shows_releases_and_shortfalls_but_no_tombstones(bank):
-    account = bank.account("a", 10**6)
-    serve(bank, "a-0", model_fee=1200, service_fee=36)
-    bank.do(bank.place("r", "a-0", 10))
-    bank.do(bank.release("r", "a-0"))
-    bank.do(bank.release("nobody"))
-    (line,) = requests.usage(bank.database, "account", RequestFilter(account_id=account, since_ms=NOW))
-    assert (line.requests, line.settled, line.total_nano, line.shortfall_nano) == (2, 1, 1000, 236)
-    assert len(requests.usage(bank.database, "account", EVERYTHING)) == 1

@@ -30,6 +30,7 @@ class AccountState:
     open_holds: int
     next_expiry_ms: int | None
     rate_blob: bytes | None
+    debt: int = 0
     window: RateWindow | None = None
     lots: list[LotState] = field(default_factory=list)
     touched: bool = False

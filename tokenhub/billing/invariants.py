@@ -1,21 +1,36 @@
 """What must always hold of the ledger, stated once: run by tests, ``doctor`` and ``ledger verify``.
 
-    I1  no account holds or spends more than it was given: available and held are what its lots say, never below 0
-    I2  a balance is the sum of its entries, less what was charged, lot by lot
+    I1  no account holds or spends more than it was given: held and available are what its lots say, less its debt
+    I2  a balance is the sum of its entries, less what was charged, lot by lot; so is a debt
     I3  a request has one open hold or one end, never both
     I4  a charge is at most its hold, and is the sum of its fees and of what its lots paid
     I5  a request that was released, or that the caller was told has failed, is charged nothing
     I6  a request whose end the caller saw is settled
+    I9  the lines of a closed day are what its requests were charged (``day_invariants.py``)
+    I10 a payment makes one lot, and no more of it goes back than was paid (``payment_invariants.py``)
 
 The rows below put what a row says beside what the rows it sums up say. I7 (no content at
 rest) and I8 (no attempt outside its boundaries) are not about money and have tests of their own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tokenhub.billing.day_invariants import DaySums, LineSums, LotDaySums, check_day, check_line, check_lot_day
+from tokenhub.billing.discrepancies import Discrepancy as Discrepancy
+from tokenhub.billing.discrepancies import differences
 from tokenhub.billing.holds import End
+from tokenhub.billing.payment_invariants import (
+    DisputeSums,
+    RefundSums,
+    StraySums,
+    TopupSums,
+    check_dispute,
+    check_refund,
+    check_stray,
+    check_topup,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +40,17 @@ class LotSums:
     granted: int
     available: int
     held: int
+    frozen: int
     spent: int
     expired: int
     returned: int
+    repaid: int
     entries: int
     """Sum of the lot's journal entries."""
     holds: int
     """Sum of what open holds have set aside in it."""
-    charges: int
-    """Sum of what it paid for requests."""
+    charges: int | None
+    """Sum of what it paid for requests: lines of closed days and requests of open ones. None: not added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +58,7 @@ class AccountSums:
     id: int
     available: int
     held: int
+    debt: int
     open_holds: int
     next_expiry_ms: int | None
     lots_available: int
@@ -49,6 +67,8 @@ class AccountSums:
     holds_count: int
     first_expiry_ms: int | None
     """The earliest expiry among its lots with credit available."""
+    debt_entries: int
+    """Sum of its journal entries that are of no lot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +111,8 @@ class RequestSums:
     seen: Seen = Seen.UNKNOWN
 
 
-Sums = LotSums | AccountSums | KeySums | HoldSums | RequestSums
-
-
-@dataclass(frozen=True, slots=True)
-class Discrepancy:
-    """A statement that does not hold, of one row."""
-
-    invariant: str
-    subject: str
-    """The row, such as ``lot 5``."""
-    message: str
+PaymentSums = TopupSums | RefundSums | DisputeSums | StraySums
+Sums = LotSums | AccountSums | KeySums | HoldSums | RequestSums | DaySums | LineSums | LotDaySums | PaymentSums
 
 
 def check(rows: Iterable[Sums]) -> list[Discrepancy]:
@@ -116,36 +127,59 @@ def _check_one(row: Sums) -> Iterator[Discrepancy]:
         case AccountSums():
             return _check_account(row)
         case KeySums():
-            return _differences("I1", f"key {row.id}", {"held in this period": (row.period_held, row.holds)})
+            return differences("I1", f"key {row.id}", {"held in this period": (row.period_held, row.holds)})
         case HoldSums():
             return _check_hold(row)
         case RequestSums():
             return _check_request(row)
+        case DaySums():
+            return check_day(row)
+        case LineSums():
+            return check_line(row)
+        case LotDaySums():
+            return check_lot_day(row)
+        case _:
+            return _check_payment(row)
+
+
+def _check_payment(row: PaymentSums) -> Iterator[Discrepancy]:
+    match row:
+        case TopupSums():
+            return check_topup(row)
+        case RefundSums():
+            return check_refund(row)
+        case DisputeSums():
+            return check_dispute(row)
+        case StraySums():
+            return check_stray(row)
 
 
 def _check_lot(lot: LotSums) -> Iterator[Discrepancy]:
     subject = f"lot {lot.id}"
-    places = lot.available + lot.held + lot.spent + lot.expired + lot.returned
-    yield from _differences(
+    places = (lot.available, lot.held, lot.frozen, lot.spent, lot.expired, lot.returned, lot.repaid)
+    given = lot.granted - lot.expired - lot.returned - lot.repaid
+    yield from differences(
         "I2",
         subject,
         {
-            "granted and where it went": (lot.granted, places),
-            "credit and its entries": (lot.granted - lot.expired - lot.returned, lot.entries),
-            "spent and its charges": (lot.spent, lot.charges),
+            "granted and where it went": (lot.granted, sum(places)),
+            "credit and its entries": (given, lot.entries),
+            "spent and its charges": (lot.spent, lot.spent if lot.charges is None else lot.charges),
         },
     )
-    yield from _differences("I1", subject, {"held and its open holds": (lot.held, lot.holds)})
-    if min(lot.available, lot.held, lot.spent, lot.expired, lot.returned) < 0:
+    yield from differences("I1", subject, {"held and its open holds": (lot.held, lot.holds)})
+    if min(places) < 0:
         yield Discrepancy("I1", subject, "an amount is below 0")
 
 
 def _check_account(account: AccountSums) -> Iterator[Discrepancy]:
-    yield from _differences(
+    subject = f"account {account.id}"
+    yield from differences("I2", subject, {"debt and its entries": (account.debt, -account.debt_entries)})
+    yield from differences(
         "I1",
-        f"account {account.id}",
+        subject,
         {
-            "available and its lots": (account.available, account.lots_available),
+            "available and its lots": (account.available, account.lots_available - account.debt),
             "held and its lots": (account.held, account.lots_held),
             "held and its open holds": (account.held, account.holds),
             "number of open holds": (account.open_holds, account.holds_count),
@@ -156,7 +190,7 @@ def _check_account(account: AccountSums) -> Iterator[Discrepancy]:
 
 def _check_hold(hold: HoldSums) -> Iterator[Discrepancy]:
     subject = f"hold {hold.request_id}"
-    yield from _differences("I4", subject, {"amount and its lots' parts": (hold.amount, hold.parts)})
+    yield from differences("I4", subject, {"amount and its lots' parts": (hold.amount, hold.parts)})
     if hold.ended:
         yield Discrepancy("I3", subject, "is open although its request has ended")
 
@@ -168,7 +202,7 @@ def _check_request(request: RequestSums) -> Iterator[Discrepancy]:
         "charged and its fees": (request.charged, fees),
         "charged and what lots paid": (request.charged, request.paid),
     }
-    yield from _differences("I4", subject, amounts)
+    yield from differences("I4", subject, amounts)
     if not 0 <= request.charged <= request.held:
         yield Discrepancy("I4", subject, f"is charged {request.charged} of a hold of {request.held}")
     if request.charged and request.end is End.RELEASED:
@@ -177,11 +211,3 @@ def _check_request(request: RequestSums) -> Iterator[Discrepancy]:
         yield Discrepancy("I5", subject, f"was told to have failed, yet is charged {request.charged}")
     if request.end is not End.SETTLED and request.seen is Seen.END:
         yield Discrepancy("I6", subject, "was shown whole, yet is not settled")
-
-
-def _differences(
-    invariant: str, subject: str, pairs: Mapping[str, tuple[int | None, int | None]]
-) -> Iterator[Discrepancy]:
-    for what, (said, summed) in pairs.items():
-        if said != summed:
-            yield Discrepancy(invariant, subject, f"{what} differ: {said} and {summed}")

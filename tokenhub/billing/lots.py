@@ -1,9 +1,10 @@
 """Lots: credit of one origin and one expiry.
 
-A lot's credit is in one of five places, and their sum is what was granted, always:
-*available* (may be drawn), *held* (set aside by open holds), *spent*, *expired*, *returned*.
-The functions below are the only moves between the first four. Accounts are drawn down in
-the order in which their lots expire, so that as little as possible expires unused.
+A lot's credit is in one of seven places, and their sum is what was granted, always:
+*available* (may be drawn), *held* (set aside by open holds), *frozen* (kept back while its
+payment is disputed), *spent*, *expired*, *returned* (taken back with its money), *repaid* (used
+up by what the account owed). The functions below are the only moves between them. Accounts are
+drawn down in the order in which their lots expire, so that as little as possible expires unused.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 
 NEVER_MS = 2**63 - 1
 """Sorts a lot that never expires behind all that do."""
+
+GRACE_MS = 30 * 86_400_000
+"""How long credit can be used at least when it comes back to a lot after the lot's time."""
 
 Part = tuple[int, int]
 """A lot's id and the nano-USD that a hold or a charge takes of it."""
@@ -27,9 +31,11 @@ class Lot:
     granted_nano: int
     available_nano: int
     held_nano: int
+    frozen_nano: int
     spent_nano: int
     expired_nano: int
     returned_nano: int
+    repaid_nano: int
     expires_at_ms: int | None
     """None: never."""
     created_at_ms: int
@@ -38,7 +44,10 @@ class Lot:
 
 @dataclass(slots=True)
 class LotState:
-    """The moving part of a lot's row, while a batch is decided. ``expires_at_ms`` is ``NEVER_MS`` for never."""
+    """The moving part of a lot's row, while a change is decided. ``expires_at_ms`` is ``NEVER_MS`` for never.
+
+    Holds neither read nor change what is frozen and returned: there the two are 0.
+    """
 
     id: int
     account_id: int
@@ -48,6 +57,9 @@ class LotState:
     expired: int
     expires_at_ms: int
     created_at_ms: int
+    repaid: int = 0
+    frozen: int = 0
+    returned: int = 0
     touched: bool = False
 
 
@@ -74,15 +86,16 @@ def draw(lots: Iterable[LotState], amount: int) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def close(lot: LotState, part: int, spent: int, now_ms: int) -> int:
-    """End a hold's part in this lot: some of it is spent, the rest goes back.
+def close(lot: LotState, part: int, spent: int, now_ms: int, owed: int = 0) -> int:
+    """End a hold's part in this lot: some of it is spent, some may repay what is owed, the rest goes back.
 
     Returns what went back and can be drawn again; in a lot that has expired meanwhile the
     rest is lost instead (``lot.expired`` grows) and 0 is returned.
     """
-    left = part - spent
+    left = part - spent - owed
     lot.held -= part
     lot.spent += spent
+    lot.repaid += owed
     lot.touched = True
     if lot.expires_at_ms <= now_ms:
         lot.expired += left
@@ -98,6 +111,58 @@ def expire(lot: LotState) -> int:
     lot.expired += lost
     lot.touched = True
     return lost
+
+
+def repay(lot: LotState, amount: int) -> None:
+    """Use available credit for what the account owes."""
+    _move(lot, available=-amount)
+    lot.repaid += amount
+
+
+def unrepay(lot: LotState, amount: int, now_ms: int) -> None:
+    """Give back what repaid a debt that is none any more."""
+    _move(lot, available=amount)
+    lot.repaid -= amount
+    _extend(lot, now_ms)
+
+
+def take_back(lot: LotState, amount: int, *, frozen: int = 0) -> None:
+    """Take credit out because its money went back: so much of what is frozen, the rest of what is available."""
+    _move(lot, available=frozen - amount, frozen=-frozen)
+    lot.returned += amount
+
+
+def give_back(lot: LotState, amount: int, now_ms: int) -> None:
+    """Undo :func:`take_back`: the credit can be used for at least ``GRACE_MS`` from now."""
+    _move(lot, available=amount)
+    lot.returned -= amount
+    _extend(lot, now_ms)
+
+
+def freeze(lot: LotState, amount: int) -> int:
+    """Keep back up to an amount of what is available; return how much that is."""
+    frozen = min(lot.available, amount)
+    _move(lot, available=-frozen, frozen=frozen)
+    return frozen
+
+
+def unfreeze(lot: LotState, amount: int, now_ms: int) -> None:
+    """Make frozen credit available; for ``GRACE_MS`` from now, if its lot's time has passed meanwhile."""
+    _move(lot, available=amount, frozen=-amount)
+    if lot.expires_at_ms <= now_ms:
+        _extend(lot, now_ms)
+
+
+def _move(lot: LotState, *, available: int, frozen: int = 0) -> None:
+    if lot.available + available < 0 or lot.frozen + frozen < 0:
+        raise ArithmeticError(f"lot {lot.id} has {lot.available} available and {lot.frozen} frozen nano-USD")
+    lot.available += available
+    lot.frozen += frozen
+    lot.touched = True
+
+
+def _extend(lot: LotState, now_ms: int) -> None:
+    lot.expires_at_ms = max(lot.expires_at_ms, now_ms + GRACE_MS)
 
 
 def next_expiry_ms(lots: Iterable[LotState]) -> int | None:

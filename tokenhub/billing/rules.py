@@ -24,7 +24,7 @@ from tokenhub.billing.holds import (
     RequestRecord,
     Settle,
 )
-from tokenhub.billing.journal import expiry_entry
+from tokenhub.billing.journal import expiry_entry, repayment_entries, repayment_ref
 from tokenhub.billing.lots import LotState, Part
 from tokenhub.billing.periods import period_start_ms
 from tokenhub.money import ATTO_PER_NANO, ceil_div
@@ -269,7 +269,7 @@ def _close_hold(batch: Batch, hold: HoldState, charged: int) -> tuple[Part, ...]
     for lot_id, part in hold.parts:
         spent = min(part, left)
         left -= spent
-        _close_part(batch, account, batch.lots[lot_id], part, spent)
+        _close_part(batch, account, batch.lots[lot_id], hold.request_id, part, spent)
         if spent:
             paid.append((lot_id, spent))
     account.held -= hold.amount
@@ -283,14 +283,21 @@ def _close_hold(batch: Batch, hold: HoldState, charged: int) -> tuple[Part, ...]
     return tuple(paid)
 
 
-def _close_part(batch: Batch, account: AccountState, lot: LotState, part: int, spent: int) -> None:
-    back = lots.close(lot, part, spent, batch.now_ms)
+def _close_part(batch: Batch, account: AccountState, lot: LotState, request_id: str, part: int, spent: int) -> None:
+    """Charge a part of a hold; what is left repays what the account owes, before it can be drawn or expires."""
+    owed = min(account.debt, part - spent)
+    back = lots.close(lot, part, spent, batch.now_ms, owed)
+    if owed:
+        account.debt -= owed
+        account.available += owed
+        ref = repayment_ref(lot.id, request_id)
+        batch.entries += repayment_entries(account.id, lot.id, owed, ref, batch.now_ms)
     if back:
         account.available += back
         if lot.expires_at_ms < (account.next_expiry_ms or lots.NEVER_MS):
             account.next_expiry_ms = lot.expires_at_ms
-    elif part > spent:
-        batch.entries.append(expiry_entry(account.id, lot.id, part - spent, lot.expired, batch.now_ms))
+    elif part > spent + owed:
+        batch.entries.append(expiry_entry(account.id, lot.id, part - spent - owed, lot.expired, batch.now_ms))
 
 
 def _released(batch: Batch, request_id: str, hold: HoldState | None, record: RequestRecord | None) -> Ending:

@@ -22,7 +22,7 @@ _KEY_COLUMNS: Final = (
     "id, account_id, version, name, prefix, status, expires_at, rpm, spend_limit, spend_period, models"
 )
 _ACCOUNT_COLUMNS: Final = "id, name, version, status, plan_id, email, fee_bp, key_rpm, account_rpm, concurrency"
-_PLAN_COLUMNS: Final = "id, version, fee_bp, key_rpm, account_rpm, concurrency, model_names, support, sla"
+_PLAN_COLUMNS: Final = "id, version, fee_bp, key_rpm, account_rpm, concurrency, model_names, support, sla, compliance"
 
 
 def _qualified(table: str, columns: str) -> str:
@@ -46,6 +46,9 @@ class AccountState:
     held_nano: int
     open_holds: int
     created_at_ms: int
+    debt_nano: int
+    low_balance_nano: int | None
+    """A notice is sent when the balance falls below this; None: none."""
     active_keys: int
 
 
@@ -108,8 +111,8 @@ def _account(row: Sequence[Any]) -> Account:
 
 
 def _plan(row: Sequence[Any]) -> Plan:
-    plan_id, version, fee_bp, key_rpm, account_rpm, concurrency, model_names, support, sla = row
-    return Plan(plan_id, version, fee_bp, key_rpm, account_rpm, concurrency, _model_names(model_names), support, sla)
+    plan_id, version, fee_bp, key_rpm, account_rpm, concurrency, model_names, *promises = row
+    return Plan(plan_id, version, fee_bp, key_rpm, account_rpm, concurrency, _model_names(model_names), *promises)
 
 
 @lru_cache(maxsize=1024)
@@ -156,6 +159,7 @@ def insert_plan(database: Database, plan: Plan) -> None:
         model_names=_json(plan.model_names),
         support=plan.support,
         sla=plan.sla,
+        compliance=plan.compliance,
     ).execute()
     revision.bump(database, None)
 
@@ -174,9 +178,10 @@ def change_plan(database: Database, plan_id: str, changes: Mapping[str, Any]) ->
 _ACCOUNT_STATES: Final = (
     f"SELECT {_qualified('a', _ACCOUNT_COLUMNS)}, a.available - "
     "(SELECT COALESCE(SUM(l.available), 0) FROM lots l WHERE l.account_id = a.id AND l.expires_at <= ?), "
-    "a.held, a.open_holds, a.created_at, (SELECT COUNT(*) FROM keys k WHERE k.account_id = a.id "
+    "a.held, a.open_holds, a.created_at, a.debt, a.low_balance, (SELECT COUNT(*) FROM keys k WHERE k.account_id = a.id "
     "AND k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > ?)) FROM accounts a"
 )
+_COUNTS: Final = 7
 
 
 def account_states(database: Database, now_ms: int) -> list[AccountState]:
@@ -193,8 +198,8 @@ def account_state(database: Database, account_id: int, now_ms: int) -> AccountSt
 
 
 def _account_state(row: Sequence[Any]) -> AccountState:
-    *account, available, held, open_holds, created_at, active_keys = row
-    return AccountState(_account(account), available, held, open_holds, created_at, active_keys)
+    account, counts = row[:-_COUNTS], row[-_COUNTS:]
+    return AccountState(_account(account), *counts)
 
 
 def account_named(database: Database, name: str) -> Account | None:

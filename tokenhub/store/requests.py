@@ -1,14 +1,10 @@
-"""Ended requests: one by its id, lists, and what was used and charged, added up by the database."""
+"""Ended requests, as long as they are kept: one by its id, and lists. What they add up to is in ``usage.py``."""
 
 from dataclasses import dataclass
-from datetime import date
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from tokenhub.billing.holds import End
-from tokenhub.billing.periods import DAY_MS
 from tokenhub.store.database import Database
-
-By = Literal["day", "model", "key", "provider", "account"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +68,6 @@ class RequestFilter:
     until_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageLine:
-    """What one group used and was charged. Shortfalls are the operator's and no part of the total."""
-
-    group: str
-    requests: int
-    settled: int
-    prompt_tokens: int
-    output_tokens: int
-    model_fee_nano: int
-    service_fee_nano: int
-    total_nano: int
-    shortfall_nano: int
-
-
 _COLUMNS: Final = ", ".join(f'"{name}"' for name in EndedRequest.__slots__)
 _CONDITIONS: Final = {
     "account_id": "account_id = ?",
@@ -97,16 +78,7 @@ _CONDITIONS: Final = {
     "since_ms": "ended_at >= ?",
     "until_ms": "ended_at < ?",
 }
-_GROUPS: Final[dict[By, str]] = {
-    "day": f"ended_at / {DAY_MS}",
-    "model": "model",
-    "key": "key_id",
-    "provider": "COALESCE(provider, '')",
-    "account": "account_id",
-}
-_PROMPT: Final = "input_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens + audio_input_tokens + image_input_tokens"
 NEWEST: Final = 2000
-_EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 def one(database: Database, request_id: str, account_id: int | None = None) -> EndedRequest | None:
@@ -134,25 +106,6 @@ def listing(
     where, params = _where(wanted, ["id < ?"] if before else [], [before] if before else [])
     sql = f"SELECT {_COLUMNS} FROM requests WHERE {where} ORDER BY id DESC LIMIT ?"
     return [_request(row) for row in database.rows(sql, [*params, limit])]
-
-
-def usage(database: Database, by: By, wanted: RequestFilter) -> list[UsageLine]:
-    """Add up requests by UTC day (``2026-11-22``), model, key id, provider or account id, in that order.
-
-    Requests that were refused before they had a hold are in no line: they left no row.
-    """
-    where, params = _where(wanted, ["account_id > 0"], [])
-    group = _GROUPS[by]
-    sql = (
-        f"SELECT {group}, COUNT(*), SUM(CASE WHEN \"end\" = 'settled' THEN 1 ELSE 0 END), SUM({_PROMPT}), "
-        "SUM(output_tokens + image_output_tokens), SUM(model_fee), SUM(service_fee), SUM(charged), SUM(shortfall) "
-        f"FROM requests WHERE {where} GROUP BY {group} ORDER BY {group}"
-    )
-    return [UsageLine(_group_name(by, name), *sums) for name, *sums in database.rows(sql, params)]
-
-
-def _group_name(by: By, value: Any) -> str:
-    return date.fromordinal(_EPOCH + value).isoformat() if by == "day" else str(value)
 
 
 def _where(wanted: RequestFilter, conditions: list[str], params: list[Any]) -> tuple[str, list[Any]]:

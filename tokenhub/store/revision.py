@@ -39,6 +39,12 @@ def instance(database: Database) -> str:
     return str(found[0]) if found else ""
 
 
+def created_at_ms(database: Database) -> int:
+    """Return when this installation was made."""
+    found = database.row("SELECT created_at FROM installation")
+    return int(found[0]) if found else 0
+
+
 def bump(database: Database, scope: Scope | None = None) -> None:
     """Count a management change, inside the write that makes it; a scope's own version too.
 

@@ -89,7 +89,7 @@ class AccountRow(Row):
     debt = BigIntegerField(default=0, constraints=[Check("debt >= 0")])
     """What refunds and disputes took back beyond all lots; the next credit repays it first."""
     low_balance = BigIntegerField(null=True, constraints=[Check("low_balance >= 0")])
-    """A notice is sent when ``available`` falls below this; NULL: none."""
+    """A notice is sent when ``available`` + ``held`` falls below this; NULL: none."""
     low_since = BigIntegerField(null=True)
     """Since when the balance is known to be low, so that one fall is told once."""
     held = BigIntegerField(default=0, constraints=[Check("held >= 0")])
@@ -511,7 +511,13 @@ class StripeRow(Row):
     id = BigIntegerField(primary_key=True, constraints=[Check("id = 1")])
     livemode = BigIntegerField(constraints=[Check("livemode IN (0, 1)")])
     event_cursor = BigIntegerField(default=0)
+    """When the newest event that was read was made."""
     swept_at = BigIntegerField(default=0)
+    """When events were last asked for."""
+    objects_from = BigIntegerField(default=0)
+    """When the last complete comparison of Stripe's objects with these rows began."""
+    objects_due_at = BigIntegerField(default=0)
+    """When the next one is due."""
 
     class Meta:
         table_name = "stripe"
@@ -552,7 +558,10 @@ class NoticeRow(Row):
 
 
 class ClosedDayRow(Row):
-    """A UTC day whose charges stand in ``daily_lines``; its requests may be deleted."""
+    """A UTC day whose charges stand in ``daily_lines``; its requests may be deleted.
+
+    A day from ``installation.closed_until`` on is being closed: its row and its lines are drafts, which count for nothing.
+    """
 
     day = BigIntegerField(primary_key=True)
     """Its first millisecond."""
@@ -560,6 +569,9 @@ class ClosedDayRow(Row):
     charged = BigIntegerField(constraints=[Check("charged >= 0")])
     closed_at = BigIntegerField()
     purged_at = BigIntegerField(null=True)
+    """Since when its requests are being deleted, after its lines were compared with them once more."""
+    wiped_at = BigIntegerField(null=True)
+    """Since when nothing of its requests is left in the database's files."""
 
     class Meta:
         table_name = "closed_days"
@@ -580,6 +592,8 @@ class DailyLineRow(Row):
     amount = BigIntegerField(constraints=[Check(f"amount BETWEEN 0 AND {MAX_NANO}")])
     requests = BigIntegerField(constraints=[Check("requests >= 0")])
     """Each request counts once, on the model-fee line of the first lot that paid."""
+    shortfall = BigIntegerField(default=0, constraints=[Check("shortfall >= 0")])
+    """What the requests counted here cost above their holds: the operator's loss, and no part of ``amount``."""
 
     class Meta:
         table_name = "daily_lines"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tokenhub.store import days
 from tokenhub.store.database import Database
 
 
@@ -17,12 +18,15 @@ class KeySpend:
 
 @dataclass(frozen=True, slots=True)
 class Credits:
-    """An account's credit in nano-USD. granted = available + held + used + the expired and returned rest."""
+    """An account's credit in nano-USD. granted = available + held + frozen + used + the expired, returned and repaid rest."""
 
     granted: int
     used: int
+    frozen: int
     available: int
+    """Less debt."""
     held: int
+    debt: int
     next_expiry_ms: int | None
 
 
@@ -38,27 +42,47 @@ class LimitState:
 
 
 def of_key(database: Database, account_id: int, key_id: str, *, day_ms: int, week_ms: int, month_ms: int) -> KeySpend:
-    """Add up a key's charges since each moment."""
-    row = database.row(
-        "SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(CASE WHEN ended_at >= ? THEN charged ELSE 0 END), 0), "
-        "COALESCE(SUM(CASE WHEN ended_at >= ? THEN charged ELSE 0 END), 0), "
-        "COALESCE(SUM(CASE WHEN ended_at >= ? THEN charged ELSE 0 END), 0) "
-        "FROM requests WHERE account_id = ? AND key_id = ?",
-        (day_ms, week_ms, month_ms, account_id, key_id),
+    """Add up a key's charges since each moment, the start of a UTC day: of closed days by their lines, of others by requests."""
+    spans = (day_ms, week_ms, month_ms)
+    closed_until = days.closed_until(database)
+    closed = _since(database, "amount", "day", f"daily_lines WHERE {days.CLOSED}", spans, (account_id, key_id))
+    still_open = _since(
+        database, "charged", "ended_at", f"requests WHERE ended_at >= {closed_until}", spans, (account_id, key_id)
     )
+    return KeySpend(*map(sum, zip(closed, still_open, strict=True)))
+
+
+def _since(
+    database: Database, amount: str, moment: str, rows: str, spans: tuple[int, ...], whose: tuple[int, str]
+) -> tuple[int, ...]:
+    """Add up a key's amounts: all, and since each moment."""
+    sums = "".join(f", COALESCE(SUM(CASE WHEN {moment} >= ? THEN {amount} ELSE 0 END), 0)" for _ in spans)
+    sql = f"SELECT COALESCE(SUM({amount}), 0){sums} FROM {rows} AND account_id = ? AND key_id = ?"
+    row = database.row(sql, (*spans, *whose))
     assert row is not None
-    return KeySpend(*row)
+    return row
 
 
 def credits_of(database: Database, account_id: int) -> Credits:
     """Add up an account's lots."""
     lots = database.row(
-        "SELECT COALESCE(SUM(granted), 0), COALESCE(SUM(spent), 0) FROM lots WHERE account_id = ?", (account_id,)
+        "SELECT COALESCE(SUM(granted), 0), COALESCE(SUM(spent), 0), COALESCE(SUM(frozen), 0) FROM lots WHERE account_id = ?",
+        (account_id,),
     )
-    account = database.row("SELECT available, held, next_expiry FROM accounts WHERE id = ?", (account_id,))
+    account = database.row("SELECT available, held, debt, next_expiry FROM accounts WHERE id = ?", (account_id,))
     assert lots is not None
     assert account is not None
-    return Credits(lots[0], lots[1], account[0], account[1], account[2])
+    granted, used, frozen = lots
+    available, held, debt, next_expiry_ms = account
+    return Credits(
+        granted=granted,
+        used=used,
+        frozen=frozen,
+        available=available,
+        held=held,
+        debt=debt,
+        next_expiry_ms=next_expiry_ms,
+    )
 
 
 def limit_state(database: Database, key_id: str) -> LimitState:

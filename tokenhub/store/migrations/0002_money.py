@@ -168,7 +168,9 @@ CREATE TABLE stripe (
     id {int} NOT NULL PRIMARY KEY CHECK (id = 1),
     livemode {int} NOT NULL CHECK (livemode IN (0, 1)),
     event_cursor {int} NOT NULL DEFAULT 0,
-    swept_at {int} NOT NULL DEFAULT 0
+    swept_at {int} NOT NULL DEFAULT 0,
+    objects_from {int} NOT NULL DEFAULT 0,
+    objects_due_at {int} NOT NULL DEFAULT 0
 ) {table};
 
 CREATE TABLE secrets (
@@ -201,7 +203,8 @@ CREATE TABLE closed_days (
     requests {int} NOT NULL CHECK (requests >= 0),
     charged {int} NOT NULL CHECK (charged >= 0),
     closed_at {int} NOT NULL,
-    purged_at {int}
+    purged_at {int},
+    wiped_at {int}
 ) {table};
 
 CREATE TABLE daily_lines (
@@ -214,7 +217,8 @@ CREATE TABLE daily_lines (
     kind TEXT NOT NULL CHECK (kind IN ('model_fee', 'service_fee')),
     lot_id {int} NOT NULL,
     amount {int} NOT NULL CHECK (amount BETWEEN 0 AND 4611686018427387904),
-    requests {int} NOT NULL CHECK (requests >= 0)
+    requests {int} NOT NULL CHECK (requests >= 0),
+    shortfall {int} NOT NULL DEFAULT 0 CHECK (shortfall >= 0)
 ) {table};
 CREATE UNIQUE INDEX daily_lines_day_account_id_key_id_model_provider_kind_lot_id
     ON daily_lines (day, account_id, key_id, model, provider, kind, lot_id);
@@ -229,14 +233,29 @@ BEGIN SELECT RAISE(ABORT, 'the lines of a closed day are never changed'); END
 """,
     """
 CREATE TRIGGER daily_lines_are_not_deleted BEFORE DELETE ON daily_lines
+WHEN OLD.day < (SELECT closed_until FROM installation)
 BEGIN SELECT RAISE(ABORT, 'the lines of a closed day are never deleted'); END
 """,
 )
 
 POSTGRES_TRIGGERS = (
     """
-CREATE TRIGGER daily_lines_are_not_changed BEFORE UPDATE OR DELETE ON daily_lines
+CREATE FUNCTION refuse_closed_day_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.day < (SELECT closed_until FROM installation) THEN
+        RAISE EXCEPTION 'the lines of a closed day are never deleted' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN OLD;
+END
+$$
+""",
+    """
+CREATE TRIGGER daily_lines_are_not_updated BEFORE UPDATE ON daily_lines
 FOR EACH ROW EXECUTE FUNCTION refuse_journal_change()
+""",
+    """
+CREATE TRIGGER daily_lines_are_not_deleted BEFORE DELETE ON daily_lines
+FOR EACH ROW EXECUTE FUNCTION refuse_closed_day_change()
 """,
     """
 CREATE TRIGGER daily_lines_are_not_truncated BEFORE TRUNCATE ON daily_lines

@@ -1,0 +1,63 @@
+"""What a notice says, and when it is tried again."""
+
+import pytest
+
+from tokenhub.billing import notices
+from tokenhub.billing.notices import NoticeKind
+
+FACTS = {
+    "balance": "4.99",
+    "threshold": "5",
+    "topup": "topup_1",
+    "refund": "refund_1",
+    "dispute": "du_1",
+    "amount": "20.00",
+    "currency": "usd",
+    "status": "needs_response",
+    "reason": "the card was declined",
+    "card": "visa 4242",
+    "frozen": "12.5",
+}
+SAID = {
+    NoticeKind.LOW_BALANCE: ("4.99", "5 USD"),
+    NoticeKind.CARD_DECLINED: ("the card was declined", "visa 4242", "20.00 USD", "topup_1"),
+    NoticeKind.RECHARGE_SUSPENDED: ("the card was declined", "--save-card"),
+    NoticeKind.DISPUTE_OPENED: ("20.00 USD", "needs_response", "12.5", "du_1", "topup_1"),
+    NoticeKind.REFUND_FAILED: ("20.00 USD", "refund_1", "topup_1"),
+    NoticeKind.TOPUP_REVIEW: ("the card was declined", "topup_1"),
+}
+
+
+@pytest.mark.parametrize("kind", NoticeKind)
+def test_a_notice_says_its_facts_and_whose_they_are(kind: NoticeKind) -> None:
+    found = notices.words(kind, "acme", FACTS)
+    assert found.subject.endswith("(acme)")
+    for fact in ("acme", *SAID[kind]):
+        assert fact in found.text
+
+
+@pytest.mark.parametrize("kind", NoticeKind)
+def test_a_notice_without_its_facts_is_still_told(kind: NoticeKind) -> None:
+    assert "acme" in notices.words(kind, "acme", {}).text
+
+
+def test_a_kind_that_this_version_does_not_know_is_told_by_its_facts() -> None:
+    found = notices.words("from_the_future", "acme", {"topup": "topup_1"})
+    assert "acme" in found.text
+    assert "topup_1" in found.text
+
+
+def test_a_subject_is_one_line() -> None:
+    assert "\n" not in notices.words("low_balance", "a\r\nBcc: eve@example.com", FACTS).subject
+
+
+def test_pauses_double_up_to_an_hour() -> None:
+    assert [notices.pause_ms(tries) // 1000 for tries in (1, 2, 3, 7, 8, 9, 100)] == [
+        30,
+        60,
+        120,
+        1920,
+        3600,
+        3600,
+        3600,
+    ]

@@ -1,0 +1,115 @@
+"""When an account buys credit by itself: the brakes one by one, and what a refused card leads to."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from tokenhub.billing.recharges import (
+    CARD_GONE,
+    COOLDOWN_MS,
+    DISPUTED,
+    Claim,
+    Declined,
+    Recharge,
+    RechargeState,
+    Wait,
+    claim,
+    cleared_by_payment,
+    declined,
+    month_start_ms,
+)
+
+MONTH = 1_788_220_800_000
+"""1 September 2026."""
+NOW = 1_790_000_000_000
+"""21 September 2026."""
+OCTOBER = 1_790_812_800_000
+USD = 10**9
+SET = Recharge(RechargeState.ON, 2000, 5 * USD, 5000)
+
+
+def due(recharge=SET, available=4 * USD, *, has_card=True, under_way=False, now_ms=NOW):
+    return claim(recharge, available, has_card=has_card, under_way=under_way, now_ms=now_ms)
+
+
+def test_a_balance_below_the_threshold_is_recharged():
+    assert due() == Claim(2000, MONTH, 2000)
+    assert due(available=5 * USD - 1) == Claim(2000, MONTH, 2000)
+    assert due(available=-3 * USD) == Claim(2000, MONTH, 2000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "wait"),
+    [
+        ({"state": RechargeState.OFF}, {}, Wait.NOT_ON),
+        ({"state": RechargeState.SUSPENDED}, {}, Wait.NOT_ON),
+        ({}, {"has_card": False}, Wait.NO_CARD),
+        ({}, {"available": 5 * USD}, Wait.ENOUGH),
+        ({}, {"under_way": True}, Wait.UNDER_WAY),
+        ({"attempted_at_ms": NOW - COOLDOWN_MS + 1}, {}, Wait.COOLDOWN),
+        ({"attempted_at_ms": NOW}, {}, Wait.COOLDOWN),
+        ({"month_start_ms": MONTH, "month_total_minor": 3001}, {}, Wait.CAP),
+    ],
+)
+def test_each_brake_alone_holds_it(changes, arguments, wait):
+    assert due(replace(SET, **changes), **arguments) is wait
+
+
+def test_s35_a_cap_of_50_allows_two_recharges_of_20_in_a_month_and_two_in_the_next():
+    recharge, made = SET, []
+    for now_ms in (
+        NOW,
+        NOW + COOLDOWN_MS,
+        NOW + 2 * COOLDOWN_MS,
+        OCTOBER,
+        OCTOBER + COOLDOWN_MS,
+        OCTOBER + 5 * COOLDOWN_MS,
+    ):
+        found = due(recharge, now_ms=now_ms)
+        made.append(isinstance(found, Claim))
+        if isinstance(found, Claim):
+            recharge = replace(
+                recharge,
+                attempted_at_ms=now_ms,
+                month_start_ms=found.month_start_ms,
+                month_total_minor=found.month_total_minor,
+            )
+    assert made == [True, True, False, True, True, False]
+
+
+@pytest.mark.parametrize("word", ["authentication_required", "lost_card", "stolen_card", "fraudulent"])
+def test_s35_a_card_that_must_not_be_tried_again_suspends_at_once(word):
+    by_code = declined(0, code=word, decline_code=None, advice_code=None)
+    by_decline = declined(0, code="card_declined", decline_code=word, advice_code="try_again_later")
+    assert by_code == by_decline == Declined(1, f"the card was refused: {word}")
+
+
+def test_s35_the_banks_advice_suspends_at_once():
+    advised = declined(0, code="card_declined", decline_code="generic_decline", advice_code="do_not_try_again")
+    assert advised == Declined(1, "the card was refused: generic_decline")
+
+
+def test_s35_three_other_refusals_in_a_row_suspend():
+    counts = [declined(n, code="card_declined", decline_code="insufficient_funds", advice_code=None) for n in range(3)]
+    assert [one.declines for one in counts] == [1, 2, 3]
+    assert [bool(one.suspended) for one in counts] == [False, False, True]
+
+
+def test_another_card_ends_a_suspension_about_the_card_only():
+    assert cleared_by_payment(RechargeState.SUSPENDED, CARD_GONE)
+    assert cleared_by_payment(RechargeState.SUSPENDED, "the card was refused: lost_card")
+    assert not cleared_by_payment(RechargeState.SUSPENDED, DISPUTED)
+    assert not cleared_by_payment(RechargeState.OFF, "")
+
+
+def test_months_are_calendar_months_in_utc():
+    for text, start in (
+        ("2026-09-30T23:59:59.999", "2026-09-01"),
+        ("2026-10-01T00:00:00", "2026-10-01"),
+        ("2028-02-29T12:00:00", "2028-02-01"),
+    ):
+        moment, first = (
+            int(datetime.fromisoformat(one).replace(tzinfo=UTC).timestamp() * 1000) for one in (text, start)
+        )
+        assert month_start_ms(moment) == first

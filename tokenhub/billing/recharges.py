@@ -1,0 +1,131 @@
+"""When an account buys credit by itself, and what stops it.
+
+One attempt is under way at a time, the next comes no sooner than an hour after the last,
+however that one ended, and a month's attempts stay under a cap. A card that says "never
+again" suspends at once, three other refusals in a row do too; then a person has to act.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+COOLDOWN_MS: Final = 3_600_000
+"""From one attempt to the next, whatever came of it."""
+MOST_DECLINES: Final = 3
+"""So many refusals in a row suspend."""
+
+
+class RechargeState(StrEnum):
+    """Whether an account may buy credit by itself."""
+
+    ON = "on"
+    OFF = "off"
+    SUSPENDED = "suspended"
+
+
+class Wait(StrEnum):
+    """Why no recharge is due."""
+
+    NOT_ON = "not_on"
+    NO_CARD = "no_card"
+    ENOUGH = "enough"
+    UNDER_WAY = "under_way"
+    COOLDOWN = "cooldown"
+    CAP = "cap"
+
+
+DISPUTED: Final = "a payment is disputed"
+"""Why a suspension is not about the card: a new top-up does not clear it."""
+CARD_GONE: Final = "the card was removed"
+
+FINAL_DECLINES: Final = frozenset(
+    {
+        "authentication_required",
+        "fraudulent",
+        "lost_card",
+        "merchant_blacklist",
+        "pickup_card",
+        "revocation_of_all_authorizations",
+        "revocation_of_authorization",
+        "stolen_card",
+        "stop_payment_order",
+    }
+)
+"""Refusals after which the same card must not be tried again (Stripe's decline codes, 2026-10-28)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recharge:
+    """An account's recharge settings and brakes. Minor units are US cents."""
+
+    state: RechargeState
+    amount_minor: int
+    below_nano: int
+    monthly_cap_minor: int
+    reason: str = ""
+    declines: int = 0
+    month_start_ms: int = 0
+    month_total_minor: int = 0
+    attempted_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An attempt that may be made now: the month it counts in, and that month's total with it."""
+
+    amount_minor: int
+    month_start_ms: int
+    month_total_minor: int
+
+
+def claim(recharge: Recharge, balance_nano: int, *, has_card: bool, under_way: bool, now_ms: int) -> Claim | Wait:
+    """Return the attempt that is due, or why there is none."""
+    month = month_start_ms(now_ms)
+    spent = recharge.month_total_minor if recharge.month_start_ms == month else 0
+    if recharge.state is not RechargeState.ON:
+        return Wait.NOT_ON
+    if not has_card:
+        return Wait.NO_CARD
+    if balance_nano >= recharge.below_nano:
+        return Wait.ENOUGH
+    if under_way:
+        return Wait.UNDER_WAY
+    if recharge.attempted_at_ms is not None and now_ms < recharge.attempted_at_ms + COOLDOWN_MS:
+        return Wait.COOLDOWN
+    if spent + recharge.amount_minor > recharge.monthly_cap_minor:
+        return Wait.CAP
+    return Claim(recharge.amount_minor, month, spent + recharge.amount_minor)
+
+
+def month_start_ms(now_ms: int) -> int:
+    """Return the first millisecond of the UTC month."""
+    moment = datetime.fromtimestamp(now_ms / 1000, UTC)
+    start = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return int(start.timestamp()) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """What a refused attempt leads to: how many in a row, and the reason to suspend ("" for none)."""
+
+    declines: int
+    suspended: str
+
+
+def declined(declines: int, *, code: str | None, decline_code: str | None, advice_code: str | None) -> Declined:
+    """Count a refused attempt; the arguments after the count are Stripe's words for it."""
+    declines += 1
+    for word in (decline_code, code):
+        if word in FINAL_DECLINES:
+            return Declined(declines, f"the card was refused: {word}")
+    if advice_code == "do_not_try_again":
+        return Declined(declines, f"the card was refused: {decline_code or code or advice_code}")
+    if declines >= MOST_DECLINES:
+        return Declined(declines, f"the card was refused {declines} times: {decline_code or code or 'declined'}")
+    return Declined(declines, "")
+
+
+def cleared_by_payment(state: RechargeState, reason: str) -> bool:
+    """Whether another card, or credit bought by hand, ends a suspension: one about the card."""
+    return state is RechargeState.SUSPENDED and reason != DISPUTED
