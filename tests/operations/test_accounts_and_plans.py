@@ -1,5 +1,7 @@
 """Accounts and plans as the doors use them."""
 
+from dataclasses import replace
+
 import pytest
 
 from tokenhub.accounts.accounts import AccountStatus, Plan
@@ -102,6 +104,25 @@ def test_a_plan_is_added_and_changed(hub: Hub) -> None:
     assert (changed.fee_bp, changed.model_names, changed.version) == (0, {"team/smart": ("gpt-4o",)}, 2)
     with pytest.raises(Conflict):
         plans.create(hub, made)
+
+
+def test_what_a_plan_promises_in_words_is_kept_and_changed(hub: Hub) -> None:
+    assert [plan.id for plan in plans.listing(hub) if plan.support and plan.sla] == ["enterprise", "pro", "starter"]
+    assert [plan.id for plan in plans.listing(hub) if plan.compliance] == ["enterprise", "pro"]
+    made = plans.create(hub, Plan("team", 1, 250, 100, 1000, 80, {}, "mail", "99 %", "EU only"))
+    assert (made.support, made.sla, made.compliance) == ("mail", "99 %", "EU only")
+    changed = plans.change(hub, "team", {"compliance": "EU and Japan", "sla": ""})
+    assert (changed.support, changed.sla, changed.compliance) == ("mail", "", "EU and Japan")
+
+
+@pytest.mark.parametrize("text", ["x" * 501, "two\nlines", "\x1b[31mred", "nul\x00"])
+@pytest.mark.parametrize("name", ["support", "sla", "compliance"])
+def test_t120_a_promise_that_cannot_be_shown_is_refused(hub: Hub, name: str, text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        plans.change(hub, "pro", {name: text})
+    with pytest.raises(InvalidRequest):
+        plans.create(hub, replace(plans.show(hub, "pro"), id="team", **{name: text}))
+    assert plans.show(hub, "pro").version == 1
 
 
 @pytest.mark.parametrize(

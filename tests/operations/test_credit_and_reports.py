@@ -120,18 +120,18 @@ def test_usage_is_added_up_by_what_is_asked_for(hub: Hub, account_id: int) -> No
     request(hub, account_id, 10 * day + 1)
     request(hub, account_id, 10 * day + 2, model="gpt-4o-mini")
     request(hub, other, 11 * day + 1, provider="azure", key_id="key_2")
-    by_day = usage.report(hub, "day", since_ms=0)
+    by_day = usage.report(hub, "day", since_ms=0).lines
     assert [(line.name, line.sums.requests, line.sums.total_nano) for line in by_day] == [
         ("1970-01-11", 2, 206),
         ("1970-01-12", 1, 103),
     ]
-    assert [(line.name, line.sums.requests) for line in usage.report(hub, "account", since_ms=None)] == [
+    assert [(line.name, line.sums.requests) for line in usage.report(hub, "account", since_ms=None).lines] == [
         ("acme", 2),
         ("globex", 1),
     ]
-    assert [line.sums.group for line in usage.report(hub, "model", since_ms=None)] == ["gpt-4o", "gpt-4o-mini"]
-    assert [line.sums.group for line in usage.report(hub, "provider", since_ms=11 * day)] == ["azure"]
-    mine = usage.report(hub, "key", since_ms=None, account_id=account_id)
+    assert [line.sums.group for line in usage.report(hub, "model", since_ms=None).lines] == ["gpt-4o", "gpt-4o-mini"]
+    assert [line.sums.group for line in usage.report(hub, "provider", since_ms=11 * day).lines] == ["azure"]
+    mine = usage.report(hub, "key", since_ms=None, account_id=account_id).lines
     assert [line.sums.group for line in mine] == ["key_1"]
     total = usage.total(by_day)
     assert (total.requests, total.prompt_tokens, total.output_tokens, total.total_nano) == (3, 300, 30, 309)

@@ -48,6 +48,9 @@ def test_an_installation_in_order_has_nothing_to_do(installed: Hub) -> None:
         "catalog",
         "ledger",
         "shortfalls",
+        "stripe",
+        "payments",
+        "notices",
         "clock",
         "port",
     ]

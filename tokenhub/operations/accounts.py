@@ -113,7 +113,10 @@ def listing(hub: Hub) -> list[AccountState]:
 
 
 def change(hub: Hub, account_id: int, changes: Mapping[str, Any]) -> AccountState:
-    """Change plan, email, fee_bp, key_rpm, account_rpm or concurrency; None gives up a value of its own for the plan's."""
+    """Change plan, email, fee_bp, key_rpm, account_rpm, concurrency or low_balance.
+
+    None gives up a value of its own for the plan's, and the notice of a low balance.
+    """
     if not changes:
         raise InvalidRequest("Nothing to change: name at least one option. See: tokenhub accounts set --help")
     check_email(changes.get("email"))

@@ -8,8 +8,9 @@ from tokenhub.billing.lots import Lot as Lot
 from tokenhub.operations.hub import Hub
 from tokenhub.store import audit, vitals
 from tokenhub.store import ledger as store
-from tokenhub.store.ledger import Balances, Shortfalls
+from tokenhub.store.ledger import Balances as Balances
 from tokenhub.store.ledger import EntryLine as EntryLine
+from tokenhub.store.ledger import Shortfalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,32 @@ def statement(hub: Hub, account_id: int, *, limit: int) -> Statement:
         )
 
 
+def balances(hub: Hub, account_id: int) -> Balances:
+    """Return an account's balances and the lots that still have credit, in the order in which they are drawn."""
+    return store.balances(hub.database, account_id)
+
+
+def lot(hub: Hub, lot_id: int) -> Lot:
+    """Return one lot. Raises NotFound."""
+    return store.lot(hub.database, lot_id)
+
+
+def expire(hub: Hub, now_ms: int) -> int:
+    """Take out all credit whose time has passed, as the gateway does every minute; return from how many lots."""
+    lots = 0
+    while expired := store.expire_due(hub.database, now_ms):
+        lots += expired
+    return lots
+
+
 def verify(hub: Hub) -> list[Discrepancy]:
     """Check every lot, account, key, hold and request against each other; return what does not add up."""
     return audit.verify(hub.database)
+
+
+def verify_fast(hub: Hub) -> list[Discrepancy]:
+    """Check the same without the requests: quick however many there are."""
+    return audit.verify_fast(hub.database)
 
 
 def shortfalls(hub: Hub, since_ms: int) -> Shortfalls:

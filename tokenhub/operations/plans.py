@@ -10,6 +10,8 @@ from tokenhub.operations.hub import Hub
 from tokenhub.store import accounts as store
 from tokenhub.store.database import Database
 
+_TEXTS = ("support", "sla", "compliance")
+_TEXT_LENGTH = 500
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}", re.ASCII)
 
 
@@ -38,6 +40,7 @@ def create(hub: Hub, plan: Plan) -> Plan:
         raise InvalidRequest(
             f"{plan.id[:40]!r} cannot name a plan: use lower-case letters, digits, - and _, at most 40.", param="name"
         )
+    _check_texts({name: getattr(plan, name) for name in _TEXTS})
     with hub.database.write():
         _check_names(hub.database, plan.model_names)
         if store.plan(hub.database, plan.id) is not None:
@@ -54,9 +57,10 @@ def change(
     model_names: Mapping[str, tuple[str, ...]] | None = None,
     dropped_names: tuple[str, ...] = (),
 ) -> Plan:
-    """Change fee_bp, key_rpm, account_rpm, concurrency, support or sla; add, replace and drop model names."""
+    """Change fee_bp, key_rpm, account_rpm, concurrency, support, sla or compliance; add, replace and drop model names."""
     if not (changes or model_names or dropped_names):
         raise InvalidRequest("Nothing to change: name at least one option. See: tokenhub plans set --help")
+    _check_texts(changes)
     with hub.database.write():
         plan = existing(hub.database, plan_id)
         columns = dict(changes)
@@ -65,6 +69,14 @@ def change(
             _check_names(hub.database, columns["model_names"])
         store.change_plan(hub.database, plan_id, columns)
         return existing(hub.database, plan_id)
+
+
+def _check_texts(given: Mapping[str, Any]) -> None:
+    """Refuse promises that are not one plain line each."""
+    for name in given.keys() & _TEXTS:
+        text = given[name]
+        if len(text) > _TEXT_LENGTH or not text.isprintable():
+            raise InvalidRequest(f"{name} has at most {_TEXT_LENGTH} printable characters.", param=name)
 
 
 def _check_names(database: Database, model_names: Mapping[str, tuple[str, ...]]) -> None:

@@ -88,6 +88,8 @@ def credits(database: Database, caller: Caller) -> dict[str, Any]:
         "balance": exact(found.available),
         "total_used": exact(found.used),
         "held": exact(found.held),
+        "frozen": exact(found.frozen),
+        "debt": exact(found.debt),
         "next_expiry": None if found.next_expiry_ms is None else clock.iso(found.next_expiry_ms),
     }
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from tokenhub.operations.hub import Hub
 from tokenhub.store import accounts as accounts_store
-from tokenhub.store import requests as store
-from tokenhub.store.requests import By, RequestFilter
-from tokenhub.store.requests import UsageLine as UsageLine
+from tokenhub.store import days
+from tokenhub.store import usage as store
+from tokenhub.store.usage import By
+from tokenhub.store.usage import UsageLine as UsageLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +18,25 @@ class Line:
     sums: UsageLine
 
 
-def report(hub: Hub, by: By, *, since_ms: int | None, account_id: int | None = None) -> list[Line]:
-    """Add up requests that ended since a moment, by UTC day, model, key, provider or account."""
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was used since a day, all read together."""
+
+    since_ms: int
+    """The start of the day that was asked for."""
+    tokens_since_ms: int
+    """Since when tokens are known: those of older requests were deleted with them. 0: all."""
+    lines: list[Line]
+
+
+def report(hub: Hub, by: By, *, since_ms: int | None, account_id: int | None = None) -> Report:
+    """Add up requests that ended since the start of a moment's UTC day, by day, model, key, provider or account."""
+    since_ms = days.day_of(since_ms or 0)
     with hub.database.read():
-        lines = store.usage(hub.database, by, RequestFilter(account_id=account_id, since_ms=since_ms))
+        lines = store.usage(hub.database, by, account_id=account_id, since_ms=since_ms)
         names = _names(hub, by)
-    return [Line(names.get(line.group, line.group), line) for line in lines]
+        tokens_since_ms = store.tokens_since(hub.database)
+    return Report(since_ms, tokens_since_ms, [Line(names.get(line.group, line.group), line) for line in lines])
 
 
 def _names(hub: Hub, by: By) -> dict[str, str]:
@@ -34,9 +48,9 @@ def _names(hub: Hub, by: By) -> dict[str, str]:
 
 
 def total(lines: list[Line]) -> UsageLine:
-    """Return the sum of a report's lines."""
+    """Return the sum of a report's lines; what is not known of a line is left out."""
     sums = [line.sums for line in lines]
     return UsageLine(
         "total",
-        *(sum(getattr(line, name) for line in sums) for name in UsageLine.__slots__ if name != "group"),
+        *(sum(getattr(line, name) or 0 for line in sums) for name in UsageLine.__slots__ if name != "group"),
     )

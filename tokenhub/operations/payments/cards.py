@@ -1,0 +1,72 @@
+"""Customers at Stripe and the cards that they have saved: one customer for an account, one card for recharges."""
+
+import json
+from hashlib import sha256
+
+from tokenhub import clock
+from tokenhub.billing import recharges as rules
+from tokenhub.billing.notices import NoticeKind
+from tokenhub.billing.payments import PaymentFacts
+from tokenhub.billing.topups import ACCOUNT, INSTANCE, Topup
+from tokenhub.errors import Conflict
+from tokenhub.operations import notices
+from tokenhub.operations.hub import Hub
+from tokenhub.operations.payments.stripe_api import StripeApi
+from tokenhub.store import accounts
+from tokenhub.store import recharges as store
+
+
+def customer_for(hub: Hub, api: StripeApi, account_id: int) -> str:
+    """Return an account's customer at Stripe, made now if there is none yet: one, however many ask."""
+    known = store.customer_of(hub.database, account_id)
+    if known is not None:
+        return known.customer
+    name = accounts.account_state(hub.database, account_id, clock.now_ms()).account.name
+    params = {"name": name, "metadata": {INSTANCE: hub.instance, ACCOUNT: str(account_id)}}
+    key = sha256(json.dumps(params).encode()).hexdigest()[:16]
+    customer = api.create_customer(params, f"th:{hub.instance}:account-{account_id}:{key}")
+    store.add_customer(hub.database, account_id, customer, clock.now_ms())
+    kept = store.customer_of(hub.database, account_id)
+    if kept is None:
+        raise Conflict(f"Stripe's customer {customer} is another account's.", param="account")
+    return kept.customer
+
+
+def keep_card(hub: Hub, payment: PaymentFacts) -> bool:
+    """Keep the card that paid, for recharges of its customer's account; another card ends a suspension about the last.
+
+    False when the payment is by no card, or by nobody's customer here.
+    """
+    if payment.customer is None or payment.payment_method is None or payment.card is None:
+        return False
+    customer = store.by_customer(hub.database, payment.customer)
+    if customer is None:
+        return False
+    with hub.database.write():
+        store.locked_balance(hub.database, customer.account_id)
+        before = store.customer_of(hub.database, customer.account_id)
+        store.set_card(hub.database, customer.account_id, payment.payment_method, payment.card)
+        if before is None or before.payment_method != payment.payment_method:
+            store.cleared_by_topup(hub.database, customer.account_id)
+    return True
+
+
+def card_detached(hub: Hub, payment_method: str) -> None:
+    """Forget a card that was removed at Stripe; its account's recharge is suspended."""
+    customer = store.by_card(hub.database, payment_method)
+    if customer is None:
+        return
+    with hub.database.write():
+        store.locked_balance(hub.database, customer.account_id)
+        current = store.customer_of(hub.database, customer.account_id)
+        if current is None or current.payment_method != payment_method:
+            return
+        store.set_card(hub.database, customer.account_id, None, "")
+        if store.suspend(hub.database, customer.account_id, rules.CARD_GONE):
+            tell_suspended(hub, customer.account_id, rules.CARD_GONE, current.card, payment_method)
+
+
+def tell_suspended(hub: Hub, account_id: int, reason: str, card: str, ref: str, topup: Topup | None = None) -> None:
+    """Tell people that an account is not recharged any more; in the caller\'s write."""
+    body = {"reason": reason, "card": card} | ({"topup": topup.id} if topup else {})
+    notices.tell(hub, NoticeKind.RECHARGE_SUSPENDED, ref, account_id, body)

@@ -1,0 +1,245 @@
+"""One attempt to recharge an account: claimed, charged, brought to its end.
+
+The claim is one transaction under the account's lock, before anybody is asked, so whoever else
+notices the low balance finds it under way. The charge has a key of its own: asked for again, it
+has the same effect.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from tokenhub import clock, failpoints
+from tokenhub.billing import credits
+from tokenhub.billing import recharges as rules
+from tokenhub.billing.notices import NoticeKind
+from tokenhub.billing.payments import PaymentFacts
+from tokenhub.billing.recharges import Claim
+from tokenhub.billing.topups import ACCOUNT, ACCOUNT_SINCE, CREDIT, INSTANCE, RATE, TOPUP, Topup, TopupState
+from tokenhub.ids import new_id
+from tokenhub.money import exact
+from tokenhub.operations import notices
+from tokenhub.operations.hub import Hub
+from tokenhub.operations.payments import cards, connection, crediting
+from tokenhub.operations.payments.stripe_api import StripeApi, StripeNotFound, StripeRefused
+from tokenhub.store import accounts, topups
+from tokenhub.store import recharges as store
+
+RECHARGE: Final = "recharge"
+CURRENCY: Final = "usd"
+
+_FIRST_LOOK_MS: Final = 60_000
+"""How long the one who claimed an attempt has it alone."""
+_CARD_REFUSED: Final = 402
+_OPEN: Final = (TopupState.NEW, TopupState.PROCESSING)
+_FAILED: Final = ("requires_payment_method", "requires_action", "requires_confirmation", "canceled")
+"""A charge without its payer that stands so got no money, and gets none by itself."""
+
+
+def claim(hub: Hub, account_id: int) -> Topup | None:
+    """Decide on locked rows whether a recharge is due, and write it down before anybody is asked."""
+    now_ms = clock.now_ms()
+    with hub.database.write():
+        posted_nano, is_active = store.locked_balance(hub.database, account_id)
+        recharge = store.get(hub.database, account_id)
+        customer = store.customer_of(hub.database, account_id)
+        if recharge is None or not is_active:
+            return None
+        found = rules.claim(
+            recharge,
+            posted_nano,
+            has_card=customer is not None and customer.payment_method is not None,
+            under_way=store.under_way(hub.database, account_id) is not None,
+            now_ms=now_ms,
+        )
+        if not isinstance(found, Claim) or customer is None:
+            return None
+        topup = _intent(hub, account_id, found.amount_minor, customer, now_ms)
+        topups.insert(hub.database, topup)
+        failpoints.hit("recharge.claiming")
+        claimed = replace(
+            recharge,
+            month_start_ms=found.month_start_ms,
+            month_total_minor=found.month_total_minor,
+            attempted_at_ms=now_ms,
+        )
+        store.save(hub.database, account_id, claimed, now_ms)
+    return topup
+
+
+def _intent(hub: Hub, account_id: int, amount_minor: int, customer: store.Customer, now_ms: int) -> Topup:
+    livemode = connection.livemode(hub)
+    assert livemode is not None
+    topup_id = new_id("topup", now_ms)
+    credit_nano = credits.bought_nano(amount_minor, credits.RATE_UNIT)
+    since_ms = accounts.account_state(hub.database, account_id, now_ms).created_at_ms
+    params: dict[str, Any] = {
+        "amount": amount_minor,
+        "currency": CURRENCY,
+        "customer": customer.customer,
+        "payment_method": customer.payment_method,
+        "off_session": True,
+        "confirm": True,
+        "error_on_requires_action": True,
+        "allowed_payment_method_types": ["card"],
+        "description": f"TokenHub credit, {exact(credit_nano)} USD",
+        "metadata": {
+            TOPUP: topup_id,
+            INSTANCE: hub.instance,
+            ACCOUNT: str(account_id),
+            ACCOUNT_SINCE: str(since_ms),
+            CREDIT: str(credit_nano // 1000),
+            RATE: str(credits.RATE_UNIT),
+        },
+    }
+    return Topup(
+        id=topup_id,
+        account_id=account_id,
+        kind=RECHARGE,
+        state=TopupState.NEW.value,
+        currency=CURRENCY,
+        amount_minor=amount_minor,
+        rate_micro=credits.RATE_UNIT,
+        credit_nano=credit_nano,
+        livemode=livemode,
+        attempt=1,
+        params=json.dumps(params, ensure_ascii=True),
+        session_id=None,
+        payment_intent=None,
+        charge_id=None,
+        customer=customer.customer,
+        url=None,
+        offered=("card",),
+        paid_amount_minor=None,
+        paid_total_minor=None,
+        paid_at_ms=None,
+        lot_id=None,
+        recharge_of=account_id,
+        reason="",
+        session_expires_at_ms=None,
+        next_poll_at_ms=now_ms + _FIRST_LOOK_MS,
+        created_at_ms=now_ms,
+        updated_at_ms=now_ms,
+    )
+
+
+def charge(hub: Hub, api: StripeApi, topup: Topup) -> Topup:
+    """Ask Stripe for the money of a claimed attempt; the same attempt again has the same effect."""
+    try:
+        payment = api.create_payment(json.loads(topup.params), f"th:{hub.instance}:{topup.id}:pi")
+    except StripeRefused as error:
+        return _refused(hub, topup, error)
+    failpoints.hit("recharge.posted")
+    return settle(hub, topup, payment)
+
+
+def _refused(hub: Hub, topup: Topup, error: StripeRefused) -> Topup:
+    words = Words(error.refusal, error.decline_code, error.advice_code)
+    if error.http_status == _CARD_REFUSED:
+        return end(hub, topup.id, TopupState.FAILED, error.reason, words, error.payment_intent)
+    why = rules.CARD_GONE if isinstance(error, StripeNotFound) else f"Stripe refused the charge: {error.refusal}"
+    return end(hub, topup.id, TopupState.REJECTED, error.reason, replace(words, suspends=why))
+
+
+def settle(hub: Hub, topup: Topup, payment: PaymentFacts) -> Topup:
+    """Write down what Stripe says of a payment: credit it, wait on, or end the attempt."""
+    with hub.database.write():
+        settled = crediting.settle(hub, topup.id, payment=payment)
+        if settled.lot_id is not None:
+            _succeeded(hub, settled)
+            return settled
+        if settled.state == TopupState.REVIEW or payment.status not in _FAILED or settled.recharge_of is None:
+            return _wait(hub, settled)
+        words = Words(payment.error_code or payment.status, payment.decline_code, payment.advice_code)
+        if payment.status == "requires_action":
+            words = replace(words, code="authentication_required")
+        return end(hub, topup.id, TopupState.FAILED, words.text, words, payment.id)
+
+
+def _wait(hub: Hub, topup: Topup) -> Topup:
+    """Look again later at an attempt that is open; one that has ended is nobody's recharge any more."""
+    changes: dict[str, Any] = {"next_poll_at": next_ms(topup)}
+    if topup.state not in _OPEN:
+        changes = {"next_poll_at": None, "recharge_of": None}
+    topups.update(hub.database, topup.id, clock.now_ms(), changes)
+    return topups.get(hub.database, topup.id)
+
+
+def _succeeded(hub: Hub, topup: Topup) -> None:
+    recharge = store.get(hub.database, topup.account_id)
+    if recharge is not None and recharge.declines:
+        store.save(hub.database, topup.account_id, replace(recharge, declines=0), clock.now_ms())
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Why an attempt got no money, in Stripe's words."""
+
+    code: str | None
+    decline_code: str | None
+    advice_code: str | None
+    suspends: str = ""
+    """Why no further attempt makes sense, when that does not follow from the words."""
+
+    @property
+    def text(self) -> str:
+        return " ".join(dict.fromkeys(filter(None, (self.code, self.decline_code, self.advice_code))))
+
+
+def end(
+    hub: Hub, topup_id: str, to: TopupState, reason: str, words: Words | None, payment_intent: str | None = None
+) -> Topup:
+    """End an attempt that got no money, once: its share of the month's cap is free again, and its refusal counts.
+
+    ``words`` None: nobody refused anything.
+    """
+    now_ms = clock.now_ms()
+    with hub.database.write():
+        topup = topups.get(hub.database, topup_id)
+        store.locked_balance(hub.database, topup.account_id)
+        topup = topups.get(hub.database, topup_id)
+        if topup.lot_id is not None or topup.recharge_of is None:
+            return topup
+        changes: dict[str, Any] = {"state": to.value, "reason": reason, "recharge_of": None, "next_poll_at": None}
+        if payment_intent is not None:
+            changes["payment_intent"] = payment_intent
+        topups.update(hub.database, topup_id, now_ms, changes)
+        _count(hub, topup, reason, words, now_ms)
+    failpoints.hit("recharge.ended")
+    return topups.get(hub.database, topup_id)
+
+
+def _count(hub: Hub, topup: Topup, reason: str, words: Words | None, now_ms: int) -> None:
+    recharge = store.get(hub.database, topup.account_id)
+    if recharge is None:
+        return
+    if recharge.month_start_ms == rules.month_start_ms(topup.created_at_ms):
+        left = max(0, recharge.month_total_minor - topup.amount_minor)
+        recharge = replace(recharge, month_total_minor=left)
+    suspends = ""
+    if words is not None:
+        counted = rules.declined(
+            recharge.declines, code=words.code, decline_code=words.decline_code, advice_code=words.advice_code
+        )
+        suspends = words.suspends or counted.suspended
+        recharge = replace(recharge, declines=counted.declines)
+    store.save(hub.database, topup.account_id, recharge, now_ms)
+    customer = store.customer_of(hub.database, topup.account_id)
+    card = customer.card if customer else ""
+    if suspends and store.suspend(hub.database, topup.account_id, suspends):
+        cards.tell_suspended(hub, topup.account_id, suspends, card, topup.id, topup)
+    elif words is not None:
+        body = {
+            "topup": topup.id,
+            "amount": credits.major(topup.amount_minor, topup.currency),
+            "currency": topup.currency,
+            "reason": reason,
+            "card": card,
+        }
+        notices.tell(hub, NoticeKind.CARD_DECLINED, topup.id, topup.account_id, body)
+
+
+def next_ms(topup: Topup) -> int:
+    """Return when to look again at an attempt that has no end yet: the older it is, the rarer."""
+    now_ms = clock.now_ms()
+    return now_ms + min(max((now_ms - topup.created_at_ms) // 4, 15_000), 6 * 3_600_000)

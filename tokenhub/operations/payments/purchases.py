@@ -1,0 +1,113 @@
+"""A credited top-up and all that has been taken back for it, read under its account's lock.
+
+Refunds and disputes of a top-up share one limit: together they take back what it bought, and no
+more. So both decide on what they read here, in the transaction in which they change it.
+"""
+
+from dataclasses import dataclass, replace
+
+from tokenhub.billing import refunds as rules
+from tokenhub.billing.disputes import DisputeState
+from tokenhub.billing.journal import EntryKind
+from tokenhub.billing.lots import Lot
+from tokenhub.billing.refunds import Purchase
+from tokenhub.billing.topups import Topup
+from tokenhub.store import disputes, ledger, refunds, topups
+from tokenhub.store.database import Database
+from tokenhub.store.disputes import Dispute
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a credited top-up stands."""
+
+    topup: Topup
+    lot: Lot
+    balance_nano: int
+    """What the account can draw."""
+    returned: refunds.Returned
+    disputes: tuple[Dispute, ...]
+
+    @property
+    def paid_total(self) -> int:
+        return self.topup.paid_total_minor or self.topup.amount_minor
+
+    @property
+    def open_disputes(self) -> tuple[Dispute, ...]:
+        """Those that keep credit frozen."""
+        return tuple(one for one in self.disputes if one.state is DisputeState.FROZEN)
+
+    def reversed_nano(self, *, but_for: str = "") -> int:
+        """Return the credit that stands taken back; ``but_for``: leave this dispute out."""
+        return self.returned.credit_nano + sum(one.taken_nano for one in self.disputes if one.id != but_for)
+
+    def contested_nano(self, amount_minor: int, *, but_for: str = "") -> int:
+        """Return the credit to take back for so much money: at most what is not taken back already."""
+        return rules.claw_nano(
+            amount_minor, self.paid_total, self.lot.granted_nano, self.reversed_nano(but_for=but_for)
+        )
+
+    def purchase(self) -> Purchase:
+        """Return what the rules of refunds want to know."""
+        return Purchase(
+            paid_at_ms=self.topup.paid_at_ms or self.topup.created_at_ms,
+            paid_total=self.paid_total,
+            granted_nano=self.lot.granted_nano,
+            free_nano=self.lot.available_nano,
+            balance_nano=self.balance_nano,
+            returned_minor=self.returned.amount_minor,
+            reversed_nano=self.reversed_nano(),
+            disputed=bool(self.open_disputes),
+        )
+
+
+def locked(database: Database, topup_id: str) -> Position | None:
+    """Lock the account of a top-up in the caller's write and say how it stands; None while it has no credit."""
+    return read(database, topups.locked(database, topup_id))
+
+
+def read(database: Database, topup: Topup) -> Position | None:
+    """Say how a top-up stands; None while it has no credit. Without a lock it is a view, not a decision."""
+    if topup.lot_id is None:
+        return None
+    return Position(
+        topup,
+        ledger.lot(database, topup.lot_id),
+        ledger.balances(database, topup.account_id).available_nano,
+        refunds.returned(database, topup.id),
+        tuple(disputes.of_topup(database, topup.id)),
+    )
+
+
+def claim_for_disputes(database: Database, topup_id: str, event: str, now_ms: int) -> None:
+    """Let a top-up's disputes have, of credit that came back by an event, what they contest and did not get.
+
+    An open dispute freezes it, one that is lost takes it. To be called in the caller's write.
+    """
+    position = locked(database, topup_id)
+    for dispute in position.disputes if position else ():
+        assert position is not None
+        wanted = position.contested_nano(dispute.amount_minor, but_for=dispute.id)
+        if dispute.state is DisputeState.FROZEN and wanted > dispute.frozen_nano:
+            frozen = ledger.freeze(database, position.lot.id, wanted - dispute.frozen_nano, now_ms)
+            disputes.save(database, replace(dispute, frozen_nano=dispute.frozen_nano + frozen))
+        elif dispute.state is DisputeState.LOST and wanted > dispute.taken_nano:
+            more = wanted - dispute.taken_nano
+            ledger.claw(database, position.lot.id, more, dispute.id, now_ms, EntryKind.DISPUTE, after=event)
+            disputes.save(database, replace(dispute, taken_nano=wanted))
+
+
+def thaw_for(database: Database, position: Position, amount_nano: int) -> int:
+    """Return how much of what is frozen is to go when so much more is taken back, and note it on the disputes.
+
+    What money has gone back for without us cannot be contested as well.
+    """
+    frozen = sum(one.frozen_nano for one in position.open_disputes)
+    left = position.lot.granted_nano - position.reversed_nano() - amount_nano
+    excess = thawed = max(0, frozen - left)
+    for dispute in position.open_disputes:
+        part = min(excess, dispute.frozen_nano)
+        if part:
+            disputes.save(database, replace(dispute, frozen_nano=dispute.frozen_nano - part))
+            excess -= part
+    return thawed

@@ -1,0 +1,105 @@
+"""The installation's own secrets: Stripe's keys, the mail password. Sealed at rest, never an option, never shown."""
+
+import re
+from typing import Final
+
+from tokenhub import clock
+from tokenhub.errors import Conflict, InvalidRequest, NotFound
+from tokenhub.operations.hub import Hub
+from tokenhub.operations.payments import stripe_api
+from tokenhub.store import secrets as store
+from tokenhub.store import stripe_events
+from tokenhub.store.secrets import SecretState as SecretState
+
+STRIPE_KEY: Final = "stripe.secret_key"
+WEBHOOK_SECRETS: Final = ("stripe.webhook_secret", "stripe.webhook_secret_2")
+"""Two, so that one can be rotated while the other still signs."""
+SMTP_PASSWORD: Final = "smtp.password"  # noqa: S105
+NOTICES_SECRET: Final = "notices.webhook_secret"  # noqa: S105
+
+NAMES: Final = (STRIPE_KEY, *WEBHOOK_SECRETS, SMTP_PASSWORD, NOTICES_SECRET)
+"""Every secret there is."""
+
+_FORMS: Final = {
+    STRIPE_KEY: (
+        r"(sk|rk)_(test|live)_[A-Za-z0-9_]{8,250}",
+        "It begins with sk_test_, sk_live_, rk_test_ or rk_live_.",
+    ),
+    **dict.fromkeys(WEBHOOK_SECRETS, (r"whsec_[\x21-\x7e]{8,250}", "It begins with whsec_.")),
+    SMTP_PASSWORD: (r"[^\x00-\x1f\x7f]{1,1000}", "It is one line of text."),
+    NOTICES_SECRET: (r"[\x21-\x7e]{16,250}", "It has 16 to 250 visible ASCII characters."),
+}
+
+
+def set(hub: Hub, name: str, value: str) -> SecretState:
+    """Keep a secret, in the place of an older one; spaces and line ends around it are dropped.
+
+    Stripe's key is tried first, and its mode, test or live, is this installation's from then
+    on: a key of the other one is refused (Conflict), so that play money never buys credit
+    that real money pays for. Raises NotFound, InvalidRequest, and StripeError for a key that
+    cannot be tried or is not accepted.
+    """
+    value = value.strip()
+    _check(name, value)
+    now_ms = clock.now_ms()
+    if name != STRIPE_KEY:
+        return store.put(hub.database, hub.vault, name, value, now_ms)
+    livemode = is_live(value)
+    _refuse_other_mode(stripe_events.livemode(hub.database), livemode)
+    if stripe_api.StripeApi(value, api_base(hub)).livemode() is not livemode:
+        raise Conflict("Stripe says that this key is not of the mode that its first letters say. Nothing was kept.")
+    with hub.database.write():
+        _refuse_other_mode(stripe_events.set_up(hub.database, livemode, now_ms), livemode)
+        return store.put(hub.database, hub.vault, name, value, now_ms)
+
+
+def get(hub: Hub, name: str) -> str | None:
+    """Return a secret, opened; None when it is not set."""
+    return store.get(hub.database, hub.vault, _known(name))
+
+
+def remove(hub: Hub, name: str) -> bool:
+    """Forget a secret; False when it was not set. The mode of Stripe stays as it is."""
+    return store.delete(hub.database, _known(name))
+
+
+def listing(hub: Hub) -> list[SecretState]:
+    """Return the secrets that are set, by name, with their last characters."""
+    return store.states(hub.database)
+
+
+def is_live(key: str) -> bool:
+    """Tell whether a Stripe key says that it moves real money."""
+    return key.partition("_")[2].startswith("live_")
+
+
+def api_base(hub: Hub) -> str:
+    """Return where Stripe's API is; empty for Stripe's own. A key is sent only over TLS or to this machine."""
+    base = hub.settings.stripe_api_base.rstrip("/")
+    if base and re.fullmatch(r"https://[^/]+|http://(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?", base) is None:
+        raise InvalidRequest(
+            "stripe.api_base must be https://HOST, or http:// on this machine, without a path.", param="stripe.api_base"
+        )
+    return base
+
+
+def _known(name: str) -> str:
+    if name not in NAMES:
+        raise NotFound(f"There is no secret {name[:60]!r}. Secrets: {', '.join(NAMES)}")
+    return name
+
+
+def _check(name: str, value: str) -> None:
+    form, words = _FORMS[_known(name)]
+    if re.fullmatch(form, value) is None:
+        raise InvalidRequest(f"That is not a {name}. {words}", param=name)
+
+
+def _refuse_other_mode(kept: bool | None, livemode: bool) -> None:
+    if kept is not None and kept is not livemode:
+        mode, other = ("live", "test") if kept else ("test", "live")
+        raise Conflict(
+            f"This installation works in Stripe's {mode} mode, and its ledger has {mode} top-ups only. "
+            f"For {other} mode make another one: tokenhub init --home …",
+            param=STRIPE_KEY,
+        )
