@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.stripe import FakeStripe
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
@@ -175,6 +176,29 @@ def hub(empty_settings: Settings, home: Home) -> Iterator[Hub]:
     """An installation as ``tokenhub init`` makes it, with its plans and no account."""
     flags = {"database.url": empty_settings.database_url or None, "local.enabled": False}
     with Hub.init(home, flags) as opened:
+        yield opened
+
+
+@pytest.fixture
+def stripe() -> Iterator[FakeStripe]:
+    """A Stripe of our own, in test mode; the test fails when a request or a reply did not fit Stripe's description."""
+    with FakeStripe.start() as fake:
+        yield fake
+        assert fake.broken == []
+
+
+@pytest.fixture
+def paying_hub(empty_settings: Settings, home: Home, stripe: FakeStripe) -> Iterator[Hub]:
+    """An installation that ``stripe`` serves: its key is set, no account is there yet."""
+    from tokenhub.operations import secrets
+
+    flags = {
+        "database.url": empty_settings.database_url or None,
+        "local.enabled": False,
+        "stripe.api_base": stripe.url,
+    }
+    with Hub.init(home, flags) as opened:
+        secrets.set(opened, "stripe.secret_key", stripe.secret_key)
         yield opened
 
 

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.stripe import FakeStripe
+from tests.harness import start_gateway, temporary_home
 from tokenhub import settings
+from tokenhub.operations import secrets
 from tokenhub.paths import Home
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -98,5 +101,31 @@ def test_the_example_of_a_provider_can_be_added_and_its_models_are_listed(
     assert {one["id"] for one in listed} == {"qwen3-8b", "bge-m3"}
 
 
+def test_the_example_of_selling_hands_out_a_link_and_sees_it_paid(tmp_path: Path, stripe: FakeStripe) -> None:
+    program = tmp_path / "bin" / "tokenhub"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\n{PROGRAM[2]}\n")
+    program.chmod(0o755)
+    gateway = start_gateway(temporary_home(tmp_path), {"stripe.api_base": stripe.url}, credit_nano=0)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TOKENHUB_")} | {
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "TOKENHUB_HOME": str(gateway.hub.home.path),
+        "TOKENHUB_STRIPE_API_BASE": stripe.url,
+    }
+    try:
+        secrets.set(gateway.hub, "stripe.secret_key", stripe.secret_key)
+        selling = subprocess.Popen(
+            [sys.executable, str(EXAMPLES / "sell.py"), "acme", "7.50"], env=own, stdout=subprocess.PIPE, text=True
+        )
+        with selling:
+            assert selling.stdout is not None
+            assert selling.stdout.readline().startswith("Pay 7.50 USD here: https://checkout.stripe.com/c/pay/")
+            stripe.pay(stripe.of("checkout.session")[0])
+            assert selling.communicate(timeout=60)[0] == "paid: acme has 7.5 USD\n"
+        assert selling.returncode == 0
+    finally:
+        gateway.stop()
+
+
 def test_no_example_is_left_out() -> None:
-    assert {file.name for file in EXAMPLES.iterdir() if file.is_file()} == SCRIPTS.keys() | FILES
+    assert {file.name for file in EXAMPLES.iterdir() if file.is_file()} == SCRIPTS.keys() | FILES | {"sell.py"}

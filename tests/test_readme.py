@@ -9,12 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.stripe import FakeStripe
 from tokenhub.proxy import local_model
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +30,8 @@ MARK = "::: "
 SHAPES = (
     (re.compile(r"th-[0-9A-Za-z]{43}"), "th-…"),
     (re.compile(r"\bkey_[0-9a-z]{32}"), "key_…"),
-    (re.compile(r"\d{4}-\d\d-\d\d"), "YYYY-MM-DD"),
+    (re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?= UTC))?"), "YYYY-MM-DD"),
+    (re.compile(r"(?<=/c/pay/cs_test_)\S+"), "…"),
 )
 """What differs from run to run, and how both sides are read."""
 
@@ -70,15 +74,43 @@ class Person:
         return done.stdout.replace(self.address, ADDRESS)
 
 
+@contextmanager
+def payer(stripe: FakeStripe) -> Iterator[None]:
+    """Somebody who pays every link as soon as it is there."""
+    gone = threading.Event()
+
+    def pay() -> None:
+        while not gone.wait(0.2):
+            for session in stripe.of("checkout.session", status="open"):
+                stripe.pay(session)
+
+    thread = threading.Thread(target=pay, daemon=True)
+    thread.start()
+    yield
+    gone.set()
+    thread.join(5)
+
+
 @pytest.fixture(scope="module")
-def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+def stripe() -> Iterator[FakeStripe]:
+    with FakeStripe.start() as fake, payer(fake):
+        yield fake
+        assert fake.broken == []
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory, stripe: FakeStripe) -> Iterator[Person]:
     assert local_model.available() is None
     home = tmp_path_factory.mktemp("person")
     program = home / "bin" / "tokenhub"
     program.parent.mkdir()
     program.write_text(PROGRAM)
     program.chmod(0o755)
-    environment = {"HOME": str(home), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    environment = {
+        "HOME": str(home),
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "TOKENHUB_STRIPE_API_BASE": stripe.url,
+    }
     messages = home / "messages"
     with messages.open("w") as stderr:
         serving = subprocess.Popen(
@@ -101,6 +133,7 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
                 "TOKENHUB_API_KEY": key[0],
                 "TOKENHUB_SERVER_PORT": address[0].rpartition(":")[2],
                 "OPENAI_API_KEY": "sk-proj-aaaabbbbccccddddeeeeffff0000",
+                "STRIPE_SECRET_KEY": stripe.secret_key,
             }
             yield Person(address[0], said, printed, second)
             serving.send_signal(signal.SIGTERM)

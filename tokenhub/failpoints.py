@@ -21,7 +21,43 @@ FAILPOINTS = (
     "batch.written",
     "batch.committed",
 )
-"""Every place there is, in the order in which a request passes them."""
+"""Every place that a request passes, in that order."""
+
+PAYMENT_FAILPOINTS = (
+    "topup.intent",
+    "topup.posted",
+    "topup.stored",
+    "topup.withdrawn",
+    "topup.read",
+    "topup.crediting",
+    "topup.credited",
+    "topup.kept_card",
+    "event.stored",
+    "event.claimed",
+    "event.processed",
+    "sweep.stored",
+    "sweep.advanced",
+    "objects.compared",
+    "refund.taking",
+    "refund.taken",
+    "refund.posted",
+    "refund.recorded",
+    "refund.failed",
+    "refund.found",
+    "refund.clawing",
+    "refund.clawed",
+    "dispute.read",
+    "dispute.recording",
+    "dispute.recorded",
+    "recharge.claiming",
+    "recharge.claimed",
+    "recharge.posted",
+    "recharge.ended",
+)
+"""Every place between two steps of a payment, its refund, its dispute."""
+
+BOOKS_FAILPOINTS = ("day.added", "day.drafted", "day.closed", "purge.begun", "purge.deleted", "purge.scrubbed")
+"""Every place between two steps of closing a day and deleting its requests."""
 
 _name, _, _count = os.environ.get("TOKENHUB_FAILPOINT", "").partition(":")
 _left = int(_count or 1)

@@ -7,7 +7,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,17 @@ def data(home: Path | None, *arguments: str) -> Any:
 
 
 def run_on_terminal(
-    home: Path, arguments: Sequence[str], answers: Sequence[tuple[bytes, bytes]] = (), *, main: str = ON_TERMINAL
+    home: Path,
+    arguments: Sequence[str],
+    answers: Sequence[tuple[bytes, bytes | Callable[[], object]]] = (),
+    *,
+    main: str = ON_TERMINAL,
+    more: Mapping[str, str] | None = None,
 ) -> tuple[int, bytes]:
-    """Run the program on a terminal; after each expected text type its answer. Return exit code and all bytes shown."""
+    """Run the program on a terminal; after each expected text type its answer, or do what it says elsewhere.
+
+    Return the exit code and all bytes shown.
+    """
     master, slave = pty.openpty()
     process = subprocess.Popen(
         command(*arguments, main=main),
@@ -72,7 +80,7 @@ def run_on_terminal(
         stdout=slave,
         stderr=slave,
         start_new_session=True,
-        env=surroundings(home, {"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "50"}),
+        env=surroundings(home, {"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "50", **(more or {})}),
     )
     os.close(slave)
     shown = bytearray()
@@ -88,7 +96,11 @@ def run_on_terminal(
                     break
             if waiting and waiting[0][0] in shown[seen:]:
                 seen = len(shown)
-                os.write(master, waiting.pop(0)[1])
+                answer = waiting.pop(0)[1]
+                if callable(answer):
+                    answer()
+                else:
+                    os.write(master, answer)
         return process.wait(DEADLINE_S), bytes(shown)
     finally:
         process.kill()

@@ -24,6 +24,8 @@ HEAVY = (
     "psycopg",
     "pydantic",
     "rich.table",
+    "segno",
+    "stripe",
     "tokenhub.catalog",
     "uvloop",
 )
@@ -131,6 +133,8 @@ def test_t123_no_colour_without_a_terminal(home: Path, arguments: tuple[str, ...
         ("keys", "rotate", "key_0", "--grace", "0s"),
         ("credentials", "add", "openai"),
         ("credentials", "import"),
+        ("config", "set", "stripe.secret_key"),
+        ("config", "set", "stripe.secret_key", "sk_test_0123456789abcdef"),
         ("providers", "remove", "lab"),
         ("chat", "hello"),
     ],

@@ -36,6 +36,12 @@ COLUMNS = {
         "native_finish_reason",
         "price_version",
     ),
+    "customers": ("card",),
+    "recharges": ("reason",),
+    "topups": ("payment_intent", "url", "reason", "offered"),
+    "refunds": ("stripe_id", "reason"),
+    "disputes": ("id", "status"),
+    "secrets": ("hint",),
 }
 """Every text that comes from outside and is shown somewhere."""
 
@@ -44,6 +50,10 @@ COMMANDS = (
     ("accounts", "show", "1"),
     ("keys", "list"),
     ("keys", "show", "key_hostile"),
+    ("topups", "show", "topup_hostile"),
+    ("topups", "show", "topup_hostile", "--json"),
+    ("config", "list"),
+    ("config", "get", "stripe.webhook_secret"),
     ("plans", "list"),
     ("plans", "show", "starter"),
     ("ledger", "show", "--account", "1"),
@@ -118,12 +128,34 @@ def hostile_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             hub.database.execute(
                 f"INSERT INTO requests ({names}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
             )
+            _buy(hub, account.id)
             hub.database.execute("UPDATE plans SET model_names = ?", (json.dumps({HOSTILE: [HOSTILE]}),))
             hub.database.execute("UPDATE keys SET models = ?", (json.dumps([HOSTILE]),))
             for table, fields in COLUMNS.items():
                 for field in fields:
-                    hub.database.execute(f"UPDATE {table} SET {field} = ?", (HOSTILE,))
+                    value = json.dumps([HOSTILE]) if field == "offered" else HOSTILE
+                    hub.database.execute(f"UPDATE {table} SET {field} = ?", (value,))
     return home.path
+
+
+def _buy(hub: Hub, account_id: int) -> None:
+    """Write rows of a purchase with all that can follow one."""
+    rows = {
+        "customers": {"account_id": account_id, "customer": "cus_1", "card": ""},
+        "recharges": {"account_id": account_id, "state": "suspended", "amount": 1, "below": 1, "monthly_cap": 1, "reason": "", "declines": 0, "month_start": 0, "month_total": 0},
+        "topups": {
+            "id": "topup_hostile", "account_id": account_id, "kind": "checkout", "state": "open", "currency": "usd",
+            "amount": 1, "rate": 1_000_000, "credit": 1, "livemode": 0, "attempt": 1, "params": "{}", "offered": "[]",
+            "reason": "", "updated_at": 0,
+        },
+        "refunds": {"id": "refund_1", "topup_id": "topup_hostile", "state": "failed", "origin": "stripe", "amount": 1, "credit": 0, "attempt": 1, "reason": "", "updated_at": 0},
+        "disputes": {"id": "du_1", "topup_id": "topup_hostile", "state": "flagged", "status": "", "amount": 1, "frozen": 0, "taken": 0, "updated_at": 0},
+        "secrets": {"name": "stripe.webhook_secret", "sealed": b"", "hint": ""},
+    }  # fmt: skip
+    for table, columns in rows.items():
+        names = (*columns, "created_at")
+        marks = ", ".join("?" * len(names))
+        hub.database.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", (*columns.values(), 0))
 
 
 EACH = f"""
@@ -192,6 +224,17 @@ def test_t121_a_secret_that_is_typed_is_not_shown(home: Path) -> None:
     assert code == 0
     assert secret not in shown
     assert data(home, "credentials", "list")[0]["secret"] == "…eeee"
+
+
+def test_t121_a_secret_of_the_installation_is_typed_unseen(home: Path) -> None:
+    secret = b"whsec_canary0123456789abcd"
+    code, shown = run_on_terminal(
+        home, ("config", "set", "stripe.webhook_secret"), [(b"(not shown while you type)", secret + b"\n")]
+    )
+    assert code == 0
+    assert secret not in shown
+    assert b"it ends in \xe2\x80\xa6abcd." in shown
+    assert data(home, "config", "get", "stripe.webhook_secret")["value"] == "…abcd"
 
 
 def test_keys_of_the_environment_are_taken_one_by_one_when_asked_for(

@@ -4,10 +4,8 @@ The package comes as ``tests/node/package-lock.json`` pins it, into ``tests/node
 """
 
 import base64
-import fcntl
 import json
 import os
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests import npm
 from tests.fakes.upstream import (
     DONE,
     Cut,
@@ -32,34 +31,16 @@ from tests.fakes.upstream import (
     sse_reply,
 )
 from tests.harness import RunningGateway, start_gateway, temporary_home
+from tests.npm import DEADLINE_S, NODE, NPM
 from tokenhub.operations import accounts, keys
 
 FOLDER = Path(__file__).parents[1] / "node"
-NODE, NPM = shutil.which("node"), shutil.which("npm")
 
 pytestmark = pytest.mark.skipif(NODE is None or NPM is None, reason="no Node.js: node and npm are not on the PATH")
 
 MODEL = "gpt-4o-mini"
-DEADLINE_S = 240
 LEAVING_S = 3.0
 """How long a stream waits for its client to leave."""
-
-
-def installed() -> None:
-    """Install what the lock file pins, once: test processes wait for each other."""
-    assert NPM is not None
-    stamp = FOLDER / "node_modules" / ".lock.json"
-    wanted = (FOLDER / "package-lock.json").read_bytes()
-    with (FOLDER / "package.json").open("rb") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_bytes() == wanted:
-            return
-        done = subprocess.run(
-            [NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"],
-            cwd=FOLDER, capture_output=True, text=True, timeout=DEADLINE_S,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        stamp.write_bytes(wanted)
 
 
 def streamed_tool_call() -> list[bytes]:
@@ -103,7 +84,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
 @pytest.fixture(scope="module")
 def report(gateway: RunningGateway) -> Iterator[dict[str, Any]]:
     assert NODE is not None
-    installed()
+    npm.install(FOLDER)
     poor = accounts.create(gateway.hub, "poor").account.id
     own = {
         "POOR_KEY": keys.create(gateway.hub, poor).secret,

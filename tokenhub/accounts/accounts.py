@@ -39,6 +39,8 @@ class Plan:
     """Plan model name, such as ``starter/fast``, to an ordered list of model or provider/model names."""
     support: str = ""
     sla: str = ""
+    compliance: str = ""
+    """What it promises of where and by whom requests are served: for people; binding is what is set beside it."""
 
 
 @dataclass(frozen=True, slots=True)

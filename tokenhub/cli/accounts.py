@@ -1,19 +1,17 @@
 """``tokenhub accounts``: customers."""
 
 import shlex
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokenhub import clock, money
-from tokenhub.cli import values
+from tokenhub.cli import account_rows, values
+from tokenhub.cli.account_rows import COLUMNS, FIELDS, row
 from tokenhub.cli.context import Door, command, noun
-from tokenhub.cli.render import Column
+from tokenhub.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from tokenhub.accounts.accounts import Plan
-    from tokenhub.operations.accounts import AccountState
 
 app = noun("accounts")
 
@@ -24,49 +22,6 @@ Name = Annotated[
     ),
 ]
 _OWN = "an agreement of this account's own; 'default' goes back to the plan's"
-
-COLUMNS = (
-    Column("name", "Name"),
-    Column("status", "Status"),
-    Column("plan", "Plan"),
-    Column("available_usd", "Available", right=True),
-    Column("held_usd", "Held", right=True),
-    Column("keys", "Keys", right=True),
-    Column("email", "E-mail"),
-)
-FIELDS = (
-    Column("id", "Id"),
-    *COLUMNS,
-    Column("fee_bp", "Service fee"),
-    Column("key_rpm", "Requests/min per key"),
-    Column("account_rpm", "Requests/min in all"),
-    Column("concurrency", "At once"),
-    Column("agreed", "Agreed apart from the plan"),
-    Column("created_at", "Created (UTC)"),
-)
-
-
-def row(state: "AccountState", plans: "Mapping[str, Plan]") -> dict[str, Any]:
-    """Return an account as it is shown."""
-    from tokenhub.operations import accounts
-
-    account = state.account
-    terms = accounts.terms_of(account, plans[account.plan])
-    names = ("fee_bp", "key_rpm", "account_rpm", "concurrency")
-    return {
-        "id": account.id,
-        "name": account.name,
-        "status": account.status.value,
-        "plan": account.plan,
-        "email": account.email,
-        "available_usd": money.exact(state.available_nano),
-        "held_usd": money.exact(state.held_nano),
-        "open_requests": state.open_holds,
-        "keys": state.active_keys,
-        **{name: getattr(terms, name) for name in names},
-        "agreed": {name: getattr(account, name) for name in names if getattr(account, name) is not None},
-        "created_at": clock.iso(state.created_at_ms),
-    }
 
 
 def _plans(door: Door) -> "dict[str, Plan]":
@@ -112,11 +67,14 @@ def list_(door: Door) -> None:
 
 @command(app, examples=["tokenhub accounts show acme"])
 def show(door: Door, name: Name = None) -> None:
-    """Show one account: balance, plan, limits."""
+    """Show one account: balance, next expiry, automatic recharge, plan, limits."""
     from tokenhub.operations import accounts
 
     account = accounts.the_account(door.hub, name)
-    door.record(row(accounts.state(door.hub, account.id), _plans(door)), FIELDS)
+    shown = account_rows.whole(door.hub, account.id, _plans(door))
+    if not door.as_json:
+        shown["recharge"] = account_rows.recharge_text(shown["recharge"])
+    door.record(shown, FIELDS)
 
 
 @command(
@@ -126,6 +84,9 @@ def show(door: Door, name: Name = None) -> None:
         "tokenhub accounts set acme --plan enterprise --fee-bp 50",
         "tokenhub accounts set acme --rpm 120 --account-rpm 1200 --concurrency 100",
         "tokenhub accounts set acme --fee-bp default",
+        "tokenhub accounts set acme --low-balance 5 --email ops@acme.example",
+        "tokenhub accounts set acme --auto-recharge 20 --below 5 --monthly-cap 100",
+        "tokenhub accounts set acme --auto-recharge off",
     ],
 )
 def set_(
@@ -163,16 +124,90 @@ def set_(
             help=f"Requests that may run at once: {_OWN}.",
         ),
     ] = None,
+    low_balance: Annotated[
+        Any,
+        typer.Option(
+            "--low-balance", metavar="USD|off", parser=values.or_off(values.usd), show_default=False,
+            help="Send a notice when the balance falls below this, once for each fall.",
+        ),
+    ] = None,
+    auto_recharge: Annotated[
+        Any,
+        typer.Option(
+            "--auto-recharge", metavar="USD|off", parser=values.or_off(values.minor), show_default=False,
+            help="Buy so much credit with the saved card, by itself, when the balance falls below --below.",
+        ),
+    ] = None,
+    below: Annotated[
+        Any,
+        typer.Option("--below", metavar="USD", parser=values.usd, show_default=False, help="When to recharge."),
+    ] = None,
+    monthly_cap: Annotated[
+        Any,
+        typer.Option(
+            "--monthly-cap", metavar="USD", parser=values.minor, show_default=False,
+            help="The most that recharges may charge to the card in a calendar month (UTC).",
+        ),
+    ] = None,
+    resume_recharge: Annotated[
+        bool, typer.Option("--resume-recharge", help="Go on with an automatic recharge that was suspended.")
+    ] = False,
 ) -> None:  # fmt: skip
     """Change an account; binds its next request."""
     from tokenhub.operations import accounts
 
     account = accounts.the_account(door.hub, name)
-    changes = values.changes(
+    low = {} if low_balance is None else {"low_balance": None if low_balance == values.OFF else low_balance}
+    changes = low | values.changes(
         plan=plan, email=email, fee_bp=fee_bp, key_rpm=rpm, account_rpm=account_rpm, concurrency=concurrency
     )
-    state = accounts.change(door.hub, account.id, changes)
-    door.done(row(state, _plans(door)), f"Account {account.name} is changed: {', '.join(sorted(changes))}.")
+    with door.hub.database.write():
+        recharge = _set_recharge(door, account.id, auto_recharge, below, monthly_cap, resume=resume_recharge)
+        if changes or not recharge:
+            accounts.change(door.hub, account.id, changes)
+    shown = account_rows.whole(door.hub, account.id, _plans(door))
+    said = [f"Account {account.name} is changed: {', '.join(sorted(changes))}."] if changes else []
+    door.done(shown, *said, *(_recharge_said(shown) if recharge else ()))
+
+
+def _set_recharge(
+    door: Door, account_id: int, amount: Any, below: int | None, monthly_cap: int | None, *, resume: bool
+) -> bool:
+    """Change what was asked for of an account's automatic recharge; tell whether anything was."""
+    from tokenhub.operations.payments import recharges
+
+    off = amount == values.OFF
+    wanted = (None if off else amount, below, monthly_cap)
+    is_configured = any(value is not None for value in wanted)
+    if off + resume + is_configured > 1:
+        raise InvalidRequest("--auto-recharge off, --resume-recharge and new amounts exclude each other.")
+    if off:
+        recharges.off(door.hub, account_id)
+    elif resume:
+        recharges.resume(door.hub, account_id)
+    elif is_configured:
+        _configure_recharge(door, account_id, wanted)
+    return off or resume or is_configured
+
+
+def _configure_recharge(door: Door, account_id: int, wanted: tuple[int | None, int | None, int | None]) -> None:
+    """Set an automatic recharge; what is not given stays as it is."""
+    from tokenhub.operations.payments import recharges
+
+    state = recharges.state(door.hub, account_id)
+    kept = (None,) * 3 if state is None else (state.amount_minor, state.below_nano, state.monthly_cap_minor)
+    amount, below, cap = (old if new is None else new for new, old in zip(wanted, kept, strict=True))
+    if amount is None or below is None or cap is None:
+        raise InvalidRequest("An automatic recharge needs --auto-recharge USD, --below USD and --monthly-cap USD.")
+    recharges.configure(door.hub, account_id, amount, below, cap)
+
+
+def _recharge_said(shown: dict[str, Any]) -> list[str]:
+    said = [f"Automatic recharge: {account_rows.recharge_text(shown['recharge'])}."]
+    if shown["recharge"]["state"] == "on" and shown["card"] is None:
+        typed = shlex.quote(shown["name"])
+        said.append(f"No card is saved yet: tokenhub topup 20 --method card --save-card --account {typed}")
+    return said
 
 
 @command(app, examples=["tokenhub accounts disable acme"])

@@ -1,5 +1,7 @@
 """``tokenhub ledger``: lots, entries, and the proof that they add up."""
 
+import shutil
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,10 +16,14 @@ if TYPE_CHECKING:
 
 app = noun("ledger")
 
+FORMATS = ("csv", "json", "beancount")
+
 BALANCE_COLUMNS = (
     Column("account", "Account"),
     Column("available_usd", "Available"),
     Column("held_usd", "Held by open requests"),
+    Column("frozen_usd", "Frozen by disputes"),
+    Column("owed_usd", "Owed"),
     Column("open_requests", "Open requests"),
 )
 LOT_COLUMNS = (
@@ -26,9 +32,11 @@ LOT_COLUMNS = (
     Column("granted_usd", "Granted", right=True),
     Column("available_usd", "Available", right=True),
     Column("held_usd", "Held", right=True),
+    Column("frozen_usd", "Frozen", right=True),
     Column("spent_usd", "Spent", right=True),
     Column("expired_usd", "Expired", right=True),
     Column("returned_usd", "Returned", right=True),
+    Column("repaid_usd", "Repaid", right=True),
     Column("expires_at", "Expires (UTC)"),
     Column("note", "Note"),
 )
@@ -46,7 +54,7 @@ FAULT_COLUMNS = (Column("invariant", "Rule"), Column("subject", "Row"), Column("
 
 def lot_row(lot: "Lot") -> dict[str, Any]:
     """Return a lot as it is shown."""
-    amounts = ("granted", "available", "held", "spent", "expired", "returned")
+    amounts = ("granted", "available", "held", "frozen", "spent", "expired", "returned", "repaid")
     return {
         "id": lot.id,
         "kind": lot.kind,
@@ -82,7 +90,7 @@ def show(
 ) -> None:
     """Show an account's balance, its lots in the order they are spent, and the journal.
 
-    Charges of single requests stand in 'tokenhub requests list'; the lots carry their sum as spent.
+    Charges stand in 'tokenhub usage' and 'tokenhub statement'; the lots carry their sum as spent.
     """
     from tokenhub.operations import accounts, ledger
 
@@ -92,6 +100,8 @@ def show(
         "account": owner.name,
         "available_usd": money.exact(accounts.state(door.hub, owner.id).available_nano),
         "held_usd": money.exact(found.balances.held_nano),
+        "frozen_usd": money.exact(found.balances.frozen_nano),
+        "owed_usd": money.exact(found.balances.debt_nano),
         "open_requests": found.balances.open_holds,
     }
     lots, entries = [lot_row(lot) for lot in found.lots], [entry_row(entry) for entry in found.entries]
@@ -123,3 +133,59 @@ def verify(door: Door) -> None:
         render.say("Every lot, account, key, hold and request adds up.")
     if rows:
         raise typer.Exit(FAILED)
+
+
+@command(app, examples=["tokenhub ledger expire"])
+def expire(door: Door) -> None:
+    """Book the expiry of all credit whose time has passed. The gateway does so every minute by itself."""
+    from tokenhub.operations import ledger
+
+    lots = ledger.expire(door.hub, clock.now_ms())
+    found = f"Credit of {render.counted(lots, 'lot')} has expired." if lots else "No credit is due to expire."
+    door.done({"expired_lots": lots}, found)
+
+
+@command(
+    app,
+    examples=[
+        "tokenhub ledger export > books.csv",
+        "tokenhub ledger export --format beancount > books.beancount && bean-check books.beancount",
+        "tokenhub ledger export --since 2026-11-01 --account acme --json",
+    ],
+)
+def export(
+    door: Door,
+    form: Annotated[
+        Any,
+        typer.Option(
+            "--format",
+            metavar="|".join(FORMATS),
+            parser=values.one_of(*FORMATS),
+            help="csv for spreadsheets, json for programs, beancount for double-entry book-keeping.",
+        ),
+    ] = "csv",
+    since: Annotated[
+        Any,
+        typer.Option(
+            "--since",
+            metavar="DATE",
+            parser=values.past,
+            help="First day (UTC), or a duration such as 30d. Else from the beginning.",
+            show_default=False,
+        ),
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option("--account", metavar="NAME", help="Only this account. Else all.", show_default=False)
+    ] = None,
+) -> None:
+    """Print the books: every entry of the journal, then every day's charges by account, key, model, provider, fee and lot.
+
+    All of it is one moment's view. Days that are not closed yet are added up as they are now.
+    """
+    from tokenhub.operations import accounts, exports
+
+    owner = accounts.the_account(door.hub, account) if account is not None else None
+    chosen: exports.Format = "json" if door.as_json else form
+    account_id = owner.id if owner else None
+    with exports.export(door.hub, chosen, since_ms=since or 0, account_id=account_id, cell=render.cell) as file:
+        shutil.copyfileobj(file, sys.stdout)

@@ -22,6 +22,7 @@ class Noun:
 
 START: Final = "Start"
 CUSTOMERS: Final = "Customers"
+MONEY: Final = "Money"
 UPSTREAMS: Final = "Providers and models"
 REPORTS: Final = "What happened"
 INSTALLATION: Final = "This installation"
@@ -33,13 +34,17 @@ _ALL: Final = (
     Noun("accounts", CUSTOMERS, "Customers: create, list, change, disable."),
     Noun("keys", CUSTOMERS, "API keys of an account: create, list, rotate, revoke."),
     Noun("plans", CUSTOMERS, "What accounts buy: fee, limits and names for models."),
-    Noun("grant", CUSTOMERS, "Give an account credit."),
+    Noun("topup", MONEY, "Buy credit for an account through Stripe: a link, a QR code, and word when it is paid."),
+    Noun("topups", MONEY, "Purchases of credit: list, show, compare with Stripe."),
+    Noun("refund", MONEY, "Send the unused part of a top-up back to its payer."),
+    Noun("grant", MONEY, "Give an account credit without a payment."),
+    Noun("statement", MONEY, "An account's month: balances, top-ups, usage with both fees, to the cent."),
+    Noun("ledger", MONEY, "Credit lots and entries; proof that the books are right; export for book-keeping."),
     Noun("credentials", UPSTREAMS, "Your own keys at the model providers, sealed at rest."),
     Noun("providers", UPSTREAMS, "Companies and servers that can be called; add your own by URL."),
     Noun("models", UPSTREAMS, "What can be called, who offers it, and at what price."),
     Noun("usage", REPORTS, "Spending and tokens, by day, model, key or provider."),
     Noun("requests", REPORTS, "Single requests of the last days: what served them, what they cost."),
-    Noun("ledger", REPORTS, "Credit lots and entries; proof that the books are right."),
     Noun("doctor", INSTALLATION, "Check everything that can be wrong, and say how to mend it."),
     Noun("config", INSTALLATION, "Settings in config.toml: list, get, set, reset."),
 )

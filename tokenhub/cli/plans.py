@@ -62,6 +62,15 @@ Support = Annotated[
 Sla = Annotated[
     str | None, typer.Option("--sla", metavar="TEXT", help="What availability it promises.", show_default=False)
 ]
+Compliance = Annotated[
+    str | None,
+    typer.Option(
+        "--compliance",
+        metavar="TEXT",
+        help="What it promises of where and by whom requests are served.",
+        show_default=False,
+    ),
+]
 
 COLUMNS = (
     Column("name", "Name"),
@@ -71,7 +80,12 @@ COLUMNS = (
     Column("concurrency", "At once", right=True),
     Column("model_names", "Model names"),
 )
-FIELDS = (*COLUMNS, Column("support", "Support"), Column("sla", "Availability"))
+FIELDS = (
+    *COLUMNS,
+    Column("support", "Support"),
+    Column("sla", "Availability"),
+    Column("compliance", "Compliance"),
+)
 
 
 def row(plan: "Plan") -> dict[str, Any]:
@@ -85,6 +99,7 @@ def row(plan: "Plan") -> dict[str, Any]:
         "model_names": {name: list(targets) for name, targets in plan.model_names.items()},
         "support": plan.support,
         "sla": plan.sla,
+        "compliance": plan.compliance,
     }
 
 
@@ -115,6 +130,7 @@ def show(door: Door, name: Name) -> None:
         "tokenhub plans set pro --fee-bp 150 --rpm 500",
         "tokenhub plans set starter --model-name starter/fast=gpt-4o-mini,local/smollm2-135m",
         "tokenhub plans set starter --drop-model-name starter/fast",
+        "tokenhub plans set enterprise --sla '99.95 % of minutes in a month.' --compliance 'Requests stay in the EU.'",
     ],
 )
 def set_(
@@ -136,13 +152,15 @@ def set_(
     ] = None,
     support: Support = None,
     sla: Sla = None,
+    compliance: Compliance = None,
 ) -> None:
     """Change a plan; binds the next request of every account on it."""
     from tokenhub.operations import plans
 
     changes = values.changes(
-        fee_bp=fee_bp, key_rpm=rpm, account_rpm=account_rpm, concurrency=concurrency, support=support, sla=sla
-    )
+        fee_bp=fee_bp, key_rpm=rpm, account_rpm=account_rpm, concurrency=concurrency,
+        support=support, sla=sla, compliance=compliance,
+    )  # fmt: skip
     plan = plans.change(
         door.hub, name, changes, model_names=_model_names(model_name), dropped_names=tuple(drop_model_name or ())
     )
@@ -164,6 +182,7 @@ def create(
     model_name: Annotated[list[Any] | None, *ModelName.__metadata__] = None,
     support: Support = None,
     sla: Sla = None,
+    compliance: Compliance = None,
 ) -> None:
     """Add a plan; what is not given is as in Starter."""
     from dataclasses import replace
@@ -171,8 +190,9 @@ def create(
     from tokenhub.operations import default_plans, plans
 
     given = values.changes(
-        fee_bp=fee_bp, key_rpm=rpm, account_rpm=account_rpm, concurrency=concurrency, support=support, sla=sla
-    )
+        fee_bp=fee_bp, key_rpm=rpm, account_rpm=account_rpm, concurrency=concurrency,
+        support=support, sla=sla, compliance=compliance,
+    )  # fmt: skip
     plan = plans.create(
         door.hub, replace(default_plans.DEFAULTS[0], id=name, model_names=_model_names(model_name), **given)
     )

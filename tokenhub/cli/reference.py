@@ -24,8 +24,10 @@ Every command works while the gateway runs and when it does not, and binds at on
 
 - `--json` prints JSON whose field names stay. Amounts are exact decimal strings of US dollars, times are ISO 8601 in UTC.
 - Data goes to stdout, messages to stderr. Without a terminal there is no colour and no question: what needs a
-  confirmation then needs `--yes`, what needs a secret needs `--secret-stdin` or `--secret-env`.
-- Exit codes: 0 done, 1 it failed, 2 it was asked for in a way that cannot work, 130 interrupted by Ctrl-C.
+  confirmation then needs `--yes`, what needs a secret reads it from stdin (`config set`), or needs `--secret-stdin` or
+  `--secret-env` (`credentials`).
+- Exit codes: 0 done, 1 it failed, 2 it was asked for in a way that cannot work, 130 interrupted by Ctrl-C. Of `topup` and
+  `refund`, 2 also says that Stripe has not decided yet: the gateway goes on watching.
 - Where `--account` is not given, the one existing account is meant; with several it must be named.
 - A date such as `2027-01-31` is a whole day in UTC; a duration is a whole number with `s`, `m`, `h`, `d` or `w`.
 - `TOKENHUB_DEBUG=1` shows the traceback of an internal error.
@@ -43,6 +45,9 @@ keeps the settings it started with. `tokenhub config list` shows every option wi
 
 The home is the folder named by `--home`, else by `TOKENHUB_HOME`, else `tokenhub` in the user's data folder. It holds
 `config.toml`, `tokenhub.db` (SQLite) and `master.key`. `TOKENHUB_MASTER_KEY` (32 bytes in base64) stands in for that file.
+
+Secrets (`stripe.secret_key`, `stripe.webhook_secret`, `stripe.webhook_secret_2`, `smtp.password`, `notices.webhook_secret`) are
+no settings: `tokenhub config set` reads them from a prompt or from stdin and keeps them sealed in the database.
 """
 
 

@@ -7,6 +7,7 @@ reorder a line or be taken for markup (T120).
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 _CENT: Final = money.NANO_PER_USD // 100
+_FORMULA: Final = ("=", "+", "-", "@")
+_NUMBER: Final = re.compile(r"-[0-9]+(\.[0-9]+)?", re.ASCII)
 _UNLIMITED_WIDTH: Final = 100_000
 """Columns of a line that no terminal shows: nothing is folded in a pipe."""
 
@@ -56,6 +59,14 @@ def _spelled(char: str) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
+def cell(value: Any) -> Any:
+    """Return a CSV field that no terminal and no spreadsheet takes for a command (T119, T120)."""
+    if not isinstance(value, str):
+        return value
+    text = inert(value)
+    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+
+
 def say(text: str) -> None:
     """Write a message, one line, to stderr."""
     print(inert(text), file=sys.stderr, flush=True)
@@ -67,6 +78,12 @@ def complain(text: str) -> None:
     first = text.partition(" ")[0]
     capital = text[:1].upper() if first.isalpha() else text[:1]
     print(f"{label} {inert(capital + text[1:])}", file=sys.stderr, flush=True)
+
+
+def banner(text: str) -> None:
+    """Write a warning that nobody overlooks to stderr: one line, white on red where there are colours."""
+    begin, end = ("\x1b[1;97;41m ", " \x1b[0m") if colours(sys.stderr) else ("*** ", " ***")
+    print(f"{begin}{inert(text)}{end}", file=sys.stderr, flush=True)
 
 
 def colours(stream: TextIO) -> bool:

@@ -27,13 +27,12 @@ _SUMS = (
     Column("total_usd", "Total", right=True),
 )
 _TITLES = {"day": "Day (UTC)", "model": "Model", "key": "Key", "provider": "Provider", "account": "Account"}
-_FORMULA = ("=", "+", "-", "@")
 
 
 def _sums(line: "UsageLine") -> dict[str, Any]:
     return {
         "requests": line.requests,
-        "charged_requests": line.settled,
+        "charged_requests": line.charged,
         "prompt_tokens": line.prompt_tokens,
         "output_tokens": line.output_tokens,
         "model_fee_usd": money.exact(line.model_fee_nano),
@@ -69,24 +68,33 @@ def usage(
         bool, typer.Option("--csv", help="Print comma-separated values, with exact amounts, for spreadsheets.")
     ] = False,
 ) -> None:
-    """Show requests, tokens and charges, in US dollars."""
+    """Show requests, tokens and charges, in US dollars.
+
+    Requests and charges of all time are known; tokens only while single requests are kept.
+    """
     from tokenhub.operations import accounts
     from tokenhub.operations import usage as reports
 
     owner = accounts.the_account(door.hub, account) if account is not None else None
-    lines = reports.report(door.hub, by, since_ms=since, account_id=owner.id if owner else None)
+    found = reports.report(door.hub, by, since_ms=since, account_id=owner.id if owner else None)
+    lines = found.lines
     rows = [{by: line.sums.group, f"{by}_name": line.name, **_sums(line.sums)} for line in lines]
     if as_csv:
         _print_csv(rows, (by, f"{by}_name", *_sums(reports.total([]))))
         return
     if door.as_json:
         total = _sums(reports.total(lines))
-        render.print_line(render.as_json({"by": by, "since": clock.iso(since), "lines": rows, "total": total}))
+        moments = {"since": clock.iso(found.since_ms), "tokens_since": clock.iso(found.tokens_since_ms)}
+        render.print_line(render.as_json({"by": by, **moments, "lines": rows, "total": total}))
         return
     columns = (Column(f"{by}_name" if by in ("account", "day") else by, _TITLES[by]), *_named(by), *_SUMS)
     if rows:
         rows.append({by: "total", f"{by}_name": "total" if not _named(by) else "", **_sums(reports.total(lines))})
     door.rows(rows, columns, empty="No request has ended in this time.")
+    if rows and found.since_ms < found.tokens_since_ms:
+        render.say(
+            f"Tokens are counted since {clock.iso(found.tokens_since_ms)[:10]}: those of older requests are deleted."
+        )
 
 
 def _named(by: str) -> tuple[Column, ...]:
@@ -96,12 +104,4 @@ def _named(by: str) -> tuple[Column, ...]:
 def _print_csv(rows: list[dict[str, Any]], header: tuple[str, ...]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([_cell(row[name]) for name in header] for row in rows)
-
-
-def _cell(value: Any) -> Any:
-    """Return a value that no terminal and no spreadsheet takes for a command (T119, T120)."""
-    if not isinstance(value, str):
-        return value
-    text = render.inert(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    writer.writerows([render.cell(row[name]) for name in header] for row in rows)

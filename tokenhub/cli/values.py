@@ -9,9 +9,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tokenhub import clock, money
+from tokenhub.billing import credits
 
 DEFAULT: Final = "default"
 """Typed to give up a value of one's own for the plan's."""
+
+OFF: Final = "off"
+"""Typed to switch something off."""
 
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
@@ -54,6 +58,19 @@ def usd(text: str) -> int:
     if amount == 0:
         raise ValueError("the amount must be more than 0.")
     return amount
+
+
+def minor(text: str) -> int:
+    """Read an amount to be paid, with at most two decimals; the result is in cents, or fen."""
+    amount = money.parse_decimal(text, 2)
+    if not 0 < amount <= credits.LARGEST_MINOR:
+        raise ValueError(f"{text[:40]!r} is not an amount from 0.01 to 999999.99.")
+    return amount
+
+
+def or_off(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a reader that also takes the word ``off``."""
+    return lambda text: OFF if text == OFF else read(text)
 
 
 def names(text: str) -> tuple[str, ...]:

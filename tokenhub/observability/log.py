@@ -6,6 +6,8 @@ requests are not logged here: ``tokenhub requests`` reads them from the store.
 
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import orjson
@@ -41,6 +43,17 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     """Set this process's log; called once by a door."""
     global _log
     _log = Log(level, stream)
+
+
+@contextmanager
+def only(level: str) -> Iterator[None]:
+    """Log nothing below a level for a while: a command tells people what it did in its own words."""
+    global _log
+    before, _log = _log, Log(level)
+    try:
+        yield
+    finally:
+        _log = before
 
 
 def event(name: str, /, level: str = "info", **fields: Any) -> None:

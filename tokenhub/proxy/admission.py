@@ -88,22 +88,27 @@ def credential_of(request: web.BaseRequest) -> str:
 
 async def read_body(request: web.BaseRequest, runtime: Runtime) -> bytes:
     """Read the whole JSON body within its size and time limits (T47, T48, T49, T69)."""
-    headers, limit = request.headers, runtime.settings.server_max_body_bytes
+    headers, settings = request.headers, runtime.settings
     if headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
         raise UnsupportedMediaType("Send the body without Content-Encoding.", code="unsupported_media_type")
     media_type = headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise UnsupportedMediaType("Send the body as Content-Type: application/json.", code="unsupported_media_type")
+    return await read_bytes(request, settings.server_max_body_bytes, settings.server_body_timeout_s)
+
+
+async def read_bytes(request: web.BaseRequest, limit: int, timeout_s: float) -> bytes:
+    """Read a whole body as it was sent, at most ``limit`` bytes within ``timeout_s``."""
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
     content = request.content
     if content.is_eof():
         return _within(content.read_nowait(-1), limit)
-    if headers.get("Expect", "").lower() == "100-continue" and request.version > (1, 0) and request.transport:
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version > (1, 0) and request.transport:
         request.transport.write(_CONTINUE)
     parts, size = [], 0
     try:
-        async with asyncio.timeout(runtime.settings.server_body_timeout_s):
+        async with asyncio.timeout(timeout_s):
             while data := await content.readany():
                 size += len(data)
                 if size > limit:

@@ -72,6 +72,9 @@ class Gateway:
         runtime = Runtime(hub, writer, client, hub.instance)
         runtime.own_credentials = tuple(own_credentials)
         runtime.snapshot = snapshots.read(hub.database, hub.vault, runtime.own_credentials)
+        background = Background(hub, lease)
+        runtime.wake_payments = background.wake_payments
+        runtime.ledger_adds_up = lambda: not background.discrepancies
         writer.start()
 
         async def handle(request: web.BaseRequest) -> Sent:
@@ -87,7 +90,6 @@ class Gateway:
             ),
         )
         listeners = [await loop.create_server(server, sock=one, backlog=_BACKLOG) for one in sockets]
-        background = Background(hub, lease)
         background.start()
         _quiet_collector()
         return cls(runtime, lease, server, listeners, background)

@@ -15,14 +15,17 @@ async def alive(_request: web.BaseRequest, _runtime: Runtime) -> tuple[int, Any]
 
 
 async def ready(_request: web.BaseRequest, runtime: Runtime) -> tuple[int, Any]:
-    """``GET /readyz``: the store answers, the writer writes, and new requests are taken."""
+    """``GET /readyz``: the store answers, the writer writes, and new requests are taken.
+
+    A ledger that did not add up at the start is said, but does not end the service.
+    """
     if runtime.refusing is not None:
         return 503, {"status": "stopping"}
     try:
         await runtime.read(accounts.versions)
     except Unavailable:
         return 503, {"status": "ledger_unavailable"}
-    return 200, {"status": "ok"}
+    return 200, {"status": "ok" if runtime.ledger_adds_up() else "ledger_differs"}
 
 
 async def root(_request: web.BaseRequest, _runtime: Runtime) -> tuple[int, Any]:

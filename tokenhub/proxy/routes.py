@@ -1,7 +1,7 @@
 """The whole URL table. A path is matched as it was sent, byte for byte: nothing is collapsed or decoded (T53).
 
 ``handle`` is the one door: it answers HTTP's own questions (version, method, path) and gives
-the rest to the endpoint. Everything under ``/v1`` asks for a key; the health pages do not.
+the rest to the endpoint. Everything under ``/v1`` asks for a key; health, the pages around a payment and Stripe's webhook do not.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ from tokenhub.errors import HubError, InternalError, InvalidRequest, MethodNotAl
 from tokenhub.ids import new_id
 from tokenhub.observability import log
 from tokenhub.operations import receipts
-from tokenhub.proxy import account, admission, exchange, health, models
+from tokenhub.proxy import account, admission, exchange, health, models, pages, webhooks
 from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.wire import chat, embeddings
@@ -24,6 +24,8 @@ from tokenhub.wire import chat, embeddings
 Endpoint = Callable[[web.BaseRequest, Runtime], Awaitable[Sent]]
 Page = Callable[[web.BaseRequest, Runtime], Awaitable[tuple[int, Any]]]
 HolderPage = Callable[[web.BaseRequest, Runtime, Caller], Awaitable[Any]]
+WrittenPage = Callable[[Downstream, web.BaseRequest, Runtime], Awaitable[Sent]]
+"""A page that writes its own reply."""
 Answer = Callable[[web.BaseRequest, Runtime, dict[str, str]], Awaitable[tuple[int, Any]]]
 """Status and JSON of a reply; the dictionary takes its headers."""
 
@@ -61,11 +63,20 @@ def _for_holders(page: HolderPage) -> Endpoint:
 def _answered(answer: Answer) -> Endpoint:
     """An endpoint that answers from what the gateway knows; nothing is held and nothing counts."""
 
+    async def page(downstream: Downstream, request: web.BaseRequest, runtime: Runtime) -> Sent:
+        status, body = await answer(request, runtime, downstream.headers)
+        return downstream.send_json(status, body)
+
+    return _written(page)
+
+
+def _written(page: WrittenPage) -> Endpoint:
+    """An endpoint that writes its own reply; what it raises is answered as any error."""
+
     async def endpoint(request: web.BaseRequest, runtime: Runtime) -> Sent:
         downstream, request_id = _downstream(request, runtime)
         try:
-            status, body = await answer(request, runtime, downstream.headers)
-            return downstream.send_json(status, body)
+            return await page(downstream, request, runtime)
         except HubError as error:
             return downstream.send_error(error, request_id)
         except ClientGone:
@@ -86,13 +97,20 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/key": {"GET": _for_holders(account.key)},
     "/v1/credits": {"GET": _for_holders(account.credits)},
     "/v1/generation": {"GET": _for_holders(account.generation)},
+    "/stripe/webhook": {"POST": _for_all(webhooks.stripe)},
+    "/topup/done": {"GET": _written(pages.done), "HEAD": _written(pages.done)},
+    "/topup/cancelled": {"GET": _written(pages.cancelled), "HEAD": _written(pages.cancelled)},
     "/healthz": {"GET": _for_all(health.alive), "HEAD": _for_all(health.alive)},
     "/readyz": {"GET": _for_all(health.ready), "HEAD": _for_all(health.ready)},
     "/": {"GET": _for_all(health.root), "HEAD": _for_all(health.root)},
 }
 
 MODEL_PREFIX = "/v1/models/"
-_ONE_MODEL = {"GET": _for_holders(models.one)}
+PREFIXES: dict[str, dict[str, Endpoint]] = {
+    MODEL_PREFIX: {"GET": _for_holders(models.one)},
+    pages.SHORT_PREFIX: {"GET": _written(pages.short), "HEAD": _written(pages.short)},
+}
+"""Paths that end in a name."""
 
 
 def _downstream(request: web.BaseRequest, runtime: Runtime) -> tuple[Downstream, str]:
@@ -105,7 +123,7 @@ def _downstream(request: web.BaseRequest, runtime: Runtime) -> tuple[Downstream,
 async def handle(request: web.BaseRequest, runtime: Runtime) -> Sent:
     """Find the endpoint of a request and let it answer."""
     path = request.raw_path.partition("?")[0]
-    endpoints = ROUTES.get(path) or (_ONE_MODEL if path.startswith(MODEL_PREFIX) else None)
+    endpoints = ROUTES.get(path) or _named(path)
     endpoint = endpoints.get(request.method) if endpoints is not None else None
     if endpoint is not None and request.version in _VERSIONS and _host_is_plain(request):
         return await endpoint(request, runtime)
@@ -117,6 +135,10 @@ async def handle(request: web.BaseRequest, runtime: Runtime) -> Sent:
         return downstream.send_error(error, request_id)
     except ClientGone:
         return Sent(keep_alive=False)
+
+
+def _named(path: str) -> dict[str, Endpoint] | None:
+    return next((endpoints for prefix, endpoints in PREFIXES.items() if path.startswith(prefix)), None)
 
 
 _VERSIONS = ((1, 1), (1, 0))

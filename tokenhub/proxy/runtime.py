@@ -1,4 +1,4 @@
-"""What one serving process holds: the store's two threads, the snapshot, the upstream client, the work under way."""
+"""What one serving process holds: the store's threads, the snapshot, the upstream client, the work under way."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,6 +15,7 @@ from tokenhub.operations import snapshots
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.snapshots import Snapshot
 from tokenhub.providers.client import UpstreamClient
+from tokenhub.proxy.desk import Desk
 from tokenhub.settings import Settings
 from tokenhub.store import accounts
 from tokenhub.store.database import Database, StoreError
@@ -46,8 +47,14 @@ class Runtime:
         self.retrying = 0
         self.refusing: HubError | None = None
         """Set while no new request is taken: shutting down, or fenced."""
+        self.webhook_desk = Desk()
+        self.wake_payments: Callable[[], None] = lambda: None
+        """Tells this process's payments thread that there is something to do."""
+        self.ledger_adds_up: Callable[[], bool] = lambda: True
+        """Whether the look at the ledger when this process started found nothing."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="tokenhub-reader")
+        self._verbs = ThreadPoolExecutor(1, thread_name_prefix="tokenhub-verbs")
         self._looked_up: dict[bytes, asyncio.Future[Caller | None]] = {}
         self._reading_snapshot: asyncio.Future[Snapshot] | None = None
 
@@ -67,6 +74,10 @@ class Runtime:
             raise Unavailable(
                 "The ledger does not answer; try again.", code="ledger_unavailable", retry_after_s=2
             ) from None
+
+    async def change(self, verb: Callable[[Hub], T]) -> T:
+        """Run a verb that writes, in a thread of its own: reads never wait behind it. Raises what the verb raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._verbs, verb, self.hub)
 
     async def caller(self, digest: bytes) -> Caller | None:
         """Return the caller of a key, from the directory if it may plan, else from the store.
@@ -135,8 +146,9 @@ class Runtime:
             exchange.stop(reason)
 
     async def close(self) -> None:
-        """Cancel what is still running and stop the reader thread."""
+        """Cancel what is still running and stop the threads of reads and verbs."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._reader.shutdown(wait=True)
+        self._verbs.shutdown(wait=True)

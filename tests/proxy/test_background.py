@@ -1,0 +1,219 @@
+"""What a serving process does by itself: threads that hold each other up in nothing, and that end in time."""
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.stripe import FakeStripe
+from tests.fakes.upstream import FakeUpstream, json_reply
+from tests.harness import RunningGateway, start_gateway, temporary_home
+from tokenhub import clock
+from tokenhub.errors import Unavailable
+from tokenhub.observability import log
+from tokenhub.operations import accounts, grants, secrets
+from tokenhub.operations.hub import Hub
+from tokenhub.operations.payments import topups
+from tokenhub.proxy import background
+from tokenhub.proxy.background import Crew, Job
+from tokenhub.store import secrets as kept_secrets
+from tokenhub.store import stripe_events
+
+
+def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """Wait until something is true, and return it."""
+    end_s = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end_s, "it did not happen"
+        time.sleep(0.01)
+    return found
+
+
+@contextmanager
+def crew(*jobs: Job) -> Iterator[Crew]:
+    made = Crew("test", jobs, lambda: None)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.end()
+        assert made.join(5)
+
+
+# ---- a crew
+
+
+def test_a_job_is_done_at_once_and_then_in_its_rhythm() -> None:
+    times: list[float] = []
+    with crew(Job("quick", 0.05, lambda: times.append(time.monotonic()))):
+        until(lambda: len(times) >= 5)
+    assert all(later - earlier > 0.03 for earlier, later in pairwise(times))
+
+
+def test_a_job_without_a_rhythm_is_done_once() -> None:
+    once: list[int] = []
+    often: list[int] = []
+    with crew(Job("once", None, lambda: once.append(1)), Job("often", 0.01, lambda: often.append(1))):
+        until(lambda: len(often) > 10)
+    assert len(once) == 1
+
+
+def test_waking_does_a_job_now_and_again_when_it_was_under_way() -> None:
+    begun, go = threading.Semaphore(0), threading.Semaphore(0)
+
+    def work() -> None:
+        begun.release()
+        assert go.acquire(timeout=5)
+
+    with crew(Job("slow", 3600, work)) as made:
+        assert begun.acquire(timeout=5)
+        made.wake()
+        go.release()
+        assert begun.acquire(timeout=5), "what came while it ran must be looked at"
+        go.release()
+        assert not begun.acquire(timeout=0.2)
+        made.wake()
+        assert begun.acquire(timeout=5)
+        go.release()
+
+
+def test_a_job_that_fails_is_logged_without_its_words_and_done_again() -> None:
+    stream, runs = io.StringIO(), []
+
+    def work() -> None:
+        runs.append(1)
+        raise (Unavailable("sk_test_secret") if len(runs) == 1 else ValueError("sk_test_secret"))
+
+    log.configure("info", stream)
+    try:
+        with crew(Job("failing", 0.01, work)):
+            until(lambda: len(runs) > 20)
+    finally:
+        log.configure("error")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["job_failed", "job_failed"], "the same failure is told once in a while"
+    assert "sk_test_secret" not in stream.getvalue()
+
+
+def test_an_end_does_not_begin_what_is_due() -> None:
+    runs: list[int] = []
+    first, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        runs.append(1)
+        first.set()
+        go.wait(5)
+
+    made = Crew("test", (Job("slow", 0.0, work),), lambda: None)
+    made.start()
+    first.wait(5)
+    made.end()
+    assert not made.join(0.05)
+    go.set()
+    assert made.join(5)
+    assert len(runs) == 1
+
+
+# ---- a gateway
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, stripe: FakeStripe) -> Iterator[RunningGateway]:
+    """A gateway that Stripe is there for, but not set up yet."""
+    running = start_gateway(temporary_home(tmp_path), {"stripe.api_base": stripe.url}, credit_nano=0)
+    yield running
+    running.stop()
+
+
+def set_up(hub: Hub, stripe: FakeStripe) -> None:
+    secrets.set(hub, "stripe.secret_key", stripe.secret_key)
+
+
+def test_stripe_is_asked_as_soon_as_it_is_set_up_and_never_before(gateway: RunningGateway, stripe: FakeStripe) -> None:
+    time.sleep(0.3)
+    assert stripe.asked == []
+    set_up(gateway.hub, stripe)
+    topups.create(gateway.hub, gateway.account_id, 2000, "usd", ())
+    (session,) = stripe.sessions()
+    stripe.pay(session["id"])
+    assert until(gateway.balance, 15.0) == 20 * 10**9
+
+
+def test_a_webhook_credits_at_once(
+    gateway: RunningGateway, stripe: FakeStripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread's own rhythm is an hour here: only the webhook can wake it."""
+    set_up(gateway.hub, stripe)
+    secret = "whsec_" + "a" * 32
+    secrets.set(gateway.hub, "stripe.webhook_secret", secret)
+    until(lambda: any(one.path == "/v1/events" for one in stripe.asked))
+    topups.create(gateway.hub, gateway.account_id, 2000, "usd", ())
+    (session,) = stripe.sessions()
+    monkeypatch.setattr(background, "PAYMENTS_EVERY_S", 3600.0)
+    hook = stripe.webhooks(f"{gateway.address}/stripe/webhook", secret)
+    began_s = time.monotonic()
+    stripe.pay(session["id"])
+    assert until(gateway.balance) == 20 * 10**9
+    assert time.monotonic() - began_s < 5
+    hook.wait()
+    assert {delivery.status for delivery in hook.deliveries} == {200}
+
+
+def test_a_stripe_that_hangs_holds_up_neither_requests_nor_the_end(tmp_path: Path, stripe: FakeStripe) -> None:
+    running = start_gateway(temporary_home(tmp_path), {"stripe.api_base": stripe.url})
+    try:
+        stripe.fault("slow", path="*", times=1000, seconds=8.0)
+        with running.hub.database.write():
+            stripe_events.set_up(running.hub.database, False, clock.now_ms())
+            kept_secrets.put(
+                running.hub.database, running.hub.vault, "stripe.secret_key", stripe.secret_key, clock.now_ms()
+            )
+        until(lambda: len(stripe.asked) > 0)
+        began_s = time.monotonic()
+        grants.grant(running.hub, running.account_id, 5, expires_at_ms=clock.now_ms() + 1)
+        assert running.call("GET", "/v1/credits").status == 200
+        assert running.call("GET", "/readyz").status == 200
+        assert time.monotonic() - began_s < 2
+    finally:
+        began_s = time.monotonic()
+        running.stop()
+        assert time.monotonic() - began_s < background.STOP_S + 5
+
+
+def test_a_low_balance_is_told_by_the_gateway(tmp_path: Path) -> None:
+    with FakeUpstream(lambda _request: json_reply({})) as hook:
+        running = start_gateway(temporary_home(tmp_path), {"notices.webhook_url": hook.origin}, credit_nano=3 * 10**9)
+        try:
+            accounts.change(running.hub, running.account_id, {"low_balance": 5 * 10**9})
+            until(lambda: len(hook.received) == 1, 15.0)
+        finally:
+            running.stop()
+        assert hook.received[0].json()["kind"] == "low_balance"
+
+
+def test_books_that_do_not_add_up_are_said_and_served_from(tmp_path: Path) -> None:
+    home = temporary_home(tmp_path)
+    running = start_gateway(home)
+    assert until(lambda: running.call("GET", "/readyz", None, {}).json()) == {"status": "ok"}
+    with running.hub.database.write():
+        running.hub.database.execute("UPDATE accounts SET available = available + 1")
+    running.stop()
+    stream = io.StringIO()
+    log.configure("error", stream)
+    again = RunningGateway(Hub.open(home, {"server.port": 0, "local.enabled": False}), key=running.key).start()
+    try:
+        until(lambda: again.call("GET", "/readyz", None, {}).json() == {"status": "ledger_differs"})
+        assert again.call("GET", "/readyz", None, {}).status == 200
+        assert again.call("GET", "/v1/credits").status == 200
+        assert '"ledger_does_not_add_up"' in stream.getvalue()
+        assert '"row":"account 1"' in stream.getvalue()
+    finally:
+        again.stop()
+        log.configure("error")

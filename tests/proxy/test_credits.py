@@ -1,0 +1,45 @@
+"""``GET /v1/credits``: all that an account's money can be, exactly."""
+
+from decimal import Decimal
+from pathlib import Path
+
+from tests.fakes.upstream import FakeUpstream, json_reply, openai_chat
+from tests.harness import start_gateway, temporary_home
+from tokenhub import clock
+from tokenhub.billing.journal import EntryKind
+from tokenhub.operations import grants
+from tokenhub.store import ledger
+
+
+def test_credits_show_balance_held_frozen_debt_and_next_expiry(tmp_path: Path) -> None:
+    running = start_gateway(temporary_home(tmp_path), credit_nano=0)
+    try:
+        with FakeUpstream(lambda _request: json_reply(openai_chat())) as upstream:
+            running.add_credential("openai", upstream.url)
+            expires_at_ms = clock.now_ms() + 3_600_000
+            grants.grant(running.hub, running.account_id, 10 * 10**9, expires_at_ms=expires_at_ms)
+            assert running.chat("gpt-4o-mini").status == 200
+            running.settled()
+        (lot,) = ledger.lots_of(running.hub.database, running.account_id)
+        now_ms = clock.now_ms()
+        with running.hub.database.write():
+            ledger.freeze(running.hub.database, lot.id, 4 * 10**9, now_ms)
+        shown = running.call("GET", "/v1/credits").json()
+        assert shown["data"] == {name: value for name, value in shown.items() if name != "data"}
+        spent = Decimal(shown["total_used"])
+        assert spent > 0
+        assert Decimal(shown["balance"]) == 6 - spent
+        assert (shown["frozen"], shown["held"], shown["debt"]) == ("4", "0", "0")
+        assert shown["next_expiry"] == clock.iso(expires_at_ms)
+        with running.hub.database.write():
+            ledger.claw(
+                running.hub.database, lot.id, 12 * 10**9, "re_1", now_ms, EntryKind.CLAWBACK, frozen_nano=4 * 10**9
+            )
+        shown = running.call("GET", "/v1/credits").json()
+        assert (shown["frozen"], shown["held"]) == ("0", "0")
+        assert Decimal(shown["debt"]) == 2 + spent
+        assert Decimal(shown["balance"]) == -2 - spent
+        refused = running.chat("gpt-4o-mini")
+        assert (refused.status, refused.json()["error"]["code"]) == (402, "insufficient_credits")
+    finally:
+        running.stop()

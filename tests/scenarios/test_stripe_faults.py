@@ -1,0 +1,65 @@
+"""Stripe failing in every way at any request of an account's life: the ledger ends as Stripe's books do (T26, T27)."""
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import process_environment
+from tests.fakes.payment_story import Story
+from tests.fakes.stripe import FakeStripe
+from tests.fakes.stripe.desk import FAULTS
+from tokenhub import clock
+from tokenhub.operations.hub import Hub
+
+SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
+EACH = 20 if SOAK else 1
+"""Stories with each kind of fault, each at another request."""
+REQUESTS = 90
+"""A story makes about so many."""
+
+
+@pytest.fixture
+def story(paying_hub: Hub, stripe: FakeStripe) -> Iterator[Story]:
+    environment = process_environment(paying_hub.settings, paying_hub.home)
+    made = Story(paying_hub, stripe, environment, clock.now_ms())
+    yield made
+    made.stop()
+
+
+@pytest.mark.soak
+def test_whatever_fails_at_whatever_request_nothing_is_lost_and_nothing_counts_twice(story: Story) -> None:
+    """Each fault once, and three times in a row, when the client's own repeats are used up."""
+    struck = 0
+    for kind in sorted(FAULTS):
+        for number in range(EACH):
+            chance = random.Random(f"{kind}-{number}")
+            story.begin(f"{kind}-{number}")
+            times = chance.choice((1, 3, 12))
+            story.stripe.fault(kind, times=times, skip=chance.randrange(REQUESTS), seconds=0.01)
+            story.tell()
+            struck += not story.stripe.faults_left
+            story.stripe.heal()
+    assert struck >= 0.8 * EACH * len(FAULTS), "most faults must be reached"
+    print(f"{story.hub.database.kind}: {struck} faults struck, {len(story.stripe.asked)} requests")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("path", ["/v1/checkout/sessions", "/v1/refunds", "/v1/payment_intents", "/v1/customers"])
+@pytest.mark.parametrize("kind", ["drop_after", "truncate", "garbage", "stored_500", "stored_500_empty", "409"])
+def test_a_post_whose_answer_is_lost_has_one_effect(story: Story, path: str, kind: str) -> None:
+    if not SOAK and (path, kind) not in SAMPLE:
+        pytest.skip("one of each by default, all in a soak")
+    story.begin("acme")
+    story.stripe.fault(kind, path, times=3, method="POST")
+    story.tell()
+    assert not story.stripe.faults_left
+
+
+SAMPLE = {
+    ("/v1/checkout/sessions", "stored_500_empty"),
+    ("/v1/refunds", "stored_500"),
+    ("/v1/payment_intents", "drop_after"),
+    ("/v1/customers", "garbage"),
+}
