@@ -112,6 +112,15 @@ class Till:
         found = audit.verify(self.hub.database)
         assert not found, found
 
+    def told(self) -> list[str]:
+        """The kinds of notices that wait to be sent, the oldest first; see ``tells``."""
+        return [row[0] for row in self.hub.database.rows("SELECT kind FROM notices ORDER BY id")]
+
+    def tells(self) -> None:
+        """From now on somebody wants to be told."""
+        settings = replace(self.hub.settings, notices_webhook_url="https://hooks.example.com/tokenhub")
+        self.hub = replace(self.hub, settings=settings)
+
     # ---- time and work
 
     def later(self, ms: int) -> None:

@@ -92,6 +92,26 @@ def test_statement_leads_from_balance_to_balance_with_every_kind_of_line(hub, ba
     assert refunds["ref_2"] == -24 * USD
 
 
+def test_statement_shows_no_repayment_of_debt_for_it_moves_no_balance(hub, bank):
+    """Debt of two USD is repaid by what a request gives back, and by a grant."""
+    account = bank.account("acme", 3 * USD)
+    lot = hub.database.row("SELECT id FROM lots")[0]
+    bank.do(bank.place("r", "acme-0", 3 * USD))
+    store.claw(hub.database, lot, 2 * USD, "ref_1", NOW, EntryKind.CLAWBACK)
+    bank.do(bank.settle("r", "acme-0", 2 * USD, 0), NOW + 1)
+    store.grant(hub.database, account, 5 * USD, "more", None, "", NOW + 2)
+    repaid = hub.database.rows("SELECT amount FROM entries WHERE kind = 'repayment' ORDER BY amount")
+    assert [amount for (amount,) in repaid] == [-USD, -USD, USD, USD]
+    found = statements.statement(hub, account, SEPTEMBER)
+    assert [(line.section, line.amount_nano) for line in found.lines] == [
+        (Section.GRANTS, 3 * USD),
+        (Section.GRANTS, 5 * USD),
+        (Section.USAGE, -2 * USD),
+        (Section.REFUNDS, -2 * USD),
+    ]
+    assert (found.closing_nano, found.owed_nano) == (4 * USD, 0)
+
+
 def test_closing_balance_of_a_month_is_the_opening_balance_of_the_next(hub, bank, account):
     august, september, october = (statements.statement(hub, account, month) for month in (AUGUST, SEPTEMBER, OCTOBER))
     assert (august.opening_nano, august.lines, august.closing_nano) == (0, [], 0)

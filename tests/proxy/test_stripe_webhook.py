@@ -129,11 +129,16 @@ def test_t25_what_means_nothing_here_is_answered_and_forgotten(inbox: RunningGat
         snapshot(type="invoice.paid"),
         snapshot(type="balance.available", data={"object": {"object": "balance"}}),
         thin(type="v1.billing.meter.error_report_triggered", related_object=...),
-        snapshot(livemode=True),
-        thin(livemode=True),
     ]
     assert [send(inbox, event).status for event in events] == [200] * len(events)
     assert kept(inbox) == []
+
+
+def test_t25_an_event_of_the_other_mode_waits_for_a_look(inbox: RunningGateway) -> None:
+    events = [snapshot("evt_1", livemode=True), thin("evt_2", livemode=True)]
+    assert [send(inbox, event).status for event in events] == [200, 200]
+    rows = inbox.hub.database.rows("SELECT id, state, next_try_at FROM stripe_events ORDER BY id")
+    assert rows == [("evt_1", "review", None), ("evt_2", "review", None)]
 
 
 # ---- what is refused

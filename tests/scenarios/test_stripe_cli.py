@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests import npm
+from tests.fakes.shop import USD, Shop
 from tests.fakes.stripe import FakeStripe
 from tests.fakes.stripe_cli import CommandLine
-from tests.scenarios.test_stripe_webhooks import USD, Shop
-from tests.scenarios.test_stripe_webhooks import shop as shop
 
 FOLDER = Path(__file__).parents[1] / "node" / "stripe_cli"
 SECRET = "whsec_of_the_command_line"
@@ -50,9 +49,6 @@ def test_the_stripe_cli_forwards_a_payment_that_is_then_credited(
 
     shop.await_(is_forwarded)
     assert set(listening.relay.statuses()) == {200}, listening.log.read_text()
-    webhooks_kept = shop.hub.database.row("SELECT COUNT(*) FROM stripe_events WHERE source = 'webhook'")
-    assert webhooks_kept is not None
-    assert webhooks_kept[0] >= 1, "all came by the sweep"
     count = len(listening.relay.statuses())
     assert event["id"] in listening.run("events", "resend", event["id"])
     shop.await_(lambda: len(listening.relay.statuses()) > count)

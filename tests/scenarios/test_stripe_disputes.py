@@ -344,3 +344,17 @@ def test_a_dispute_that_several_processes_hear_of_counts_once(till: Till) -> Non
     assert (till.available(), till.debt()) == (-5_000_000, 5_000_000)
     (kept,) = disputes.of_topup(till.hub, topup.id)
     assert (kept.state, kept.taken_nano, kept.frozen_nano) == ("lost", 20_000_000 * MICRO, 0)
+
+
+def test_a_dispute_is_told_when_it_opens_and_when_it_gets_worse(till: Till) -> None:
+    till.tells()
+    topup = till.bought()
+    dispute = contest(till, topup, status="warning_needs_response")
+    assert till.told() == ["dispute_opened"]
+    move(till, dispute, "warning_under_review")
+    assert till.told() == ["dispute_opened"]
+    move(till, dispute, "needs_response")
+    move(till, dispute, "under_review")
+    assert till.told() == ["dispute_opened"] * 2
+    move(till, dispute, "won")
+    assert till.told() == ["dispute_opened"] * 2

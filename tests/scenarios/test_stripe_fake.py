@@ -14,6 +14,7 @@ from tests.fakes.stripe import FakeStripe, spec, webhooks
 
 SECRET = "whsec_of_the_test"
 SESSIONS = "/v1/checkout/sessions"
+EXPIRES_AT = int(time.time()) + 6 * 3600  # one for all, as a repeat is the same request
 NEEDS_SPEC = pytest.mark.skipif(not spec.is_there(), reason="Stripe's description (../shared/specs) is not here")
 
 
@@ -41,7 +42,7 @@ def params(**changes: Any) -> Any:
         "adaptive_pricing": {"enabled": False},
         "metadata": about,
         "payment_intent_data": {"metadata": about},
-        "expires_at": int(time.time()) + 3600,
+        "expires_at": EXPIRES_AT,
         "success_url": "http://127.0.0.1/done",
         "cancel_url": "http://127.0.0.1/cancelled",
         **changes,

@@ -30,9 +30,10 @@ def story(paying_hub: Hub, stripe: FakeStripe) -> Iterator[Story]:
 
 @pytest.mark.soak
 def test_whatever_fails_at_whatever_request_nothing_is_lost_and_nothing_counts_twice(story: Story) -> None:
-    """Each fault once, and three times in a row, when the client's own repeats are used up."""
+    """A fault once, or so often that the client's own repeats are used up; by default each kind on one of the stores."""
     struck = 0
-    for kind in sorted(FAULTS):
+    kinds = sorted(FAULTS) if SOAK else sorted(FAULTS)[story.hub.database.kind == "postgres" :: 2]
+    for kind in kinds:
         for number in range(EACH):
             chance = random.Random(f"{kind}-{number}")
             story.begin(f"{kind}-{number}")
@@ -41,7 +42,7 @@ def test_whatever_fails_at_whatever_request_nothing_is_lost_and_nothing_counts_t
             story.tell()
             struck += not story.stripe.faults_left
             story.stripe.heal()
-    assert struck >= 0.8 * EACH * len(FAULTS), "most faults must be reached"
+    assert struck >= 0.8 * EACH * len(kinds), "most faults must be reached"
     print(f"{story.hub.database.kind}: {struck} faults struck, {len(story.stripe.asked)} requests")
 
 

@@ -377,3 +377,14 @@ def test_one_account_that_cannot_be_charged_does_not_hold_up_the_others(till: Ti
     assert state(till).state == "suspended"
     assert till.available(other) == 24_000_000
     till.stripe.broken.clear()
+
+
+def test_refused_cards_are_told_each_time_and_the_suspension_last(till: Till) -> None:
+    till.tells()
+    for _ in range(3):
+        till.stripe.decline_next("card_declined", "insufficient_funds")
+    by(till, 6 * HOUR)
+    assert till.told() == ["card_declined", "card_declined", "recharge_suspended"]
+    recharges.resume(till.hub, till.account_id)
+    recharges.card_detached(till.hub, state(till).payment_method or "")
+    assert till.told()[3:] == ["recharge_suspended"]

@@ -480,6 +480,17 @@ def test_a_refund_of_another_programs_payment_is_left_alone(till: Till) -> None:
     assert till.available() == 0
 
 
+def test_a_refund_that_fails_is_told_once(till: Till) -> None:
+    till.tells()
+    topup = till.bought()
+    till.stripe.refund_status = "pending"
+    done = refund(till, topup.id)
+    till.stripe.settle_refund(done.stripe_id or "", "failed")
+    for _ in range(3):
+        seen(till, topup.payment_intent)
+    assert till.told() == ["refund_failed"]
+
+
 # ---- the gateway's round
 
 

@@ -147,6 +147,15 @@ def test_verify_asks_no_request_for_a_day_whose_requests_are_being_deleted(bank)
     bank.check()
 
 
+def test_later_changes_do_not_hide_what_is_wrong(bank):
+    account = bank.account("a", 1000)
+    with bank.database.write():
+        bank.database.execute("UPDATE accounts SET available = available + 7")
+    ledger.grant(bank.database, account, 5, "more", None, "", NOW)
+    assert bank.available(account) == 1012
+    assert [one.message for one in audit.verify(bank.database)] == ["available and its lots differ: 1012 and 1005"]
+
+
 def test_fast_form_reads_no_request(bank):
     bank.account("a", 1000)
     bank.do(bank.place("r", "a-0", 10))

@@ -54,36 +54,34 @@ class Bound:
     """An upstream of the route has no maximum of its own: ``output_wanted`` must be sent."""
 
 
-@value
-class _Line:
-    """The bound at one deployment: atto-USD, before the service fee."""
-
-    fixed: int
-    output_token: int
-    output_max: int
-
-    def nano(self, output_limit: int, fee_bp: int) -> int:
-        """Return what covers this output limit; nothing for a free model, even with an empty balance."""
-        atto = self.fixed + min(output_limit, self.output_max) * self.output_token
-        return ceil_div(_with_fee(atto, fee_bp), ATTO_PER_NANO) + ROUNDING_NANO if atto else 0
-
-
 def bound(call: Call, route: Sequence[tuple[Deployment, PriceCard]], fee_bp: int) -> Bound:
     """Return the most a call can cost on a route of at least one deployment, each with its price card."""
     lines = [_line(call, deployment, card) for deployment, card in route]
-    wanted = max(line.output_max for line in lines)
-    generates = call.capability is not Capability.EMBEDDINGS
+    wanted = max(line[2] for line in lines) if len(lines) > 1 else lines[0][2]
     minimum = wanted if call.max_output is not None else min(OUTPUT_FLOOR, wanted)
+    share = BASIS_POINTS + fee_bp
+    wanted_nano = minimum_nano = token = 0
+    for fixed, output_token, output_max in lines:
+        nano = _nano(fixed + output_max * output_token, share)
+        wanted_nano = max(wanted_nano, nano)
+        less = output_max > minimum
+        minimum_nano = max(minimum_nano, _nano(fixed + minimum * output_token, share) if less else nano)
+        token = max(token, output_token)
     return Bound(
-        wanted_nano=max(line.nano(wanted, fee_bp) for line in lines),
-        minimum_nano=max(line.nano(minimum, fee_bp) for line in lines),
-        output_token_atto=max(_with_fee(line.output_token, fee_bp) for line in lines),
-        output_wanted=wanted,
-        output_minimum=minimum,
-        send_limit=generates
-        and call.max_output is None
+        wanted_nano,
+        minimum_nano,
+        ceil_div(token * share, BASIS_POINTS),
+        wanted,
+        minimum,
+        send_limit=call.max_output is None
+        and call.capability is not Capability.EMBEDDINGS
         and any(deployment.max_output is None for deployment, _ in route),
     )
+
+
+def _nano(atto: int, share: int) -> int:
+    """Return what covers a fee with its service fee; nothing for a free model, even with an empty balance."""
+    return ceil_div(ceil_div(atto * share, BASIS_POINTS), ATTO_PER_NANO) + ROUNDING_NANO if atto else 0
 
 
 def prompt_most(call: Call, deployment: Deployment) -> int:
@@ -119,15 +117,14 @@ def reasoning_most(deployment: Deployment) -> int:
     return max(int(traits["reasoning_beyond_limit"]), int(at_provider))
 
 
-def _line(call: Call, deployment: Deployment, card: PriceCard) -> _Line:
-    """Price the prompt and a token of output at the dearest rates of every tier in reach."""
+def _line(call: Call, deployment: Deployment, card: PriceCard) -> tuple[int, int, int]:
+    """Return the line at one deployment: its fixed part, the price of a token of output, and the most of them.
+
+    Atto-USD before the service fee, at the dearest rates of every tier in reach.
+    """
     prompt = prompt_most(call, deployment)
     prompt_token, output_token = card.dearest(prompt)
     output_token *= call.choices
     output_max = output_most(call, deployment)
     beyond = reasoning_most(deployment) if output_max else 0
-    return _Line(prompt * prompt_token + beyond * output_token, output_token, output_max)
-
-
-def _with_fee(atto: int, fee_bp: int) -> int:
-    return ceil_div(atto * (BASIS_POINTS + fee_bp), BASIS_POINTS)
+    return prompt * prompt_token + beyond * output_token, output_token, output_max

@@ -60,15 +60,24 @@ def _month(text: str) -> int:
     app,
     "statement",
     examples=[
-        "tokenhub statement --account acme --month 2026-10",
+        "tokenhub statement --account acme",
         "tokenhub statement --account acme --month 2026-10 --format html > acme.html",
         "tokenhub statement --account acme --month 2026-10 --json",
     ],
 )
 def statement(
     door: Door,
-    month: Annotated[Any, typer.Option("--month", metavar="YYYY-MM", parser=_month, help="Which month (UTC).")],
     account: AccountName = None,
+    month: Annotated[
+        Any,
+        typer.Option(
+            "--month",
+            metavar="YYYY-MM",
+            parser=_month,
+            help="Which month (UTC). Else the current one, so far.",
+            show_default=False,
+        ),
+    ] = None,
     form: Annotated[
         Any,
         typer.Option(
@@ -87,7 +96,7 @@ def statement(
     from tokenhub.operations import accounts, statements
 
     owner = accounts.the_account(door.hub, account)
-    found = statements.statement(door.hub, owner.id, month)
+    found = statements.statement(door.hub, owner.id, statements.this_month() if month is None else month)
     if door.as_json:
         render.print_line(render.as_json(_as_json(found)))
         return

@@ -86,7 +86,12 @@ def _entry(entry: BookEntry) -> str:
 
 
 def _charge(line: DailyLine) -> str:
-    about: dict[str, object] = {"key": line.key_id, "provider": line.provider, "lot": line.lot_id, "requests": line.requests}
+    about: dict[str, object] = {
+        "key": line.key_id,
+        "provider": line.provider,
+        "lot": line.lot_id,
+        "requests": line.requests,
+    }
     text = f"{line.kind} {line.model}"
     return _transaction(_date(line.day_ms), text, about, _credit(line.account_id), line.amount_nano, FEES[line.kind])
 

@@ -30,6 +30,11 @@ def parse_month(text: str) -> int:
     return int(datetime(int(text[:4]), int(text[5:]), 1, tzinfo=UTC).timestamp()) * 1_000
 
 
+def this_month() -> int:
+    """Return the first millisecond of the month that it is now."""
+    return parse_month(clock.iso(clock.now_ms())[:7])
+
+
 def statement(hub: Hub, account_id: int, month_ms: int) -> Statement:
     """Return an account's statement of the UTC month that begins at a moment; of one that is not over, until now.
 
@@ -77,7 +82,12 @@ def _entry_lines(entries: Iterable[BookEntry]) -> Iterator[Line]:
 
 
 def _event(entry: BookEntry) -> str:
-    """Return what names an entry's event: its reference without the part, or the lot that expired."""
+    """Return what names an entry's event: its reference without the part, or the lot that expired.
+
+    Repayments are one event: what they take from lots they take from debt, so they come to nothing.
+    """
+    if entry.kind == EntryKind.REPAYMENT:
+        return "repayments"
     if entry.kind == EntryKind.EXPIRY:
         return f"lot {entry.lot_id}"
     return entry.ref if entry.kind == EntryKind.GRANT else _PART.sub("", entry.ref)

@@ -58,11 +58,6 @@ class _Sums:
     def group(self, key_id: str, model: str, provider: str) -> list[int]:
         return self.groups.setdefault((key_id, model, provider), [0, 0, 0, 0])
 
-    def pay(self, lot_id: int | None, amount: int | None) -> None:
-        if amount:
-            assert lot_id is not None
-            self.lots[lot_id] = self.lots.get(lot_id, 0) + amount
-
 
 def differences(database: Database, charges: dict[Lot, int]) -> Iterator[LineSums | LotDaySums]:
     """Return where lines and requests of closed days differ; add to ``charges`` what open days took from each lot."""
@@ -97,21 +92,27 @@ def _add_lines(sums: _Sums, rows: Rows) -> None:
         group[0] += requests
         group[1 if kind == "model_fee" else 2] += amount
         group[3] += shortfall
-        sums.pay(lot_id, amount)
+        if amount:
+            sums.lots[lot_id] = sums.lots.get(lot_id, 0) + amount
 
 
 def _add_requests(sums: _Sums, rows: Rows) -> None:
-    """Add up requests; one that several lots paid has a row for each of them, which follow each other."""
+    """Add up requests; one that several lots paid has a row for each of them, which follow each other.
+
+    This is the loop that a million requests go through.
+    """
     last = None
+    groups, lots = sums.groups, sums.lots
     for _, request_id, key_id, model, provider, model_fee, service_fee, shortfall, lot_id, amount in rows:
         if request_id != last:
             last = request_id
-            group = sums.group(key_id, model, provider)
+            group = groups.get((key_id, model, provider)) or sums.group(key_id, model, provider)
             group[0] += 1
             group[1] += model_fee
             group[2] += service_fee
             group[3] += shortfall
-        sums.pay(lot_id, amount)
+        if amount:
+            lots[lot_id] = lots.get(lot_id, 0) + amount
 
 
 def _compared(day: int, account_id: int, lines: _Sums, requests: _Sums) -> Iterator[LineSums | LotDaySums]:

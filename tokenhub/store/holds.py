@@ -85,9 +85,7 @@ class Holds:
             after = rows[-1][0] if rows else after
         return released
 
-    def _decide(
-        self, operations: Sequence[Operation], lease_id: int, standing: Standing, now_ms: int
-    ) -> list[Outcome]:
+    def _decide(self, operations: Sequence[Operation], lease_id: int, standing: Standing, now_ms: int) -> list[Outcome]:
         # A clock that was set back must not write into a day that is closed.
         batch = self._read(operations, standing, max(now_ms, standing.closed_until_ms))
         outcomes = rules.decide(batch, operations)

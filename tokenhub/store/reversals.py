@@ -86,6 +86,7 @@ def return_claw(database: Database, kind: EntryKind, ref: str, now_ms: int) -> i
 
 def freeze(database: Database, lot_id: int, amount_nano: int, now_ms: int) -> int:
     """Keep back up to an amount of what a lot has available, while its payment is disputed; return how much."""
+    _check_amount(amount_nano)
     with database.write():
         account_id = _account_of(database, lot_id)
         with purses.opened(database, account_id, now_ms, lots=[lot_id]) as opened:
@@ -128,9 +129,13 @@ def _put_back(database: Database, kind: EntryKind, ref: str, now_ms: int) -> int
             return purse.put_back(opened, taken)
 
 
-def _check(amount_nano: int, ref: str) -> None:
+def _check_amount(amount_nano: int) -> None:
     if type(amount_nano) is not int or amount_nano < 0:
         raise ValueError(f"{amount_nano!r} is not an amount to take back")
+
+
+def _check(amount_nano: int, ref: str) -> None:
+    _check_amount(amount_nano)
     if not ref or "/" in ref:
         raise ValueError(f"{ref!r} cannot name an event")
 

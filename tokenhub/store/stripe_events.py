@@ -43,13 +43,19 @@ class Sweeps:
     """When the next one is due."""
 
 
-def insert(database: Database, event_id: str, type: str, object_id: str, source: str, now_ms: int) -> bool:
-    """Keep an event to be worked at once; False when it was kept before."""
+def insert(
+    database: Database, event_id: str, type: str, object_id: str, source: str, now_ms: int, *, review: str = ""
+) -> bool:
+    """Keep an event to be worked at once; False when it was kept before.
+
+    ``review`` says why it is kept for a person to look at, and is never worked.
+    """
+    state, next_try_ms = (REVIEW, None) if review else (NEW, now_ms)
     with database.write():
         cursor = database.execute(
             "INSERT INTO stripe_events (id, type, object_id, source, state, reason, tries, next_try_at, received_at) "
-            "VALUES (?, ?, ?, ?, 'new', '', 0, ?, ?) ON CONFLICT (id) DO NOTHING",
-            (event_id, type, object_id, source, now_ms, now_ms),
+            "VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (id) DO NOTHING",
+            (event_id, type, object_id, source, state, review, next_try_ms, now_ms),
         )
         return bool(cursor.rowcount == 1)
 

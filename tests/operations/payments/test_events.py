@@ -206,11 +206,15 @@ def test_s8_another_session_after_ours_was_paid_changes_nothing(
     assert "review" in states(paying_hub)["checkout.session.completed"]
 
 
-@pytest.mark.parametrize("livemode", [True])
-def test_s15_an_event_of_the_other_mode_is_not_kept(paying_hub: Hub, topup: Topup, livemode: bool) -> None:
-    event = made_up("checkout.session.completed", session_of(topup), livemode=livemode)
+def test_s15_an_event_of_the_other_mode_is_kept_for_review_and_never_worked(
+    paying_hub: Hub, topup: Topup, api: StripeApi, stripe: FakeStripe
+) -> None:
+    stripe.pay(session_of(topup))
+    event = made_up("checkout.session.completed", session_of(topup), livemode=True)
     assert not events.receive(paying_hub, event, "webhook")
-    assert states(paying_hub) == {}
+    assert events.work_inbox(paying_hub, api) == 0
+    assert states(paying_hub) == {"checkout.session.completed": ["review"]}
+    assert balance(paying_hub) == 0
 
 
 def test_s15_an_event_as_an_old_api_version_made_it_credits(

@@ -595,6 +595,7 @@ def test_s9_an_underpaid_link_whose_answer_was_lost_keeps_its_session(
     topup = topups.create(paying_hub, account_id, 2000, "usd")
     session = stripe.sessions()[0]
     stripe.pay(session, amount=1500)
+    pass_time(23 * HOUR_MS)
     seen = topups.reconcile(paying_hub, api, topup.id)
     assert (seen.state, seen.session_id, seen.credit_nano) == ("review", session["id"], 15 * USD)
     assert balance(paying_hub, account_id) == 15 * USD

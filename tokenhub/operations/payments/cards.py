@@ -67,6 +67,6 @@ def card_detached(hub: Hub, payment_method: str) -> None:
 
 
 def tell_suspended(hub: Hub, account_id: int, reason: str, card: str, ref: str, topup: Topup | None = None) -> None:
-    """Tell people that an account is not recharged any more; in the caller\'s write."""
+    """Tell people that an account is not recharged any more; in the caller's write."""
     body = {"reason": reason, "card": card} | ({"topup": topup.id} if topup else {})
     notices.tell(hub, NoticeKind.RECHARGE_SUSPENDED, ref, account_id, body)

@@ -44,15 +44,15 @@ class Outcome:
 def receive(hub: Hub, event: EventFacts, source: str) -> bool:
     """Keep an event to be worked, once; False for one that is of no interest, of the other mode, or kept already.
 
-    ``source``: webhook or sweep. Raises what the store raises when it cannot keep it.
+    One of the other mode (a live payment told to a test installation) is kept for review and
+    never worked. ``source``: webhook or sweep. Raises what the store raises when it cannot keep it.
     """
-    if event.type not in EVENT_TYPES or event.livemode not in (None, store.livemode(hub.database)):
+    if event.type not in EVENT_TYPES or store.known(hub.database, event.id):
         return False
-    if store.known(hub.database, event.id):
-        return False
-    kept = store.insert(hub.database, event.id, event.type, event.object_id, source, clock.now_ms())
+    review = "" if event.livemode in (None, store.livemode(hub.database)) else "it is of the other mode"
+    kept = store.insert(hub.database, event.id, event.type, event.object_id, source, clock.now_ms(), review=review)
     failpoints.hit("event.stored")
-    return kept
+    return kept and not review
 
 
 def work_inbox(hub: Hub, api: StripeApi, now_ms: int | None = None) -> int:
