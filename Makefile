@@ -47,7 +47,8 @@ bench: install
 	$(BIN)/python -m bench $(ARGS)
 
 docs: install
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m tokenhub.cli.reference cli > docs/cli.md
+	$(BIN)/python -m tokenhub.cli.reference configuration > docs/configuration.md
 
 lock: $(VENV)/.tools
 	$(BIN)/python requirements/lock.py
