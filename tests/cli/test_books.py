@@ -13,6 +13,7 @@ from tests.cli.program import data, run
 from tests.conftest import store_settings
 from tests.fakes.bank import DAY, NOW, Bank
 from tests.operations.test_retention import TODAY, serve, work
+from tokenhub import clock
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
 from tokenhub.store import ledger
@@ -92,6 +93,10 @@ def test_t119_statement_as_html_adds_up_and_runs_nothing(books: Path) -> None:
     assert adds_up([dict(zip(fields, (cell.strip() for cell in row), strict=True)) for row in table.rows if row])
     assert "script" not in table.tags
     assert not re.search(r"https?:|url\(|src=|<link", page)
+
+
+def test_the_statement_of_no_month_is_that_of_the_current_one_so_far(books: Path) -> None:
+    assert data(books, "statement")["month"] == clock.iso(clock.now_ms())[:7]
 
 
 def test_statement_as_json_has_what_the_csv_has(books: Path) -> None:

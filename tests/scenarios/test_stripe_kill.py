@@ -36,6 +36,7 @@ def test_the_story_without_a_death_ends_as_told(story: Story) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_t24_a_process_killed_at_every_step_of_a_payment_loses_nothing_and_credits_nothing_twice(story: Story) -> None:
     """In a soak every failpoint twice on each store, at its first and its second passage; by default each once."""
     kind = story.hub.database.kind
@@ -48,6 +49,16 @@ def test_t24_a_process_killed_at_every_step_of_a_payment_loses_nothing_and_credi
             story.end()
             assert number or story.deaths == before + 1, f"{failpoint} was not reached"
     print(f"{kind}: {story.deaths} kills, {story.looks} times added up")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("failpoint", ["topup.posted", "refund.posted", "recharge.posted"])
+def test_t27_a_process_killed_after_a_post_asks_again_where_no_event_tells_of_it(story: Story, failpoint: str) -> None:
+    """What the idempotency key alone protects."""
+    story.stripe.hides_events = True
+    story.begin(failpoint, failpoint=failpoint)
+    story.tell()
+    assert story.deaths == 1
 
 
 @pytest.mark.soak

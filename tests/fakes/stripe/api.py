@@ -187,7 +187,8 @@ def _list(kind: str, url: str) -> Operation:
             if wanted is not None and len(wanted) > 20:
                 raise Refusal(400, "You may pass at most 20 types.", param="types")
             found = [one for one in found if wanted is None or one["type"] in wanted]
-            found = [one for one in found if one["created"] >= books.now - EVENTS_KEPT_S]
+            since = books.now + 1 if books.hides_events else books.now - EVENTS_KEPT_S
+            found = [one for one in found if one["created"] >= since]
         return _page(_created(found, params.get("created")), params, url.format(**names))
 
     return operation

@@ -44,6 +44,8 @@ class Books:
         self.objects: dict[str, Object] = {}
         self.api_version = spec.API_VERSION
         """What events are rendered as."""
+        self.hides_events = False
+        """Whether ``/v1/events`` lists nothing: what is noticed then was looked for."""
         self.listeners: list[Callable[[Object], None]] = []
         """Told of each event, under the lock."""
         self.broken: list[str] = []
