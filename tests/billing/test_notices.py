@@ -17,6 +17,12 @@ FACTS = {
     "reason": "the card was declined",
     "card": "visa 4242",
     "frozen": "12.5",
+    "credential": "7",
+    "provider": "openai",
+    "region": "eu",
+    "down": "openai/gpt-4o@eu#7",
+    "recovered": "google/gemini@global#8",
+    "still": "zhipu/glm@cn#9",
 }
 SAID = {
     NoticeKind.LOW_BALANCE: ("4.99", "5 USD"),
@@ -25,20 +31,29 @@ SAID = {
     NoticeKind.DISPUTE_OPENED: ("20.00 USD", "needs_response", "12.5", "du_1", "topup_1"),
     NoticeKind.REFUND_FAILED: ("20.00 USD", "refund_1", "topup_1"),
     NoticeKind.TOPUP_REVIEW: ("the card was declined", "topup_1"),
+    NoticeKind.CREDENTIAL: ("openai", "eu", "the card was declined", "tokenhub credentials rotate 7"),
+    NoticeKind.OUTAGE: ("openai/gpt-4o@eu#7", "google/gemini@global#8", "tokenhub status"),
+    NoticeKind.RECOVERED: ("google/gemini@global#8", "zhipu/glm@cn#9"),
+    NoticeKind.TEST: ("tokenhub notify test",),
 }
+OF_THE_HOUSE = {NoticeKind.CREDENTIAL, NoticeKind.OUTAGE, NoticeKind.RECOVERED, NoticeKind.TEST}
+"""No account is meant."""
 
 
 @pytest.mark.parametrize("kind", NoticeKind)
 def test_a_notice_says_its_facts_and_whose_they_are(kind: NoticeKind) -> None:
     found = notices.words(kind, "acme", FACTS)
     assert found.subject.endswith("(acme)")
-    for fact in ("acme", *SAID[kind]):
+    for fact in SAID[kind]:
         assert fact in found.text
+    assert ("acme" in found.text) == (kind not in OF_THE_HOUSE)
 
 
 @pytest.mark.parametrize("kind", NoticeKind)
 def test_a_notice_without_its_facts_is_still_told(kind: NoticeKind) -> None:
-    assert "acme" in notices.words(kind, "acme", {}).text
+    found = notices.words(kind, "acme", {})
+    assert "(acme)" in found.subject
+    assert found.text.strip()
 
 
 def test_a_kind_that_this_version_does_not_know_is_told_by_its_facts() -> None:

@@ -163,3 +163,26 @@ def test_fee_of_three_percent_is_a_line_of_its_own():
     assert (exact(charge.model_fee_nano), exact(charge.service_fee_nano)) == ("0.0045", "0.000135")
     assert exact(charge.split.prompt_nano) == "0.003"
     assert exact(charge.split.completion_nano) == "0.0015"
+
+
+def test_cache_saves_what_its_tokens_would_have_cost_more_as_fresh_input_rounded_down():
+    assert pricing.saved_by_cache(Usage(input=100, cache_read=1000, output=50), SONNET) == 2_700_000
+    assert pricing.saved_by_cache(Usage(input=100, cache_write=1000, output=50), SONNET) == 0
+    tiny = PriceCard(rates(input="0.0015", cache_read="0.0004", output="1"))
+    assert pricing.saved_by_cache(Usage(cache_read=1), tiny) == 1
+    dearer_read = PriceCard(rates(input="1", cache_read="2", output="1"))
+    assert pricing.saved_by_cache(Usage(cache_read=1000), dearer_read) == 0
+    dice = random.Random(17)
+    for _ in range(2000):
+        card, used = random_card(dice), random_usage(dice)
+        tier = card.rates_for(used.prompt_total)
+        saved = Fraction(used.cache_read * max(0, tier.input - tier.cache_read), 10**9)
+        assert 0 <= saved - pricing.saved_by_cache(used, card) < 1
+
+
+def test_saved_amount_is_of_the_tier_of_the_whole_prompt():
+    card = PriceCard(
+        rates(input="1", cache_read="0.1", output="5"), ((1000, rates(input="2", cache_read="0.2", output="9")),)
+    )
+    assert pricing.saved_by_cache(Usage(input=100, cache_read=900), card) == 900 * 900
+    assert pricing.saved_by_cache(Usage(input=101, cache_read=900), card) == 900 * 1800

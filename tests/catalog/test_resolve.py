@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tokenhub.call import Capability
-from tokenhub.catalog import load, names, plans, resolve
+from tokenhub.catalog import load, plans, resolve
 from tokenhub.catalog.models import Catalog, Credential, Deployment
 from tokenhub.errors import InvalidRequest, ModelNotFound, PermissionDenied
 
@@ -202,22 +202,6 @@ def test_suggestions_name_only_what_can_be_called(catalog):
     assert not any(one.startswith("claude") for one in refused.value.metadata["suggestions"])
 
 
-@pytest.mark.parametrize(
-    ("name", "sibling"),
-    [
-        ("claude-3-5-sonnet", "claude-3-5-haiku"),
-        ("gpt-4o", "gpt-4o-mini"),
-        ("gemini-2.0-flash", "gemini-2.5-flash-lite"),
-    ],
-)
-def test_siblings_stand_in_for_a_model_and_living_ones_come_first(catalog, name, sibling):
-    stand_ins = names.siblings(catalog, catalog.models[name])
-    assert sibling in [one.id for one in stand_ins]
-    assert all(one.family == catalog.models[name].family for one in stand_ins)
-    retired = [one.lifecycle == "retired" for one in stand_ins]
-    assert retired == sorted(retired)
-
-
 PLAN = SimpleNamespace(
     model_names={"starter/fast": ("gpt-4o-mini", "alibaba/deepseek-v3.2"), "gone": ("no-such-model",)}
 )
@@ -313,19 +297,3 @@ def test_model_of_another_kind_is_refused_for_the_endpoint(catalog):
     found(catalog, "gpt-4o").require(Capability.CHAT)
     with pytest.raises(InvalidRequest, match="is a model for images"):
         found(catalog, "gpt-image-2").require(Capability.CHAT)
-
-
-def test_weighted_order_is_the_same_for_the_same_seed_and_follows_the_weights(catalog):
-    heavy = [Credential(9, "siliconflow-cn", "default", "", "s", weight=3), *CREDENTIALS[:6], CREDENTIALS[7]]
-    (group,) = found(catalog, "deepseek-v3.2", credentials=heavy).groups
-    orders = [resolve.order_by_weight(group, f"session {i}".encode()) for i in range(2000)]
-    assert orders == [resolve.order_by_weight(group[::-1], f"session {i}".encode()) for i in range(2000)]
-    first = sum(order[0].provider.id == "siliconflow-cn" for order in orders)
-    assert 1100 < first < 1300  # 3 of 5, six standard deviations wide
-
-
-def test_weighted_order_of_the_others_stays_when_one_goes_away(catalog):
-    (group,) = found(catalog, "deepseek-v3.2").groups
-    for i in range(50):
-        order = resolve.order_by_weight(group, f"{i}".encode())
-        assert resolve.order_by_weight(order[1:], f"{i}".encode()) == order[1:]

@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenhub.routing.boundaries import Chain
 
 
 class AccountStatus(StrEnum):
@@ -94,6 +98,8 @@ class Caller:
     key: ApiKey
     account: Account
     plan: Plan
+    chain: "Chain" = ()
+    """What plan, account and key set about routing; the same object for equal rows, as it keys a cache."""
 
     @property
     def fee_bp(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tokenhub.accounts.accounts import AccountStatus, KeyStatus, SpendPeriod
 from tokenhub.accounts.limits import RateWindow
-from tokenhub.billing.holds import End, Ended, Place, RequestRecord
+from tokenhub.billing.holds import End, Ended, Pin, Place, RequestRecord
 from tokenhub.billing.journal import Entry
 from tokenhub.billing.lots import LotState, Part
 
@@ -82,6 +82,7 @@ class Ending:
     shortfall: int
     paid: tuple[Part, ...]
     record: RequestRecord
+    pin: Pin | None = None
 
 
 @dataclass(slots=True)

@@ -62,6 +62,17 @@ class Settle:
     model_fee_nano: int
     service_fee_nano: int
     record: "RequestRecord"
+    pin: "Pin | None" = None
+
+
+@value
+class Pin:
+    """Which deployment a session's next request belongs to, written with the settle of a reply that binds it there."""
+
+    key: bytes
+    """A MAC of the session and the model asked for."""
+    deployment: str
+    expires_at_ms: int
 
 
 @value
@@ -166,3 +177,9 @@ class RequestRecord:
     duration_ms: int = 0
     attempts: str = "[]"
     """JSON list of {deployment, outcome, status, ms}; codes only."""
+    decision: str = ""
+    """Compact JSON of the route's decision."""
+    session: bytes | None = None
+    """An HMAC that names the session."""
+    saved_nano: int = 0
+    """What cached input saved."""

@@ -25,10 +25,28 @@ class NoticeKind(StrEnum):
     """refund, topup, amount, currency, reason."""
     TOPUP_REVIEW = "topup_review"
     """topup, reason."""
+    CREDENTIAL = "credential"
+    """credential, provider, region, label, reason."""
+    OUTAGE = "outage"
+    """down, recovered: texts, a line each."""
+    RECOVERED = "recovered"
+    """recovered, still: texts, a line each."""
+    TEST = "test"
 
 
-FOR_OPERATORS_ALONE: Final = frozenset({NoticeKind.TOPUP_REVIEW})
+FOR_OPERATORS_ALONE: Final = frozenset(
+    {NoticeKind.TOPUP_REVIEW, NoticeKind.CREDENTIAL, NoticeKind.OUTAGE, NoticeKind.RECOVERED, NoticeKind.TEST}
+)
 """Not told to the account's own address: what the operator has to sort out."""
+
+
+def event_of(kind: NoticeKind) -> str:
+    """Return a kind as it is spelled where one subscribes to it: ``low-balance``."""
+    return kind.value.replace("_", "-")
+
+
+EVENTS: Final = tuple(event_of(kind) for kind in NoticeKind if kind is not NoticeKind.TEST)
+"""What one can subscribe to."""
 
 FIRST_PAUSE_MS: Final = 30_000
 LONGEST_PAUSE_MS: Final = 3_600_000
@@ -122,6 +140,36 @@ def _topup_review(facts: _Facts, account: str) -> tuple[str, str]:
     )
 
 
+def _credential(facts: _Facts, account: str) -> tuple[str, str]:  # noqa: ARG001
+    return f"{facts['provider']} refuses a credential", (
+        f"{facts['provider']} refuses credential {facts['credential']} in {facts['region']}: {facts['reason']}.\n"
+        + facts.line("label", "Label")
+        + "\nIt is out of use until it is mended:\n"
+        f"  tokenhub credentials rotate {facts['credential']}   (another key)\n"
+        f"  tokenhub credentials test {facts['credential']} --chat   (it works again: back into use)\n"
+        f"  tokenhub credentials enable {facts['credential']}   (without a test)\n"
+    )
+
+
+def _outage(facts: _Facts, account: str) -> tuple[str, str]:  # noqa: ARG001
+    return "Providers are failing", (
+        "Requests go elsewhere where their boundaries allow it. Failing:\n"
+        f"{facts['down']}\n" + facts.line("recovered", "Back") + "\nNow: tokenhub status\n"
+    )
+
+
+def _recovered(facts: _Facts, account: str) -> tuple[str, str]:  # noqa: ARG001
+    return "Providers are back", (
+        f"These answer again:\n{facts['recovered']}\n"
+        + facts.line("still", "Still failing")
+        + "\nNow: tokenhub status\n"
+    )
+
+
+def _test(facts: _Facts, account: str) -> tuple[str, str]:  # noqa: ARG001
+    return "Test", "This is a test, sent by: tokenhub notify test\n"
+
+
 def _unknown(facts: _Facts, account: str) -> tuple[str, str]:
     lines = "".join(f"{name}: {value}\n" for name, value in facts.body.items())
     return "Notice", f"Account: {account}\n{lines}"
@@ -134,4 +182,8 @@ _WORDS: Final[Mapping[str, Callable[[_Facts, str], tuple[str, str]]]] = {
     NoticeKind.DISPUTE_OPENED: _dispute_opened,
     NoticeKind.REFUND_FAILED: _refund_failed,
     NoticeKind.TOPUP_REVIEW: _topup_review,
+    NoticeKind.CREDENTIAL: _credential,
+    NoticeKind.OUTAGE: _outage,
+    NoticeKind.RECOVERED: _recovered,
+    NoticeKind.TEST: _test,
 }

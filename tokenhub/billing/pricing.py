@@ -62,6 +62,14 @@ def charge_for(usage: Usage, card: PriceCard, fee_bp: int) -> Charge:
     return Charge(model_fee, fee(model_fee, fee_bp), Split(prompt_nano, model_fee - prompt_nano))
 
 
+def saved_by_cache(usage: Usage, card: PriceCard) -> int:
+    """Return what cache reads saved, in nano-USD of the model fee, rounded down: their price beside fresh input's."""
+    if not usage.cache_read:
+        return 0
+    rates = card.rates_for(usage.prompt_total)
+    return usage.cache_read * max(0, rates.input - rates.cache_read) // ATTO_PER_NANO
+
+
 def cost_of(usage: Usage, card: PriceCard) -> int:
     """Return the model fee in nano-USD: the tier of the whole prompt, one sum, one rounding up (T13, T16)."""
     return charge_for(usage, card, 0).model_fee_nano

@@ -246,6 +246,7 @@ def _settle(batch: Batch, settle: Settle) -> Ended:
         cut,
         paid,
         settle.record,
+        settle.pin,
     )
     return _write_end(batch, ending)
 

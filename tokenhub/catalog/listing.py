@@ -37,7 +37,7 @@ _CHAT_PARAMETERS = ("max_completion_tokens", "max_tokens", "n", "seed", "stop", 
 def describe(model: Model, deployments: Sequence[Deployment], now_ms: int) -> dict[str, Any]:
     """Describe a model that these deployments, at least one, can serve; prices are those of the cheapest, now."""
     priced = [(one, one.prices.at(now_ms)) for one in deployments]
-    first, card = min(priced, key=lambda pair: (_typical(pair[1].rates), pair[0].id))
+    first, card = min(priced, key=lambda pair: (pair[1].rates.of_four, pair[0].id))
     return {
         "id": model.id,
         "object": "model",
@@ -76,11 +76,6 @@ def prices_of(card: PriceCard) -> dict[str, Any]:
 def _shown(rates: Rates) -> dict[str, str]:
     price = {name: exact_price(getattr(rates, rate)) for name, rate in _TOKEN_PRICES.items()}
     return {name: text for name, text in price.items() if name in _ALWAYS or text != price[_SAME_AS[name]]}
-
-
-def _typical(rates: Rates) -> int:
-    """One number to compare prices by: three prompt tokens for one of output."""
-    return 3 * rates.input + rates.output
 
 
 def _architecture(model: Model) -> dict[str, Any]:

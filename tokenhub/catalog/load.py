@@ -14,7 +14,7 @@ from typing import Any
 
 from tokenhub.catalog import tables
 from tokenhub.catalog.fields import Fields, refusal
-from tokenhub.catalog.models import Catalog, Endpoint, Model, Provider
+from tokenhub.catalog.models import Catalog, Endpoint, Model, PriceClass, Provider
 from tokenhub.errors import SetupError
 from tokenhub.money import InvalidAmount
 
@@ -47,6 +47,7 @@ class Sources:
     models: Mapping[str, Table]
     calendars: Mapping[str, frozenset[str]]
     places: Mapping[tuple[str, str], str]
+    price_classes: tuple[PriceClass, ...] = ()
 
 
 def load(overrides: Sequence[Override] = ()) -> Catalog:
@@ -69,6 +70,7 @@ def load(overrides: Sequence[Override] = ()) -> Catalog:
         names=names,
         upstream_ids=_upstream_ids(models),
         endpoints={model.id: _endpoints(model, providers) for model in models.values()},
+        price_classes=sources.price_classes,
     )
 
 
@@ -83,6 +85,7 @@ def parse(texts: Mapping[str, str]) -> Sources:
     found: dict[str, dict[str, Table]] = {"provider": {}, "model": {}}
     calendars: dict[str, frozenset[str]] = {}
     places: dict[tuple[str, str], str] = {}
+    classes: list[PriceClass] = []
     for file, text in texts.items():
         data = _document(file, text)
         for kind in found:
@@ -93,10 +96,13 @@ def parse(texts: Mapping[str, str]) -> Sources:
                 found[kind][name] = {"owner": data.left.get("owner", ""), **table} if kind == "model" else table
                 places[kind, name] = f"{file}, {kind} {name[:60]}"
         calendars.update({name: frozenset(days) for name, days in data.take("calendars", dict, {}).items()})
+        classes += [tables.price_class(one) for one in data.tables("price_classes")]
         data.take("owner", str, "")
         data.take("fx", dict, {})
         data.end()
-    return Sources(found["provider"], found["model"], calendars, places)
+    return Sources(
+        found["provider"], found["model"], calendars, places, tuple(sorted(classes, key=lambda one: one.up_to_atto))
+    )
 
 
 def _document(file: str, text: str) -> Fields:
@@ -119,7 +125,7 @@ def _with_overrides(shipped: Sources, overrides: Sequence[Override]) -> Sources:
             places[one.kind, one.name] = fields.where
         else:
             raise fields.bad("kind must be provider, model or price")
-    return Sources(providers, models, shipped.calendars, places)
+    return Sources(providers, models, shipped.calendars, places, shipped.price_classes)
 
 
 def _region_key(region: Table) -> object:

@@ -52,6 +52,10 @@ class Provider:
     """Where the provider lists its models; empty: nowhere."""
     quirks: Mapping[str, Any] = field(default_factory=dict)
     """Every key of ``quirks.QUIRKS``, defaults filled in."""
+    data_policy: str = "unknown"
+    """What it has stated about the data of requests: no_training, no_retention (which includes it), or unknown, which means no (T104)."""
+    data_policy_source: str = ""
+    data_policy_date: str = ""
     custom: bool = False
     """Added by the operator, not part of the shipped catalogue."""
     note: str = ""
@@ -175,6 +179,15 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceClass:
+    """Models that cost about the same, so that one can be named in place of another."""
+
+    id: str
+    up_to_atto: int
+    """The most that a token costs in it, three of input to one of output, in atto-USD."""
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """All that can be called, frozen; ``load.load`` makes it, ``resolve.resolve`` answers from it."""
 
@@ -186,6 +199,8 @@ class Catalog:
     """(provider, upstream id or snapshot) to the model's id, where only one model is meant."""
     endpoints: Mapping[str, tuple[Endpoint, ...]]
     """Model id to what has a price: no price, no endpoint (T14)."""
+    price_classes: tuple[PriceClass, ...] = ()
+    """The cheapest first; what is dearer than the last is in a class of its own."""
 
     def deployments(self, model_id: str, credentials: Iterable[Credential]) -> list[Deployment]:
         """Join a model's endpoints with the credentials of their provider and region.

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from tokenhub.catalog import tables
-from tokenhub.catalog.models import Catalog, Deployment, Lifecycle, Model
+from tokenhub.catalog.models import Catalog, Deployment, Model
 from tokenhub.errors import ModelNotFound
 
 SUGGESTIONS = 3
@@ -111,19 +111,3 @@ def closest_names(catalog: Catalog, name: str, offered: Collection[str], plan_na
     if (found := catalog.names.get(bare)) in offered and found is not None:
         return [found]
     return difflib.get_close_matches(bare, [*offered, *plan_names], n=SUGGESTIONS, cutoff=0.6)
-
-
-def siblings(catalog: Catalog, model: Model) -> tuple[Model, ...]:
-    """Return up to three models that can stand in for one: those it names, living ones first, then its living family."""
-    named = sorted((catalog.models[one] for one in model.siblings), key=_is_retired)
-    family = [
-        one
-        for one in catalog.models.values()
-        if model.family and one.family == model.family and one.capability is model.capability and not _is_retired(one)
-    ]
-    found = {one.id: one for one in (*named, *family) if one.id != model.id}
-    return tuple(found.values())[:SUGGESTIONS]
-
-
-def _is_retired(model: Model) -> bool:
-    return model.lifecycle is Lifecycle.RETIRED

@@ -46,6 +46,11 @@ class Rates:
         return max(self.output, self.output_thinking, self.image_output)
 
     @property
+    def of_four(self) -> int:
+        """One number to compare prices by: what four tokens cost, three of the prompt and one of output."""
+        return 3 * self.input + self.output
+
+    @property
     def unknown(self) -> int:
         """A token in a bucket that TokenHub does not know costs the dearer of input and output (T12)."""
         return max(self.input, self.output)

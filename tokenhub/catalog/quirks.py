@@ -70,6 +70,7 @@ QUIRKS: Mapping[str, Key] = {
         0, "most reasoning tokens that can come on top of the output limit, where a model reasons"
     ),
     "tool_call_ids": Key("any", "nine: tool call ids must be nine letters and digits", ("any", "nine")),
+    "prompt_cache_key": Key(False, "is sent a prompt_cache_key made from the session where the client sent none"),
     "image_tokens": Key(50_000, "most prompt tokens one image can become"),
     "embeddings_inputs": Key(2048, "most inputs of one embeddings request"),
     "embeddings_base64": Key(True, "takes encoding_format base64"),

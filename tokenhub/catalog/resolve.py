@@ -5,8 +5,6 @@ the model's own name does. Which of the deployments are tried, and in what order
 route's business; the order here is the operator's: weight, then price.
 """
 
-import hashlib
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -116,21 +114,6 @@ def _deployments(catalog: Catalog, target: Target, credentials: Sequence[Credent
 def _order(deployment: Deployment) -> tuple[int, int, str]:
     rates = deployment.prices.periods[0].card.rates
     return -deployment.weight, 3 * rates.input + rates.output, deployment.id
-
-
-def order_by_weight(deployments: Iterable[Deployment], seed: bytes) -> list[Deployment]:
-    """Order deployments by weighted rendezvous: the same seed gives the same order in every process.
-
-    Over many seeds each comes first in proportion to its weight, and one that goes away
-    changes the order of no other.
-    """
-
-    def score(deployment: Deployment) -> float:
-        digest = hashlib.blake2b(deployment.id.encode(), key=seed[:64], digest_size=8).digest()
-        drawn = (int.from_bytes(digest, "big") + 1) / (2**64 + 1)
-        return -math.log(drawn) / deployment.weight
-
-    return sorted(deployments, key=score)
 
 
 def scope_of(catalog: Catalog, plan: Plan | None, allowed: Iterable[str] | None) -> Scope:

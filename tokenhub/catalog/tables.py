@@ -6,9 +6,10 @@ from typing import Any
 
 from tokenhub.call import Capability
 from tokenhub.catalog.fields import Fields
-from tokenhub.catalog.models import Lifecycle, Model, Offering, Provider, Region
+from tokenhub.catalog.models import Lifecycle, Model, Offering, PriceClass, Provider, Region
 from tokenhub.catalog.price_tables import Calendars, schedule, seconds
 from tokenhub.catalog.quirks import QUIRKS, TRAITS, Key, filled
+from tokenhub.money import InvalidAmount, parse_price_per_million
 
 PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]*(?:/[A-Za-z0-9][A-Za-z0-9._:+-]*){0,3}", re.ASCII)
@@ -16,6 +17,7 @@ MODEL_NAME_CHARS = 128
 _BASE_URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s/?#]+)*", re.ASCII)
 _DATA_REGION = re.compile(r"[a-z]{2}|global|unknown|self-hosted", re.ASCII)
 _ADAPTERS = ("openai", "anthropic", "gemini", "openai_compatible")
+_DATA_POLICIES = ("no_training", "no_retention", "unknown")
 _AUTHS = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "none")
 
 
@@ -31,11 +33,16 @@ def provider(table: object, where: str, *, custom: bool) -> Provider:
         auth=fields.word("auth", _AUTHS, "bearer"),
         models_path=fields.take("models_path", str, "/models"),
         quirks=_filled(fields, "quirks", QUIRKS),
+        data_policy=fields.word("data_policy", _DATA_POLICIES, "unknown"),
+        data_policy_source=fields.take("data_policy_source", str, ""),
+        data_policy_date=fields.day("data_policy_date") or "",
         custom=custom,
         note=fields.take("note", str, ""),
     )
     if not regions or len(found.regions) != len(regions):
         raise fields.bad("regions must be there, each id once")
+    if found.data_policy != "unknown" and not (found.data_policy_source and found.data_policy_date):
+        raise fields.bad("data_policy needs data_policy_source and data_policy_date")
     fields.end()
     return found
 
@@ -99,6 +106,17 @@ def _check_offerings(found: Model, fields: Fields, providers: Mapping[str, Provi
             raise fields.bad(f"provider {provider_id} has no region {region[:60]!r}")
     if len(set(places)) != len(places):
         raise fields.bad("two offerings are for the same provider and region")
+
+
+def price_class(fields: Fields) -> PriceClass:
+    """Read a price class; its border is in USD per million tokens."""
+    up_to = fields.take("up_to", str)
+    try:
+        found = PriceClass(fields.match("id", PROVIDER_ID), parse_price_per_million(up_to))
+    except InvalidAmount as error:
+        raise fields.bad(f"up_to: {error}") from None
+    fields.end()
+    return found
 
 
 def _created(fields: Fields) -> int:

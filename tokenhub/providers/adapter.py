@@ -29,11 +29,29 @@ class UpstreamRequest:
     method: str = "POST"
 
 
+@value
+class CacheHints:
+    """What helps an upstream to find a prompt in its cache; an adapter whose provider has no word for it leaves it out."""
+
+    key: str = ""
+    """Names what shares a cache: OpenAI's ``prompt_cache_key``, where the client sent none. A MAC: it names no person."""
+    mark: bool = False
+    """Prompts may be written to a cache where that costs extra: Anthropic's ``cache_control``."""
+
+
+NO_HINTS = CacheHints()
+
+
 class Adapter(Protocol):
     """How one provider is called. Stateless; one instance serves all requests."""
 
     def request(
-        self, call: Call, body: Mapping[str, Any], deployment: Deployment, output_limit: int | None
+        self,
+        call: Call,
+        body: Mapping[str, Any],
+        deployment: Deployment,
+        output_limit: int | None,
+        hints: CacheHints = NO_HINTS,
     ) -> UpstreamRequest:
         """Build the upstream request from the client's body.
 

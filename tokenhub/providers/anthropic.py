@@ -11,7 +11,7 @@ import orjson
 from tokenhub.call import Call
 from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.providers import chat_body, failures
-from tokenhub.providers.adapter import UpstreamRequest
+from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.wire import chat_over_messages, chat_reply, messages_reply
 from tokenhub.wire.faults import Failure
@@ -27,11 +27,20 @@ class Anthropic:
         self._provider = provider
 
     def request(
-        self, call: Call, body: Mapping[str, Any], deployment: Deployment, output_limit: int | None
+        self,
+        call: Call,
+        body: Mapping[str, Any],
+        deployment: Deployment,
+        output_limit: int | None,
+        hints: CacheHints = NO_HINTS,
     ) -> UpstreamRequest:
         limit = chat_body.limit_of(call, deployment, output_limit)
         sent, dropped = chat_over_messages.request(
-            body, deployment.upstream_id, output_limit=limit, max_output=deployment.max_output
+            body,
+            deployment.upstream_id,
+            output_limit=limit,
+            max_output=deployment.max_output,
+            mark_cache=hints.mark,
         )
         return UpstreamRequest(
             url=f"{deployment.base_url}/messages",

@@ -14,6 +14,7 @@ from typing import Any
 from tokenhub.call import Call
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
+from tokenhub.providers.adapter import NO_HINTS, CacheHints
 from tokenhub.wire.chat import GATEWAY_FIELDS
 
 REASONING_MEMBERS = frozenset(
@@ -39,6 +40,7 @@ class Shaping:
     thinks: bool = False
     """The model will reason in this request, as far as is known."""
     asked_to_think: bool = False
+    hints: CacheHints = field(default_factory=CacheHints)
 
     def drop(self, name: str) -> None:
         """Leave a field out, and say so if the client had sent it."""
@@ -55,12 +57,18 @@ Step = Callable[[Shaping], None]
 
 
 def shape(
-    body: Mapping[str, Any], call: Call, deployment: Deployment, output_limit: int | None, steps: Sequence[Step]
+    body: Mapping[str, Any],
+    call: Call,
+    deployment: Deployment,
+    output_limit: int | None,
+    steps: Sequence[Step],
+    hints: CacheHints = NO_HINTS,
 ) -> Shaping:
     """Return the body for a deployment; raises InvalidRequest for what it can never do."""
     sent = {name: value for name, value in body.items() if value is not None and name not in GATEWAY_FIELDS}
     sent["model"] = deployment.upstream_id
-    shaping = Shaping(sent, call, deployment, output_limit, deployment.provider.quirks, deployment.model.traits)
+    quirks, traits = deployment.provider.quirks, deployment.model.traits
+    shaping = Shaping(sent, call, deployment, output_limit, quirks, traits, hints=hints)
     for step in steps:
         step(shaping)
     return shaping
@@ -380,6 +388,12 @@ def fields(shaping: Shaping) -> None:
     body.update(shaping.deployment.region.body_fields)  # the region is a boundary: never the client's to choose
 
 
+def cache_key(shaping: Shaping) -> None:
+    """Name what shares a cache, for providers that look for it by name; a name that the client gave stays."""
+    if shaping.hints.key and shaping.quirks["prompt_cache_key"]:
+        shaping.body.setdefault("prompt_cache_key", shaping.hints.key)
+
+
 STEPS: tuple[Step, ...] = (
     output_limit,
     usage_in_stream,
@@ -392,5 +406,6 @@ STEPS: tuple[Step, ...] = (
     messages,
     leading_system,
     fields,
+    cache_key,
 )
 """In order: whether the model will reason must be known before tools and messages are looked at."""

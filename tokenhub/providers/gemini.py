@@ -11,7 +11,7 @@ import orjson
 from tokenhub.call import Call
 from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.providers import chat_body, failures
-from tokenhub.providers.adapter import UpstreamRequest
+from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.openai_compatible import not_streamed
 from tokenhub.wire import chat_over_gemini, chat_reply, embeddings_over_gemini, gemini_reply
@@ -38,7 +38,12 @@ class Gemini:
         self._provider = provider
 
     def request(
-        self, call: Call, body: Mapping[str, Any], deployment: Deployment, output_limit: int | None
+        self,
+        call: Call,
+        body: Mapping[str, Any],
+        deployment: Deployment,
+        output_limit: int | None,
+        hints: CacheHints = NO_HINTS,
     ) -> UpstreamRequest:
         limit = chat_body.limit_of(call, deployment, output_limit)
         sent, dropped = chat_over_gemini.request(body, deployment.upstream_id, output_limit=limit)
@@ -63,7 +68,12 @@ class GeminiEmbeddings:
         self._provider = provider
 
     def request(
-        self, call: Call, body: Mapping[str, Any], deployment: Deployment, output_limit: int | None
+        self,
+        call: Call,
+        body: Mapping[str, Any],
+        deployment: Deployment,
+        output_limit: int | None,
+        hints: CacheHints = NO_HINTS,
     ) -> UpstreamRequest:
         sent, dropped = embeddings_over_gemini.request(body, deployment.upstream_id)
         return _request(deployment, "batchEmbedContents", sent, dropped)

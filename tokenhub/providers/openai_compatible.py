@@ -13,7 +13,7 @@ from tokenhub.call import Call
 from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers import chat_body, failures
-from tokenhub.providers.adapter import UpstreamRequest
+from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.wire import chat_reply, embeddings
 from tokenhub.wire.chat_mend import Mender
@@ -33,9 +33,14 @@ class OpenAICompatible:
         self._classify = partial(failures.of_payload, provider.id)
 
     def request(
-        self, call: Call, body: Mapping[str, Any], deployment: Deployment, output_limit: int | None
+        self,
+        call: Call,
+        body: Mapping[str, Any],
+        deployment: Deployment,
+        output_limit: int | None,
+        hints: CacheHints = NO_HINTS,
     ) -> UpstreamRequest:
-        shaped = chat_body.shape(body, call, deployment, output_limit, self.steps)
+        shaped = chat_body.shape(body, call, deployment, output_limit, self.steps, hints)
         return UpstreamRequest(
             url=f"{deployment.base_url}/chat/completions",
             headers=headers(deployment.provider, deployment.credential),
@@ -73,7 +78,12 @@ class OpenAICompatibleEmbeddings:
         self._classify = partial(failures.of_payload, provider.id)
 
     def request(
-        self, call: Call, body: Mapping[str, Any], deployment: Deployment, output_limit: int | None
+        self,
+        call: Call,
+        body: Mapping[str, Any],
+        deployment: Deployment,
+        output_limit: int | None,
+        hints: CacheHints = NO_HINTS,
     ) -> UpstreamRequest:
         return UpstreamRequest(
             url=f"{deployment.base_url}/embeddings",

@@ -52,17 +52,25 @@ _CACHED = {"type": "ephemeral"}
 
 
 def request(
-    body: Mapping[str, Any], upstream_id: str, *, output_limit: int | None = None, max_output: int | None = None
+    body: Mapping[str, Any],
+    upstream_id: str,
+    *,
+    output_limit: int | None = None,
+    max_output: int | None = None,
+    mark_cache: bool = False,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the Messages request for a chat request, and the names of the fields that were left out.
 
     ``output_limit`` replaces the client's limit; ``max_output`` is the most the model gives,
     where the catalogue knows it. The limit sent is never above the client's own: thinking
-    is part of it, as it is at OpenAI, so that the hold covers the reply.
+    is part of it, as it is at OpenAI, so that the hold covers the reply. ``mark_cache`` lets Anthropic
+    cache the prompt up to its end, as a ``prompt_cache_key`` does, where the client placed no mark itself.
     Raises InvalidRequest for what no Claude model can do.
     """
     traits = traits_of(upstream_id)
-    return _Translation(body, upstream_id, traits, output_limit, max_output or traits.max_output).build()
+    translation = _Translation(body, upstream_id, traits, output_limit, max_output or traits.max_output)
+    translation.marks_cache = mark_cache
+    return translation.build()
 
 
 class _Translation:
@@ -77,6 +85,7 @@ class _Translation:
         self.built: dict[str, Any] = {"model": upstream_id, "max_tokens": min(limit, max_output)}
         self.dropped = {name for name in self.body if name not in _TRANSLATED and name not in _OWN_FIELDS}
         self.system_added: list[str] = []
+        self.marks_cache = False
 
     def build(self) -> tuple[dict[str, Any], tuple[str, ...]]:
         self._refuse()
@@ -242,7 +251,7 @@ class _Translation:
             self.built["system"] = system
         self.built["messages"] = turns
         _trim_prefill(turns[-1])
-        if self.body.get("prompt_cache_key") and not _asks_for_cache(self.built):
+        if (self.marks_cache or self.body.get("prompt_cache_key")) and not _asks_for_cache(self.built):
             self.built["cache_control"] = dict(_CACHED)
 
     def _drop_if_given(self, *names: str) -> None:

@@ -20,6 +20,14 @@ def index_of(part: Mapping[str, Any]) -> int:
     return index if isinstance(index, int) else 0
 
 
+_BINDING = ("tool_calls", "function_call", "thinking_blocks", "reasoning_details", "extra_content")
+
+
+def binds(part: Any) -> bool:
+    """Return whether a message or delta holds what ties the next request to its maker: a tool call, or a signature."""
+    return isinstance(part, Mapping) and any(part.get(name) for name in _BINDING)
+
+
 def text_of(value: Any) -> str | None:
     """Return a member that must be a text; None for anything else."""
     return value if isinstance(value, str) else None

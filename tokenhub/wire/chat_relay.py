@@ -15,7 +15,7 @@ import orjson
 from tokenhub.usage import count
 from tokenhub.wire import chat_frames, sse
 from tokenhub.wire.chat_mend import Mender
-from tokenhub.wire.chat_parts import choices_of, index_of, text_of
+from tokenhub.wire.chat_parts import binds, choices_of, index_of, text_of
 from tokenhub.wire.chat_reply import (
     FAILED_FINISHES,
     Classify,
@@ -194,7 +194,7 @@ class ChatRelay:
         facts = self.facts
         facts.content, facts.usage, facts.output_bytes = reply.has_content, reply.usage, reply.output_bytes
         facts.finish_reason, facts.native_finish_reason = reply.finish_reason, reply.native_finish_reason
-        facts.upstream_id, facts.served_model = reply.upstream_id, reply.served_model
+        facts.upstream_id, facts.served_model, facts.binds = reply.upstream_id, reply.served_model, reply.binds
         facts.created = count(payload.get("created")) or 0
         content, end = chat_frames.frames_of_reply(payload)
         released = self._gate.open() + content if reply.has_content else self._gate.put(content)
@@ -226,6 +226,7 @@ class ChatRelay:
         if not self.facts.content and self._gate.is_open:
             self._note_first_content(choices, whole)
         self.facts.output_bytes += sum(text_bytes(choice.get("delta")) for choice in choices)
+        self.facts.binds = self.facts.binds or any(binds(choice.get("delta")) for choice in choices)
         if self._finished > finished_before and self._finished >= self._seen:
             self._gate.keep(whole)
             return released

@@ -18,6 +18,7 @@ import orjson
 from tokenhub.call import Call
 from tokenhub.wire import chat_reply, gemini, gemini_choice, gemini_errors, sse
 from tokenhub.wire.chat_frames import ChunkWriter
+from tokenhub.wire.chat_parts import binds
 from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.gemini_arguments import MalformedArguments
 from tokenhub.wire.gemini_choice import Choice
@@ -172,6 +173,7 @@ class GeminiReader:
         for delta in choice.take(candidate):
             self.facts.content = self.facts.content or choice.has_content
             self.facts.output_bytes += chat_reply.text_bytes(delta)
+            self.facts.binds = self.facts.binds or binds(delta)
             if not choice.started:
                 delta = {"role": "assistant", **delta}
                 choice.started = True

@@ -128,6 +128,7 @@ class MessagesReader:
 
     def _start_tool(self, block: _Block) -> bytes:
         block.position = self._tool_calls
+        self.facts.binds = True
         self._tool_calls += 1
         function = {"name": block.begun.get("name"), "arguments": ""}
         call = {"index": block.position, "id": block.begun.get("id"), "type": "function", "function": function}
@@ -139,6 +140,7 @@ class MessagesReader:
         return self._think(block, str(block.begun.get("thinking") or ""))
 
     def _start_redacted(self, block: _Block) -> bytes:
+        self.facts.binds = True
         return self._show(self._chunks.delta({"thinking_blocks": [block.begun]}))
 
     def _add_delta(self, event: Mapping[str, Any]) -> bytes:
@@ -195,6 +197,7 @@ class MessagesReader:
     def _finish_thinking(self, block: _Block) -> bytes:
         if not block.signature:
             return b""
+        self.facts.binds = True
         whole = {"type": "thinking", "thinking": "".join(block.pieces), "signature": block.signature}
         return self._show(self._chunks.delta({"thinking_blocks": [whole]}))
 

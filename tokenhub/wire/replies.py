@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from tokenhub.usage import Usage
 from tokenhub.values import value
+from tokenhub.wire.chat_parts import binds, choices_of
 from tokenhub.wire.faults import Failure
 
 
@@ -27,6 +28,11 @@ class Reply:
     """Size of the generated text, for the estimate when usage is missing; 0 when it is not."""
     served_model: str | None = None
 
+    @property
+    def binds(self) -> bool:
+        """Whether it has a tool call or a signature, so that the next request belongs to the same deployment."""
+        return any(binds(choice.get("message")) for choice in choices_of(self.body))
+
 
 @dataclass(slots=True)
 class StreamFacts:
@@ -45,6 +51,8 @@ class StreamFacts:
     """When the upstream says its reply began, in seconds since 1970; 0: it says nothing."""
     output_bytes: int = 0
     """Size of the generated text, for an estimate. Of frames that pass unread it is what they have above the first one's envelope."""
+    binds: bool = False
+    """A tool call or a signature was seen in a frame that was read; of frames that pass unread the finish reason tells."""
     failure: Failure | None = None
     """An error inside the stream (T74, T75); nothing after it counts."""
 

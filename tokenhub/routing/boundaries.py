@@ -1,0 +1,232 @@
+"""What keeps a deployment out of a request: every scope's boundaries, and what the deployment cannot do.
+
+A boundary only narrows, so the effective one is the intersection of all scopes (T107). What
+is not known is outside: a deployment that runs "anywhere" or nowhere known is in no region,
+and a denied region rules it out too, because it may run there (T104).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tokenhub.call import Call, Capability
+from tokenhub.catalog import regions
+from tokenhub.catalog.models import Deployment
+from tokenhub.catalog.prices import PriceCard
+from tokenhub.money import exact_price
+from tokenhub.routing.preferences import DATA_POLICIES, MaxPrice, Preferences
+
+Scope = Literal["installation", "plan", "account", "key", "request"]
+
+BYTES_PER_TOKEN_MOST: Final = 16
+"""No text is denser: a body of more bytes than this for each token of a context does not fit into it."""
+_PER_MILLION: Final = 10**6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scoped:
+    """What one scope sets. Compared by identity, so that a chain can be the key of a cache."""
+
+    scope: Scope
+    subject: str
+    """Plan id, account id, key id; empty for the installation and the request."""
+    preferences: Preferences
+
+
+Chain = tuple[Scoped, ...]
+"""The scopes that set something, the widest first: installation, plan, account, key, request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Why a deployment is out: the rule, where it is set, and words for people."""
+
+    code: str
+    scope: str = ""
+    """Empty: no one's rule, the deployment cannot do what is asked."""
+    subject: str = ""
+    detail: str = ""
+
+
+Refuses = Callable[[Deployment], str | None]
+"""Names a field of the request that a deployment does not take as it is, or None."""
+
+
+def excluded(
+    deployment: Deployment, card: PriceCard, chain: Chain, call: Call | None, refuses: Refuses | None = None
+) -> Exclusion | None:
+    """Return why a request may not use a deployment, or None: it lies inside every boundary.
+
+    Without a ``call``: why no request could.
+    """
+    return (
+        by_rule(deployment, chain)
+        or by_price(card, chain, call.input_bytes if call else 0)
+        or (by_ability(deployment, call) or by_context(deployment, call) if call else None)
+        or by_parameters(deployment, chain, refuses)
+    )
+
+
+# Rules: the same for every request of a caller ----------------------------------------------------
+
+
+def by_rule(deployment: Deployment, chain: Chain) -> Exclusion | None:
+    """Return the first rule of the chain about region, provider, model or data policy that a deployment breaks."""
+    for scoped in chain:
+        for code, detail in _broken(deployment, scoped.preferences):
+            return Exclusion(code, scoped.scope, scoped.subject, detail)
+    return None
+
+
+def _broken(deployment: Deployment, wanted: Preferences) -> Iterable[tuple[str, str]]:
+    where = deployment.region.data_region
+    if wanted.regions is not None and not any(regions.contains(one, where) for one in wanted.regions):
+        yield "region_not_allowed", f"runs in {_place(where)}; allowed: {_listed(wanted.regions)}"
+    if wanted.deny_regions is not None and (
+        denied := [one for one in wanted.deny_regions if regions.may_be_in(where, one)]
+    ):
+        yield "region_denied", f"runs in {_place(where)}; denied: {_listed(denied)}"
+    provider = _provider_names(deployment)
+    if wanted.providers is not None and provider.isdisjoint(wanted.providers):
+        yield "provider_not_allowed", f"allowed: {_listed(wanted.providers)}"
+    if wanted.deny_providers is not None and not provider.isdisjoint(wanted.deny_providers):
+        yield "provider_denied", f"denied: {_listed(provider & wanted.deny_providers)}"
+    if wanted.models is not None and _model_names(deployment).isdisjoint(wanted.models):
+        yield "model_not_allowed", f"allowed: {_listed(wanted.models)}"
+    if wanted.deny_models is not None and (found := _model_names(deployment) & wanted.deny_models):
+        yield "model_denied", f"denied: {_listed(found)}"
+    stated = deployment.provider.data_policy
+    if wanted.data_policy is not None and not _keeps(stated, wanted.data_policy):
+        yield "data_policy", f"{deployment.provider.id} states {stated}; asked for: {wanted.data_policy}"
+
+
+def _keeps(stated: str, wanted: str) -> bool:
+    return stated in DATA_POLICIES and DATA_POLICIES.index(stated) >= DATA_POLICIES.index(wanted)
+
+
+def _provider_names(deployment: Deployment) -> set[str]:
+    provider = deployment.provider.id
+    return {provider, f"{provider}@{deployment.region.id}"}
+
+
+def _model_names(deployment: Deployment) -> set[str]:
+    """Return every name by which a rule can mean a deployment's model: an alias is as good as the id (T106)."""
+    bare = (deployment.model.id, *deployment.model.aliases)
+    return {*bare, *(f"{deployment.provider.id}/{name}" for name in bare)}
+
+
+def _place(data_region: str) -> str:
+    return {"global": "no one region (global)", "unknown": "a region that is not known"}.get(data_region, data_region)
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = sorted(names)
+    return ", ".join(found[:8]) + (", …" if len(found) > 8 else "") if found else "nothing"
+
+
+# What depends on the request -----------------------------------------------------------------------
+
+
+def by_price(card: PriceCard, chain: Chain, prompt_most: int) -> Exclusion | None:
+    """Return the first price limit of the chain that a prompt of at most so many tokens could exceed, in any tier."""
+    for scoped in chain:
+        limit = scoped.preferences.max_price
+        if limit is not None and (detail := _above(card, limit, prompt_most)):
+            return Exclusion("price_above_max", scoped.scope, scoped.subject, detail)
+    return None
+
+
+def _above(card: PriceCard, limit: MaxPrice, prompt_most: int) -> str:
+    reached = [card.rates, *(rates for above, rates in card.tiers if prompt_most > above)]
+    stated = (
+        ("prompt", limit.prompt, max(rates.input for rates in reached)),
+        ("completion", limit.completion, max(max(rates.output, rates.output_thinking) for rates in reached)),
+    )
+    for name, most, price in stated:
+        if most is not None and price > most:
+            return f"{name} costs {exact_price(price * _PER_MILLION)} USD per million tokens; at most {exact_price(most * _PER_MILLION)}"
+    return ""
+
+
+def by_context(deployment: Deployment, call: Call) -> Exclusion | None:
+    """Return that a text is too long for a deployment, where it is certain; what is attached may be short however it is written."""
+    context = deployment.context
+    attached = call.images or call.audio_parts or call.files
+    if (
+        not context
+        or attached
+        or call.input_bytes <= context * BYTES_PER_TOKEN_MOST
+        or call.capability is not Capability.CHAT
+    ):
+        return None
+    return Exclusion("context_too_short", detail=f"its context is {context} tokens")
+
+
+def by_ability(deployment: Deployment, call: Call) -> Exclusion | None:
+    """Return what a deployment cannot do that a call of this kind needs; its length is not looked at."""
+    if call.capability is not Capability.CHAT:
+        return None
+    quirks, traits = deployment.provider.quirks, deployment.model.traits
+    if call.uses_tools and not traits["tools"]:
+        return Exclusion("tools", detail="takes no tools")
+    if call.wants_json_schema and not (traits["json_schema"] and "json_schema" in quirks["response_formats"]):
+        return Exclusion("json_schema", detail="takes no response_format json_schema")
+    if call.choices > quirks["choices_max"]:
+        return Exclusion("parameter:n", detail=f"gives at most {quirks['choices_max']} choices")
+    return _by_modality(deployment, call, quirks["images"], quirks["file_parts"])
+
+
+def _by_modality(deployment: Deployment, call: Call, images: str, file_parts: bool) -> Exclusion | None:
+    if call.images and (images == "none" or "image" not in deployment.model.input_modalities):
+        return Exclusion("modality", detail="takes no images")
+    if call.files and not file_parts:
+        return Exclusion("modality", detail="takes no files")
+    return None
+
+
+def by_parameters(deployment: Deployment, chain: Chain, refuses: Refuses | None) -> Exclusion | None:
+    """Return the field that a deployment does not take as it is, where some scope requires all of them."""
+    if refuses is None:
+        return None
+    for scoped in chain:
+        if scoped.preferences.require_parameters and (name := refuses(deployment)):
+            return Exclusion(f"parameter:{name}", scoped.scope, scoped.subject, f"does not take {name} as it is")
+    return None
+
+
+# What a chain comes to -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the scopes of a chain come to besides boundaries."""
+
+    order: tuple[str, ...] = ()
+    sort: str | None = None
+    max_attempts: int | None = None
+    failover: bool = True
+    limited: str = ""
+    """The scope that allows the fewest attempts."""
+
+
+def wishes(chain: Chain) -> Wishes:
+    """Return the order of the innermost scope that states one, and the fewest attempts that any scope allows."""
+    order: tuple[str, ...] = ()
+    sort = None
+    attempts: int | None = None
+    failover, limited = True, ""
+    for scoped in chain:
+        stated = scoped.preferences
+        if stated.order or stated.sort:
+            order, sort = stated.order, stated.sort
+        most = 1 if stated.failover is False else stated.max_attempts
+        failover = failover and stated.failover is not False
+        if most is not None and (attempts is None or most < attempts):
+            attempts, limited = most, scoped.scope
+    return Wishes(order, sort, attempts, failover, limited)
+
+
+def prompt_cache(chain: Chain) -> bool:
+    """Say whether prompts may be written to a cache that costs extra: as the innermost scope that speaks of it says."""
+    stated = (scoped.preferences.prompt_cache for scoped in reversed(chain))
+    return next((one for one in stated if one is not None), False)
