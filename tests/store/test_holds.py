@@ -52,7 +52,7 @@ def test_record_of_a_settled_request_is_kept_as_given(bank):
         cache_write_tokens=3, cache_write_1h_tokens=4, audio_input_tokens=5, image_input_tokens=6, output_tokens=7,
         reasoning_tokens=8, image_output_tokens=0, unknown_tokens=0, estimated=True, cancelled=True, held=100, model_fee=50,
         service_fee=2, charged=52, shortfall=0, lot_id=kept.lot_id, fee_bp=300, price_version="p1", first_content_ms=12,
-        duration_ms=34, attempts='[{"ms":1}]',
+        duration_ms=34, attempts='[{"ms":1}]', decision='', session=None, saved=0,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.fakes.bank import DAY, NOW, Bank
 from tests.store.test_requests import serve
-from tokenhub.store import usage
+from tokenhub.store import days, usage
 from tokenhub.store.usage import UsageLine
 from tokenhub.usage import Usage
 
@@ -37,7 +37,7 @@ def test_usage_is_added_up_by_each_group(bank):
         for line in lines:
             times = line.requests
             assert line == UsageLine(
-                line.group, times, times, 15 * times, 7 * times, 100 * times, 3 * times, 103 * times, 0
+                line.group, times, times, 15 * times, 7 * times, 100 * times, 3 * times, 103 * times, 0, 5 * times, 0
             )
 
 
@@ -50,3 +50,25 @@ def test_usage_shows_releases_and_shortfalls_but_no_tombstones(bank):
     (line,) = usage.usage(bank.database, "account", account_id=account, since_ms=NOW)
     assert (line.requests, line.charged, line.total_nano, line.shortfall_nano) == (2, 1, 1000, 236)
     assert len(usage.usage(bank.database, "account")) == 1
+
+
+def test_usage_by_session_counts_requests_of_closed_days_too_while_they_are_kept(bank):
+    bank.account("a", 10**6)
+    one, two = bytes([1]) * 16, bytes([2]) * 16
+    made = Usage(input=10, cache_read=30, output=7)
+    for session in (one, two, one, None):
+        serve(bank, "a-0", NOW, usage=made, session=session, saved_nano=9)
+    serve(bank, "a-0", NOW + DAY, usage=made, session=one, saved_nano=9)
+    before = usage.usage(bank.database, "session")
+    assert [(line.group, line.requests, line.saved_nano, line.cached_tokens) for line in before] == [
+        ("", 1, 9, 30),
+        (one.hex(), 3, 27, 90),
+        (two.hex(), 1, 9, 30),
+    ]
+    day = days.first_open(bank.database)
+    with bank.database.read():
+        lines = list(days.add_up(bank.database, day))
+    days.close(bank.database, day, lines, NOW + 2 * DAY)
+    assert usage.usage(bank.database, "session") == before
+    by_model = usage.usage(bank.database, "model")
+    assert [(line.requests, line.saved_nano, line.cached_tokens) for line in by_model] == [(5, 45, 150)]

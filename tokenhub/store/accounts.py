@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from tokenhub.accounts.accounts import Account, AccountStatus, ApiKey, Caller, KeyStatus, Plan, SpendPeriod
-from tokenhub.store import revision
+from tokenhub.store import preferences, revision
 from tokenhub.store.database import Database
 from tokenhub.store.schema import AccountRow, KeyRow, PlanRow
 
@@ -30,11 +30,15 @@ def _qualified(table: str, columns: str) -> str:
 
 
 _CALLERS: Final = (
-    f"SELECT k.digest, {_qualified('k', _KEY_COLUMNS)}, {_qualified('a', _ACCOUNT_COLUMNS)}, {_qualified('p', _PLAN_COLUMNS)} "
-    "FROM keys k JOIN accounts a ON a.id = k.account_id JOIN plans p ON p.id = a.plan_id WHERE k.digest IN ({})"
+    f"SELECT k.digest, {_qualified('k', _KEY_COLUMNS)}, {_qualified('a', _ACCOUNT_COLUMNS)}, {_qualified('p', _PLAN_COLUMNS)}, "
+    "rp.data, ra.data, rk.data FROM keys k JOIN accounts a ON a.id = k.account_id JOIN plans p ON p.id = a.plan_id "
+    "LEFT JOIN preferences rp ON rp.scope = 'plan' AND rp.subject = p.id "
+    "LEFT JOIN preferences ra ON ra.scope = 'account' AND ra.subject = CAST(a.id AS TEXT) "
+    "LEFT JOIN preferences rk ON rk.scope = 'key' AND rk.subject = k.id WHERE k.digest IN ({})"
 )
 _KEY_END: Final = 1 + _KEY_COLUMNS.count(",") + 1
 _ACCOUNT_END: Final = _KEY_END + _ACCOUNT_COLUMNS.count(",") + 1
+_PLAN_END: Final = _ACCOUNT_END + _PLAN_COLUMNS.count(",") + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,12 @@ def callers(database: Database, digests: Sequence[bytes]) -> dict[bytes, Caller]
     return {bytes(row[0]): _caller(row) for row in rows}
 
 
+def caller_of_key(database: Database, key_id: str) -> Caller | None:
+    """Return who stands behind a key, by its id."""
+    row = database.row("SELECT digest FROM keys WHERE id = ?", (key_id,))
+    return None if row is None else callers(database, [bytes(row[0])]).get(bytes(row[0]))
+
+
 @lru_cache(maxsize=32)
 def _callers_sql(size: int) -> str:
     return _CALLERS.format(", ".join("?" * size))
@@ -94,7 +104,13 @@ def versions(database: Database) -> tuple[int, int, int]:
 
 
 def _caller(row: Sequence[Any]) -> Caller:
-    return Caller(_key(row[1:_KEY_END]), _account(row[_KEY_END:_ACCOUNT_END]), _plan(row[_ACCOUNT_END:]))
+    key, account = _key(row[1:_KEY_END]), _account(row[_KEY_END:_ACCOUNT_END])
+    plan = _plan(row[_ACCOUNT_END:_PLAN_END])
+    of_plan, of_account, of_key = row[_PLAN_END:]
+    chain = preferences.chain(
+        ("plan", plan.id, of_plan), ("account", str(account.id), of_account), ("key", key.id, of_key)
+    )
+    return Caller(key, account, plan, chain)
 
 
 def _key(row: Sequence[Any]) -> ApiKey:

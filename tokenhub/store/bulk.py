@@ -50,6 +50,19 @@ class Bulk:
             f"UPDATE {table} AS old SET {assignments} FROM unnest({arrays}) AS new ({names}) WHERE old.{_quoted(key)} = new.{_quoted(key)}"
         )
 
+    def upsert(self, table: str, key: str, columns: Sequence[str]) -> Callable[[Rows], int]:
+        """Return a function that inserts rows ``(key, *values)``, or sets the values of those that are there.
+
+        A key stands in at most one row; rows in the order of their keys wait for no other batch in a circle (T95).
+        """
+        names = ", ".join(map(_quoted, (key, *columns)))
+        values = ", ".join(f"{_quoted(column)} = excluded.{_quoted(column)}" for column in columns)
+        tail = f"ON CONFLICT ({_quoted(key)}) DO UPDATE SET {values}"
+        if self._postgres:
+            arrays = self._arrays(table, (key, *columns))
+            return self._by_columns(f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) {tail}")
+        return self._by_rows(f"INSERT INTO {table} ({names}) VALUES ({_marks(len(columns) + 1)}) {tail}")
+
     def delete(self, table: str, key: str) -> Callable[[Keys], int]:
         """Return a function that deletes the rows with these keys and says how many there were."""
         if self._postgres:

@@ -163,14 +163,10 @@ def mark_credential(database: Database, credential_id: int, status: str, reason:
     decided stays.
     """
     with database.write():
-        changes = CredentialRow.status != status
-        if status == FAILED:
-            changes &= CredentialRow.status != DISABLED
-        changed = (
-            CredentialRow.update(status=status, status_reason=reason[:200])
-            .where((CredentialRow.id == credential_id) & changes)
-            .execute()
-        )
+        changed = database.execute(
+            "UPDATE credentials SET status = ?, status_reason = ? WHERE id = ? AND status NOT IN (?, ?)",
+            (status, reason[:200], credential_id, status, DISABLED if status == FAILED else status),
+        ).rowcount
         if changed:
             revision.bump(database, "catalog")
         return bool(changed)

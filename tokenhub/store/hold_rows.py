@@ -120,7 +120,19 @@ def entry_row(entry: Entry) -> tuple[Any, ...]:
 def request_row(ending: Ending, now_ms: int) -> tuple[Any, ...]:
     """Return the row of a request's end, in the order of :class:`EndedRequest`."""
     record, usage = ending.record, ending.record.usage
-    capability, model, provider, region, upstream_id, error, finish, native_finish, price_version, attempts = _storable(
+    (
+        capability,
+        model,
+        provider,
+        region,
+        upstream_id,
+        error,
+        finish,
+        native_finish,
+        price_version,
+        attempts,
+        decision,
+    ) = _storable(
         record.capability,
         record.model,
         record.provider,
@@ -131,6 +143,7 @@ def request_row(ending: Ending, now_ms: int) -> tuple[Any, ...]:
         record.native_finish_reason,
         record.price_version,
         record.attempts,
+        record.decision,
     )
     return (
         ending.request_id,
@@ -173,6 +186,9 @@ def request_row(ending: Ending, now_ms: int) -> tuple[Any, ...]:
         record.first_content_ms,
         record.duration_ms,
         attempts,
+        decision,
+        record.session,
+        record.saved_nano,
     )
 
 

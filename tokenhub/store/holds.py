@@ -14,7 +14,7 @@ from tokenhub.billing import rules
 from tokenhub.billing.batch import Batch, HoldState
 from tokenhub.billing.holds import Ended, Operation, Outcome, Place, Release, RequestRecord
 from tokenhub.billing.lots import LotState, draw_order
-from tokenhub.store import hold_rows, leases
+from tokenhub.store import affinities, hold_rows, leases
 from tokenhub.store.bulk import Bulk
 from tokenhub.store.database import Database
 from tokenhub.store.leases import Lease, Standing
@@ -57,6 +57,7 @@ class Holds:
         self._add_requests = bulk.insert("requests", hold_rows.REQUEST)
         self._add_request_parts = bulk.insert("request_lots", hold_rows.PART)
         self._add_entries = bulk.insert("entries", hold_rows.ENTRY)
+        self._set_pins = affinities.writer(bulk)
 
     def apply(self, operations: Sequence[Operation], lease: Lease, now_ms: int) -> list[Outcome]:
         """Decide operations in the caller's write transaction; the outcomes hold once it is committed.
@@ -164,6 +165,7 @@ class Holds:
         self._add_requests([hold_rows.request_row(ending, batch.now_ms) for ending in batch.endings])
         self._add_request_parts(hold_rows.part_rows((ending.request_id, ending.paid) for ending in batch.endings))
         self._add_entries([hold_rows.entry_row(entry) for entry in batch.entries])
+        self._set_pins([ending.pin for ending in batch.endings if ending.pin is not None])
 
 
 def release_holds_of(database: Database, lease_id: int, now_ms: int) -> int:

@@ -73,6 +73,13 @@ def due(database: Database, now_ms: int, limit: int) -> list[Notice]:
     return [Notice(*row) for row in rows]
 
 
+def latest(database: Database, kinds: Sequence[str]) -> Notice | None:
+    """Return the newest notice of these kinds, whatever became of it."""
+    marks = ", ".join("?" * len(kinds))
+    row = database.row(f"SELECT {_COLUMNS} FROM notices WHERE kind IN ({marks}) ORDER BY id DESC LIMIT 1", tuple(kinds))
+    return None if row is None else Notice(*row)
+
+
 def sent(database: Database, notice_id: int) -> None:
     """Note that a notice was taken."""
     with database.write():

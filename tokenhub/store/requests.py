@@ -51,6 +51,9 @@ class EndedRequest:
     first_content_ms: int | None
     duration_ms: int
     attempts: str
+    decision: str
+    session: bytes | None
+    saved: int
 
 
 @dataclass(frozen=True, slots=True)

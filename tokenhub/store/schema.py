@@ -299,6 +299,12 @@ class RequestRow(Row):
     first_content_ms = BigIntegerField(null=True)
     duration_ms = BigIntegerField(default=0)
     attempts = TextField(default="[]")
+    decision = TextField(default="")
+    """Compact JSON: why these deployments were tried in this order, and the others not."""
+    session = BlobField(null=True)
+    """An HMAC that names the caller's session."""
+    saved = BigIntegerField(default=0)
+    """Nano-USD that cached input saved."""
 
     class Meta:
         table_name = "requests"
@@ -603,6 +609,96 @@ class DailyLineRow(Row):
         )
 
 
+class PreferencesRow(Row):
+    """What one scope sets about routing: boundaries and wishes, as JSON (``routing/preferences.py``)."""
+
+    scope = TextField(constraints=[Check("scope IN ('installation', 'plan', 'account', 'key')")])
+    subject = TextField()
+    """Plan id, account id, key id; empty for the installation."""
+    data = TextField()
+    updated_at = BigIntegerField()
+
+    class Meta:
+        table_name = "preferences"
+        primary_key = False
+        indexes = ((("scope", "subject"), True),)
+
+
+class CircuitRow(Row):
+    """Whether a deployment is tried, as all processes see it. No request data (T118)."""
+
+    deployment = TextField(primary_key=True)
+    state = TextField(constraints=[Check("state IN ('closed', 'open', 'half_open')")])
+    failures = BigIntegerField(default=0)
+    """In a row."""
+    backoff_ms = BigIntegerField(default=0)
+    open_until = BigIntegerField(null=True)
+    probe_until = BigIntegerField(null=True)
+    """One process probes until then."""
+    last_error = TextField(default="")
+    changed_at = BigIntegerField()
+
+    class Meta:
+        table_name = "circuits"
+
+
+class CooldownRow(Row):
+    """A credential that its provider throttles, left alone until then."""
+
+    credential = ForeignKeyField(CredentialRow, column_name="credential_id", primary_key=True, on_delete="CASCADE")
+    until = BigIntegerField()
+    backoff_ms = BigIntegerField(default=0)
+    reason = TextField(default="")
+    changed_at = BigIntegerField()
+
+    class Meta:
+        table_name = "cooldowns"
+
+
+class HealthMinuteRow(Row):
+    """How a deployment did in one minute, added up over all processes."""
+
+    deployment = TextField()
+    minute = BigIntegerField()
+    """Its first millisecond."""
+    attempts = BigIntegerField()
+    failures = BigIntegerField()
+    latencies = TextField(default="{}")
+    """JSON: upper bound of a bucket, ms to first content, to its count; after a ``t``, output tokens a second."""
+
+    class Meta:
+        table_name = "health_minutes"
+        primary_key = False
+        indexes = ((("deployment", "minute"), True), (("minute",), False))
+
+
+class AffinityRow(Row):
+    """Which deployment a session's tool loop is bound to; ``session`` is an HMAC."""
+
+    session = BlobField(primary_key=True)
+    deployment = TextField()
+    expires_at = BigIntegerField(index=True)
+
+    class Meta:
+        table_name = "affinities"
+        without_rowid = True
+
+
+class SubscriptionRow(Row):
+    """Who is told of which events (``tokenhub notify``)."""
+
+    id = BigAutoField()
+    channel = TextField(constraints=[Check("channel IN ('email', 'webhook')")])
+    target = TextField()
+    events = TextField(default="[]")
+    """JSON list; empty: all."""
+    created_at = BigIntegerField()
+
+    class Meta:
+        table_name = "subscriptions"
+        indexes = ((("channel", "target"), True),)
+
+
 TABLES = (
     InstallationRow,
     PlanRow,
@@ -629,5 +725,11 @@ TABLES = (
     NoticeRow,
     ClosedDayRow,
     DailyLineRow,
+    PreferencesRow,
+    CircuitRow,
+    CooldownRow,
+    HealthMinuteRow,
+    AffinityRow,
+    SubscriptionRow,
 )
 """In the order in which they can be created."""

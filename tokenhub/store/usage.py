@@ -13,7 +13,7 @@ from tokenhub.billing.periods import DAY_MS
 from tokenhub.store import days
 from tokenhub.store.database import Database
 
-By = Literal["day", "model", "key", "provider", "account"]
+By = Literal["day", "model", "key", "provider", "account", "session"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,10 @@ class UsageLine:
     service_fee_nano: int
     total_nano: int
     shortfall_nano: int
+    cached_tokens: int | None = None
+    """Prompt tokens that were read from a provider's cache; like ``saved_nano``, of the requests that are still kept."""
+    saved_nano: int | None = None
+    """What these would have cost more as fresh input, in model fees."""
 
 
 @dataclass(slots=True)
@@ -45,6 +49,8 @@ class _Sums:
     kept: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    saved: int = 0
 
     def add(self, amounts: list[int]) -> None:
         for field, amount in zip(fields(self), amounts, strict=False):
@@ -57,6 +63,7 @@ _GROUPS: Final[dict[By, str]] = {
     "key": "key_id",
     "provider": "COALESCE(provider, '')",
     "account": "account_id",
+    "session": "session",
 }
 _PROMPT: Final = "input_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens + audio_input_tokens + image_input_tokens"
 _OUTPUT: Final = "output_tokens + image_output_tokens"
@@ -70,14 +77,18 @@ _OF_LINES: Final = (
 _OF_REQUESTS: Final = (
     "SUM(is_open), SUM(CASE WHEN charged > 0 THEN is_open ELSE 0 END), SUM(is_open * model_fee), "
     "SUM(is_open * service_fee), SUM(is_open * shortfall), "
-    f"SUM(is_kept), SUM(is_kept * ({_PROMPT})), SUM(is_kept * ({_OUTPUT}))"
+    f"SUM(is_kept), SUM(is_kept * ({_PROMPT})), SUM(is_kept * ({_OUTPUT})), "
+    "SUM(is_kept * cache_read_tokens), SUM(is_kept * saved)"
 )
 
 
 def usage(
     database: Database, by: By, *, account_id: int | None = None, since_ms: int = 0, until_ms: int | None = None
 ) -> list[UsageLine]:
-    """Add up requests by UTC day (``2026-11-22``), model, key id, provider or account id, in that order.
+    """Add up requests by UTC day (``2026-11-22``), model, key id, provider, account id or session, in that order.
+
+    A session is the hex of its MAC, or nothing where a request had none; it is known, with all of its sums, only
+    of requests that are still kept.
 
     ``since_ms`` counts from the start of its day, ``until_ms`` ends at the start of its day: lines are
     of whole days. Requests that were refused before they had a hold are in no line: they left no row.
@@ -85,9 +96,11 @@ def usage(
     since_ms = days.day_of(since_ms)
     groups: dict[Any, _Sums] = {}
     with database.read():
-        found = _of_lines(database, by, account_id, since_ms, until_ms)
+        found = [] if by == "session" else _of_lines(database, by, account_id, since_ms, until_ms)
         found += _of_requests(database, by, account_id, since_ms, until_ms)
     for group, *amounts in found:
+        if by == "session":
+            group = bytes(group or b"").hex()
         groups.setdefault(group, _Sums()).add(amounts)
     return [_line(by, group, sums) for group, sums in sorted(groups.items()) if sums.requests]
 
@@ -105,8 +118,9 @@ def _of_lines(
 def _of_requests(
     database: Database, by: By, account_id: int | None, since_ms: int, until_ms: int | None
 ) -> list[tuple[Any, ...]]:
-    """Add up open days whole, and the tokens of closed ones that are still there."""
-    open_ms, kept_ms = days.closed_until(database), days.kept_since(database)
+    """Add up open days whole, and the tokens of closed ones that are still there; sessions are in no line."""
+    kept_ms = days.kept_since(database)
+    open_ms = kept_ms if by == "session" else days.closed_until(database)
     group = _GROUPS[by].format(moment="ended_at")
     where, params = _span("ended_at", account_id, max(since_ms, min(open_ms, kept_ms)), until_ms)
     marked = (
@@ -142,6 +156,8 @@ def _line(by: By, group: Any, sums: _Sums) -> UsageLine:
         sums.service_fee,
         sums.model_fee + sums.service_fee,
         sums.shortfall,
+        sums.cached_tokens if sums.kept else None,
+        sums.saved if sums.kept else None,
     )
 
 
