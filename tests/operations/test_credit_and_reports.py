@@ -133,9 +133,29 @@ def test_usage_is_added_up_by_what_is_asked_for(hub: Hub, account_id: int) -> No
     assert [line.sums.group for line in usage.report(hub, "provider", since_ms=11 * day).lines] == ["azure"]
     mine = usage.report(hub, "key", since_ms=None, account_id=account_id).lines
     assert [line.sums.group for line in mine] == ["key_1"]
-    total = usage.total(by_day)
+    total = usage.total(by_day).sums
     assert (total.requests, total.prompt_tokens, total.output_tokens, total.total_nano) == (3, 300, 30, 309)
-    assert usage.total([]).requests == 0
+    assert usage.total([]).sums.requests == 0
+    assert usage.total([]).cache_hit_rate is None
+
+
+def test_usage_by_session_shows_the_dearest_first_with_what_caches_saved(hub: Hub, account_id: int) -> None:
+    for number in range(3):
+        session = bytes([number]) * 16 if number else None
+        for each in range(number + 1):
+            request(
+                hub, account_id, 10 * number + each, session=session, cache_read_tokens=300 * number, saved=5 * number
+            )
+    lines = usage.report(hub, "session", since_ms=0).lines
+    assert [(line.name, line.sums.group, line.sums.requests) for line in lines] == [
+        ("02" * 6, "02" * 16, 3),
+        ("01" * 6, "01" * 16, 2),
+        ("none", "", 1),
+    ]
+    assert [(line.cache_hit_rate, line.sums.saved_nano) for line in lines] == [(600 / 700, 30), (0.75, 10), (0.0, 0)]
+    total = usage.total(lines)
+    assert (total.sums.requests, total.sums.cached_tokens, total.sums.saved_nano) == (6, 2400, 40)
+    assert total.cache_hit_rate == 0.8
 
 
 def test_a_followed_list_shows_each_request_once_in_the_order_of_their_ends(hub: Hub, account_id: int) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import process_environment
 from tests.fakes.bank import DAY, NOW, Bank
+from tokenhub.billing.holds import Pin
 from tokenhub.failpoints import BOOKS_FAILPOINTS
 from tokenhub.ids import new_id
 from tokenhub.operations import exports, ledger, retention, statements, usage
@@ -322,3 +323,15 @@ def test_t88_process_killed_between_two_steps_leaves_books_that_the_next_complet
     assert ledger.verify(hub) == []
     assert kept(hub) == 0
     assert re.fullmatch(r"\d+", str(hub.database.row("SELECT wiped_at FROM closed_days")[0]))
+
+
+def test_pins_of_tool_loops_are_deleted_when_their_hour_is_over(hub, bank):
+    bank.account("a", 10**6)
+    for number in range(2):
+        bank.do(bank.place(f"r{number}", "a-0", 100))
+        settled = bank.settle(f"r{number}", "a-0", 10)
+        bank.do(replace(settled, pin=Pin(bytes([number]) * 16, "d", NOW + number * HOUR)))
+    work(hub, NOW + 1)
+    assert hub.database.rows("SELECT expires_at FROM affinities") == [(NOW + HOUR,)]
+    work(hub, NOW + HOUR)
+    assert hub.database.rows("SELECT expires_at FROM affinities") == []

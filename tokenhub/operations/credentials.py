@@ -12,6 +12,7 @@ from tokenhub.operations import models
 from tokenhub.operations.hub import Hub
 from tokenhub.providers import addresses
 from tokenhub.store import catalog as store
+from tokenhub.store import circuits, revision
 from tokenhub.store.catalog import CredentialState as CredentialState
 
 _SECRET = re.compile(r"[\x21-\x7e]{1,4096}", re.ASCII)
@@ -148,6 +149,8 @@ def set_status(hub: Hub, credential_id: int, status: str) -> CredentialState:
     with hub.database.write():
         _existing(hub, credential_id)
         store.mark_credential(hub.database, credential_id, status)
+        if status == store.ACTIVE:
+            mended(hub, credential_id)
         return _existing(hub, credential_id)
 
 
@@ -157,7 +160,14 @@ def rotate(hub: Hub, credential_id: int, secret: str) -> CredentialState:
         state = _existing(hub, credential_id)
         _check_secret(secret, needed=True)
         store.replace_secret(hub.database, hub.vault, state, secret)
+        mended(hub, credential_id)
         return _existing(hub, credential_id)
+
+
+def mended(hub: Hub, credential_id: int) -> None:
+    """Forget that a credential was throttled or its deployments failed, inside the caller's write; the next request tries."""
+    if circuits.mended(hub.database, credential_id):
+        revision.bump(hub.database)
 
 
 def remove(hub: Hub, credential_id: int) -> CredentialState:
@@ -165,6 +175,7 @@ def remove(hub: Hub, credential_id: int) -> CredentialState:
     with hub.database.write():
         state = _existing(hub, credential_id)
         store.delete_credential(hub.database, credential_id)
+        circuits.mended(hub.database, credential_id)
         return state
 
 

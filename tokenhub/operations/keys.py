@@ -15,6 +15,7 @@ from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.ids import new_id
 from tokenhub.operations.hub import Hub
 from tokenhub.store import accounts as store
+from tokenhub.store import preferences
 from tokenhub.store.accounts import KeyState as KeyState
 from tokenhub.store.database import Database
 
@@ -164,6 +165,7 @@ def rotate(hub: Hub, key_id: str, grace_ms: int = DEFAULT_GRACE_MS) -> NewKey:
         if old.key.expires_at_ms is not None and old.key.expires_at_ms <= now_ms:
             raise Conflict(f"Key {key_id} has expired and cannot be rotated. Create a new one: tokenhub keys create")
         made = _insert(hub.database, replace(old.key, id=new_id("key", now_ms)), now_ms, replaces=old)
+        preferences.copy(hub.database, "key", key_id, made.state.key.id, now_ms)
         store.change_key(hub.database, key_id, _retired(old, made.state.key.id, now_ms, grace_ms))
         return replace(made, replaced=_state(hub.database, key_id))
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from tokenhub import clock
 from tokenhub.call import Capability
-from tokenhub.catalog import load, names
+from tokenhub.catalog import load, names, regions
 from tokenhub.catalog.load import Override
 from tokenhub.catalog.models import Catalog, Credential, Endpoint, Lifecycle, Model
 from tokenhub.catalog.names import Target
@@ -58,22 +58,43 @@ def changed(database: Database) -> Catalog:
 
 
 def listing(
-    hub: Hub, *, every: bool = False, provider: str | None = None, capability: Capability | None = None
+    hub: Hub,
+    *,
+    every: bool = False,
+    provider: str | None = None,
+    capability: Capability | None = None,
+    region: str | None = None,
 ) -> list[ModelState]:
-    """Return the models that can be called now, or every model there is, by name."""
+    """Return the models that can be called now, or every model there is, by name.
+
+    ``region``: only what is certain to run there, with those places alone: what a boundary of
+    that region leaves (P22).
+    """
+    if region is not None and not regions.is_region(region):
+        raise InvalidRequest(f"{region[:20]!r} is no data region: give two letters such as us, or eu, or self-hosted.")
     with hub.database.read():
         found = catalog(hub.database)
         opened = _unopened(hub)
     if provider is not None and provider not in found.providers:
         raise NotFound(f"There is no provider {provider[:40]!r}. See: tokenhub providers list")
-    states = [_state(found, model, opened, provider) for model in sorted(found.models.values(), key=lambda one: one.id)]
+    models = sorted(found.models.values(), key=lambda one: one.id)
+    states = [_within(_state(found, model, opened, provider), region) for model in models]
     return [
         state
         for state in states
         if (every or (state.usable and state.model.lifecycle is not Lifecycle.RETIRED))
         and capability in (None, state.model.capability)
         and (provider is None or any(offering.provider == provider for offering in state.model.offerings))
+        and (region is None or state.places)
     ]
+
+
+def _within(state: ModelState, region: str | None) -> ModelState:
+    """Leave the places that are certain to lie in a region."""
+    if region is None:
+        return state
+    inside = (place for place in state.places if regions.contains(region, place.endpoint.region.data_region))
+    return ModelState(state.model, tuple(inside))
 
 
 def show(hub: Hub, name: str) -> ModelState:

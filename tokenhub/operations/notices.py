@@ -25,6 +25,7 @@ from tokenhub.operations.delivery import Away, Message, Refused, Unsendable
 from tokenhub.operations.findings import Finding, Health
 from tokenhub.operations.hub import Hub
 from tokenhub.store import notices as store
+from tokenhub.store import subscriptions
 from tokenhub.store.notices import Channel, Notice
 
 BATCH: Final = 100
@@ -45,23 +46,36 @@ def tell(hub: Hub, kind: NoticeKind, ref: str, account_id: int, body: Mapping[st
     Joins the caller's write if there is one; never waits for a network. Amounts in ``body``
     are exact texts (``money.exact``); ``billing/notices.py`` says which facts a kind has.
     """
-    now_ms = clock.now_ms()
     with hub.database.write():
         name, email = store.addressee(hub.database, account_id)
-        text = json.dumps({"account": name, **body}, ensure_ascii=True)
-        queued = [
-            store.insert(hub.database, kind.value, ref, channel, target, account_id, text, now_ms)
-            for channel, target in _receivers(hub, kind, email)
-        ]
-    return sum(queued)
+        return _queue(hub, kind, ref, account_id, {"account": name, **body}, email)
 
 
-def _receivers(hub: Hub, kind: NoticeKind, email: str | None) -> list[tuple[Channel, str]]:
+def tell_operators(hub: Hub, kind: NoticeKind, ref: str, body: Mapping[str, Any]) -> int:
+    """Queue a notice that is about no account, as :func:`tell` does."""
+    with hub.database.write():
+        return _queue(hub, kind, ref, None, body, None)
+
+
+def _queue(
+    hub: Hub, kind: NoticeKind, ref: str, account_id: int | None, body: Mapping[str, Any], email: str | None
+) -> int:
+    text, now_ms = json.dumps(body, ensure_ascii=True), clock.now_ms()
+    return sum(
+        store.insert(hub.database, kind.value, ref, channel, target, account_id, text, now_ms)
+        for channel, target in receivers(hub, kind, email)
+    )
+
+
+def receivers(hub: Hub, kind: NoticeKind, email: str | None = None) -> list[tuple[Channel, str]]:
+    """Return who is told of a kind, each once: the account's address, those that the settings name, subscribers."""
     settings = hub.settings
+    event = notices.event_of(kind)
+    subscribed = [one for one in subscriptions.listing(hub.database) if not one.events or event in one.events]
     mails = [settings.notices_email, "" if kind in notices.FOR_OPERATORS_ALONE else email or ""]
-    found: list[tuple[Channel, str]] = []
-    if settings.notices_webhook_url:
-        found.append(("webhook", settings.notices_webhook_url))
+    mails += [one.target for one in subscribed if one.channel == "email"]
+    posts = [settings.notices_webhook_url, *(one.target for one in subscribed if one.channel == "webhook")]
+    found: list[tuple[Channel, str]] = [("webhook", one) for one in dict.fromkeys(posts) if one]
     if settings.smtp_host:
         found += [("email", one) for one in dict.fromkeys(mails) if one]
     return found
@@ -136,6 +150,18 @@ def _postpone(hub: Hub, notice: Notice, reason: str) -> None:
         store.postpone(hub.database, [notice.id], reason, next_ms)
 
 
+def send_now(hub: Hub, channel: Channel, target: str, kind: NoticeKind) -> str:
+    """Send one notice past the outbox, to see whether it gets there; return why it did not, or nothing."""
+    now_ms = clock.now_ms()
+    notice = Notice(0, kind.value, f"{kind.value}-{now_ms}", channel, target, None, "{}", 0, now_ms)
+    try:
+        with _OPENERS[channel](hub) as send:
+            send(message_of(hub.instance, notice))
+    except (Away, Refused, Unsendable) as error:
+        return str(error)
+    return ""
+
+
 def message_of(instance: str, notice: Notice) -> Message:
     """Return a notice as it is sent: words for a mail, JSON for a post."""
     facts = json.loads(notice.body)
@@ -163,11 +189,12 @@ def examine(hub: Hub) -> Iterator[Finding]:
     """Tell whether notices get out: how they are told, and which were not taken in the last days."""
     settings = hub.settings
     ways = [f"mail through {settings.smtp_host}"] if settings.smtp_host else []
-    ways += ["a webhook"] if settings.notices_webhook_url else []
+    posts = settings.notices_webhook_url or any(one.channel == "webhook" for one in subscriptions.listing(hub.database))
+    ways += ["a webhook"] if posts else []
     if not ways:
         yield Finding("notices", Health.OK, "They are not sent: neither smtp.host nor notices.webhook_url is set.")
         return
-    if settings.notices_webhook_url and not secrets.get(hub, secrets.NOTICES_SECRET):
+    if posts and not secrets.get(hub, secrets.NOTICES_SECRET):
         yield Finding(
             "notices", Health.WARNING, "They are posted unsigned, so their receiver cannot tell them from forged ones.",
             f"tokenhub config set {secrets.NOTICES_SECRET}",

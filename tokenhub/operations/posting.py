@@ -37,7 +37,7 @@ def _post(message: Message, secret: str | None) -> None:
     try:
         parts = address(message.target)
     except ValueError as error:
-        raise Unsendable(f"notices.webhook_url: {error}") from None
+        raise Unsendable(f"the webhook's address: {error}") from None
     headers = {"Content-Type": "application/json", "User-Agent": "TokenHub", "Connection": "close"}
     if secret:
         headers[SIGNATURE] = signatures.sign(secret, message.payload, clock.now_ms() // 1000)

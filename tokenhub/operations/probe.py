@@ -33,11 +33,11 @@ class Probe:
     latency_ms: int
 
 
-def probe(hub: Hub, credential_id: int, *, chat: bool = False) -> Probe:
+def probe(hub: Hub, credential_id: int, *, chat: bool = False, mends: bool = True) -> Probe:
     """Call the provider once with this credential: its list of models, or with ``chat`` its cheapest model.
 
-    A credential that was out of use because it failed is active again when the call
-    succeeds. Nothing is held in the database while the provider answers (T92).
+    When the call succeeds and it ``mends``, a credential that was out of use because it failed is
+    active again, and what was known against it and its deployments is forgotten. Nothing is held in the database while the provider answers (T92).
     """
     credentials.find(hub, credential_id)
     with hub.database.read():
@@ -47,7 +47,7 @@ def probe(hub: Hub, credential_id: int, *, chat: bool = False) -> Probe:
     started_s = clock.monotonic_s()
     status, kind, code = _send(opened, request)
     found = Probe(credential_id, asked, kind == "", status, kind, code, round((clock.monotonic_s() - started_s) * 1000))
-    if found.ok:
+    if found.ok and mends:
         _mend(hub, credential_id)
     return found
 
@@ -56,6 +56,7 @@ def _mend(hub: Hub, credential_id: int) -> None:
     with hub.database.write():
         if credentials.find(hub, credential_id).status == store.FAILED:
             store.mark_credential(hub.database, credential_id, store.ACTIVE)
+        credentials.mended(hub, credential_id)
 
 
 def _cheap_call(catalog: Catalog, opened: Credential, *, chat: bool) -> tuple[str, UpstreamRequest]:

@@ -14,7 +14,7 @@ from typing import Final
 from tokenhub import clock, failpoints
 from tokenhub.operations.dates import DAY_MS
 from tokenhub.operations.hub import Hub
-from tokenhub.store import aged, days
+from tokenhub.store import affinities, aged, days
 from tokenhub.store.database import Database
 
 SETTLING_MS: Final = 3_600_000
@@ -83,6 +83,7 @@ def work(hub: Hub, now_ms: int) -> Work:
     _close(hub.database, now_ms, done)
     _purge(hub.database, now_ms, hub.settings.retention_days * DAY_MS, done)
     aged.forget(hub.database, now_ms - EVENTS_KEPT_DAYS * DAY_MS)
+    affinities.forget(hub.database, now_ms)
     return done
 
 

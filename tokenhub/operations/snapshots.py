@@ -14,12 +14,15 @@ from tokenhub.catalog.models import Catalog, Credential
 from tokenhub.catalog.resolve import Resolution
 from tokenhub.providers.adapter import Adapter
 from tokenhub.providers.registry import adapters_of
-from tokenhub.store import accounts, catalog
+from tokenhub.routing import survey
+from tokenhub.routing.boundaries import Chain
+from tokenhub.routing.survey import Survey
+from tokenhub.store import accounts, catalog, preferences
 from tokenhub.store.database import Database
 from tokenhub.store.vault import Vault
 
 _RESOLUTIONS = 4096
-"""Remembered resolutions per snapshot; names that do not resolve are not remembered."""
+"""Remembered resolutions, and surveys, per snapshot; names that do not resolve are not remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,12 @@ class Snapshot:
     credentials: tuple[Credential, ...]
     adapters: Mapping[tuple[str, Capability], Adapter]
     """How each provider is called, by provider and capability."""
+    chain: Chain = ()
+    """What the installation sets about routing."""
     _resolutions: dict[tuple[str, str, int, tuple[str, ...] | None], Resolution] = field(
+        default_factory=dict, repr=False
+    )
+    _surveys: dict[tuple[str, str, int, tuple[str, ...] | None, Chain], Survey] = field(
         default_factory=dict, repr=False
     )
 
@@ -48,6 +56,23 @@ class Snapshot:
                 self._resolutions[key] = found
         return found
 
+    def survey(self, name: str, caller: Caller) -> Survey:
+        """Return what a model name comes to inside this caller's boundaries; raises as ``resolve`` does.
+
+        What the key's own list leaves out stays in it as excluded, so that a decision can say so.
+        """
+        key = (name, caller.plan.id, caller.plan.version, caller.key.models, caller.chain)
+        found = self._surveys.get(key)
+        if found is None:
+            self.resolve(name, caller)
+            scope = resolve.scope_of(self.catalog, caller.plan, caller.key.models)
+            whole = resolve.resolve(self.catalog, name, caller.plan, self.credentials)
+            found = survey.survey(whole, (*self.chain, *caller.chain), scope)
+            if len(self._surveys) >= _RESOLUTIONS:
+                self._surveys.clear()
+            self._surveys[key] = found
+        return found
+
 
 def read(database: Database, vault: Vault, extra: Sequence[Credential] = ()) -> Snapshot:
     """Read a snapshot in one read transaction; ``extra`` are credentials that live with the process (the embedded model's)."""
@@ -55,7 +80,14 @@ def read(database: Database, vault: Vault, extra: Sequence[Credential] = ()) -> 
         installation_version, catalog_version, revision = accounts.versions(database)
         overrides = catalog.overrides(database)
         credentials = catalog.credentials(database, vault)
+        chain = preferences.installation(database)
     loaded = load.load(overrides)
     return Snapshot(
-        installation_version, catalog_version, revision, loaded, (*credentials, *extra), adapters_of(loaded.providers)
+        installation_version,
+        catalog_version,
+        revision,
+        loaded,
+        (*credentials, *extra),
+        adapters_of(loaded.providers),
+        chain,
     )

@@ -1,0 +1,132 @@
+"""An explanation reads the live state of both databases: scopes, circuits, cool-downs, tool loops."""
+
+import json
+
+import pytest
+
+from tokenhub import clock
+from tokenhub.errors import InvalidRequest, ModelNotFound
+from tokenhub.operations import accounts, credentials, explain, keys, preferences
+from tokenhub.operations.credentials import NewCredential
+from tokenhub.operations.explain import Question
+from tokenhub.operations.hub import Hub
+from tokenhub.operations.keys import KeyTerms
+from tokenhub.routing import session
+from tokenhub.routing.availability import Cooldown
+from tokenhub.routing.circuit import Circuit, State
+from tokenhub.store import circuits
+
+MODEL = "gpt-4o"
+HOUR_MS = 3_600_000
+EU, US, JP = (f"openai/{MODEL}@{region}#{number}" for number, region in enumerate(("eu", "us", "jp"), 1))
+LOOP = {
+    "model": MODEL,
+    "session_id": "one",
+    "messages": [
+        {"role": "user", "content": "Look"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "7"},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def account(hub: Hub) -> int:
+    """The only account, with a provider in three regions behind it."""
+    for region in ("eu", "us", "jp"):
+        credentials.add(hub, NewCredential("openai", "sk-upstream-secret-000001", region))
+    return accounts.create(hub, "acme").account.id
+
+
+def states(found: explain.Explanation) -> dict[str, tuple[str, str]]:
+    assert found.decision is not None
+    return {
+        one.id: (one.verdict, one.exclusion.scope if one.exclusion else one.standing.code)
+        for one in found.decision.considered
+    }
+
+
+def test_every_scope_is_seen_with_where_it_is_set(hub: Hub, account: int) -> None:
+    key = keys.create(hub, account, KeyTerms(models=("openai/gpt-4o@eu", "openai/gpt-4o@jp"))).state.key
+    preferences.change(hub, preferences.Subject(), {"deny_regions": ["cn"]})
+    preferences.change(hub, preferences.plan(hub, "starter"), {"max_attempts": 2})
+    preferences.change(hub, preferences.account(account), {"regions": ["eu", "us"]})
+    preferences.change(hub, preferences.key(key.id), {"deny_providers": ["openai@us"]})
+    without = explain.explain(hub, Question(MODEL))
+    assert {one: state for one, (state, _) in states(without).items()} == {EU: "try", US: "try", JP: "excluded"}
+    assert [one.scope for one in without.chain] == ["installation", "plan", "account"]
+    found = explain.explain(hub, Question(MODEL, key=key.id))
+    assert [one.scope for one in found.chain] == ["installation", "plan", "account", "key"]
+    assert states(found) == {EU: ("try", ""), US: ("excluded", "key"), JP: ("excluded", "account")}
+    assert found.decision is not None
+    assert (found.decision.max_attempts, found.decision.why_max) == (2, "plan")
+
+
+def test_what_is_down_is_seen(hub: Hub, account: int) -> None:
+    now_ms = clock.now_ms()
+    with hub.database.write():
+        circuits.put(hub.database, EU, Circuit(State.OPEN, 5, HOUR_MS, now_ms + HOUR_MS, 0, "timeout", now_ms))
+        circuits.put_cooldown(hub.database, 2, Cooldown(now_ms + HOUR_MS, HOUR_MS, "rate"), now_ms)
+    found = explain.explain(hub, Question(MODEL))
+    assert states(found) == {EU: ("unavailable", "circuit_open"), US: ("unavailable", "cooling_down"), JP: ("try", "")}
+    credentials.remove(hub, 3)
+    last = explain.explain(hub, Question(MODEL))
+    assert states(last)[EU] == ("try", "circuit_open")
+    assert last.decision is not None
+    assert last.decision.by == "last_resort"
+    credentials.remove(hub, 1)
+    none = explain.explain(hub, Question(MODEL))
+    assert none.refusal is not None
+    assert (none.refusal.status, none.refusal.code) == (503, "no_provider_available")
+
+
+def test_a_tool_loop_is_held_where_it_was_and_never_outside(hub: Hub, account: int) -> None:
+    raw = json.dumps(LOOP).encode()
+    free = explain.explain(hub, Question(MODEL, body=raw))
+    assert free.decision is not None
+    assert (free.pinned, free.decision.by) == (None, "session")
+    last = [one.id for one in free.decision.considered][-1]
+    key = hub.vault.derive(session.KEY_PURPOSE)
+    told = session.of(LOOP, None, account_id=account, key=key)
+    assert told is not None
+    with hub.database.write():
+        hub.database.execute(
+            "INSERT INTO affinities (session, deployment, expires_at) VALUES (?, ?, ?)",
+            (session.pin_key(told, MODEL, key=key), last, clock.now_ms() + HOUR_MS),
+        )
+    held = explain.explain(hub, Question(MODEL, body=raw))
+    assert held.decision is not None
+    assert (held.pinned, held.decision.by, held.decision.considered[0].id) == (last, "pin", last)
+    preferences.change(hub, preferences.account(account), {"deny_providers": [f"openai@{last[14:16]}"]})
+    outside = explain.explain(hub, Question(MODEL, body=raw))
+    assert outside.decision is not None
+    assert outside.decision.by == "session"
+    assert states(outside)[last] == ("excluded", "account")
+
+
+def test_shares_of_sessions_are_the_weights_of_what_may_be_tried(hub: Hub, account: int) -> None:
+    found = explain.explain(hub, Question(MODEL))
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert found.shares.keys() == {EU, US, JP} == found.cards.keys()
+    firsts = [explain.explain(hub, Question(MODEL, session=f"s{n}")).decision.considered[0].id for n in range(60)]  # type: ignore[union-attr]
+    for one, share in found.shares.items():
+        assert abs(firsts.count(one) / 60 - share) < 0.25, (one, share, firsts.count(one))
+
+
+def test_questions_that_cannot_be_asked_are_refused(hub: Hub, account: int) -> None:
+    with pytest.raises(ModelNotFound):
+        explain.explain(hub, Question("no-such-model"))
+    with pytest.raises(InvalidRequest, match="JSON"):
+        explain.explain(hub, Question(MODEL, body=b"{"))
+    key = keys.create(hub, account).state.key
+    accounts.create(hub, "other")
+    with pytest.raises(InvalidRequest, match="belongs to account acme"):
+        explain.explain(hub, Question(MODEL, account="other", key=key.id))
+
+
+def test_an_embeddings_model_is_asked_in_its_own_way(hub: Hub, account: int) -> None:
+    found = explain.explain(hub, Question("text-embedding-3-small"))
+    assert found.refusal is None
+    assert found.session is None
+    assert found.decision is not None
+    assert found.decision.considered[0].verdict == "try"

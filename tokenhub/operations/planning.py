@@ -1,0 +1,116 @@
+"""A call to its route, as the proxy plans it and as ``routing explain`` shows it: the same code."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tokenhub.accounts.accounts import Caller
+from tokenhub.call import Call
+from tokenhub.catalog.models import Deployment
+from tokenhub.errors import InvalidRequest
+from tokenhub.operations.snapshots import Snapshot
+from tokenhub.routing import preferences, route
+from tokenhub.routing.boundaries import Refuses
+from tokenhub.routing.preferences import Preferences
+from tokenhub.routing.route import Route
+from tokenhub.routing.standing import Availability
+from tokenhub.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What a request itself says about routing."""
+
+    preferences: Preferences | None = None
+    fallbacks: tuple[str, ...] = ()
+    """Models to try after its own."""
+
+
+NO_HINTS: Final = Hints()
+
+
+def hints_of(body: Mapping[str, Any]) -> Hints:
+    """Read a request's ``provider`` and ``models``; raises InvalidRequest for what cannot be honoured."""
+    if body.get("provider") is None and body.get("models") is None:
+        return NO_HINTS
+    return Hints(preferences.of_request(body), preferences.fallbacks(body))
+
+
+def planned(
+    snapshot: Snapshot,
+    caller: Caller,
+    call: Call,
+    hints: Hints,
+    body: Mapping[str, Any],
+    *,
+    availability: Availability,
+    seed: bytes,
+    now_ms: int,
+    settings: Settings,
+    pinned: str | None = None,
+) -> Route:
+    """Return the route of a call; raises ModelNotFound, PermissionDenied, InvalidRequest or Unavailable.
+
+    ``seed``: account and session, at most 64 bytes. ``pinned``: the deployment that holds this
+    session's tool loop. ``body``: asked only where every field must be taken as it is.
+    """
+    if hints.preferences is not None:
+        _check_providers(snapshot, hints.preferences)
+    for name in (call.model, *hints.fallbacks) if hints.fallbacks else (call.model,):
+        snapshot.resolve(name, caller).require(call.capability)
+    surveys = [snapshot.survey(name, caller) for name in (call.model, *hints.fallbacks)]
+    strict = any(one.requires_parameters for one in surveys) or (
+        hints.preferences is not None and hints.preferences.require_parameters
+    )
+    return route.plan(
+        call,
+        surveys,
+        availability=availability,
+        seed=seed,
+        now_ms=now_ms,
+        max_attempts=settings.routing_max_attempts if settings.routing_failover else 1,
+        request=hints.preferences,
+        pinned=pinned,
+        refuses=_refuses(snapshot, call, body) if strict else None,
+    )
+
+
+def still_inside(snapshot: Snapshot, caller: Caller, call: Call, hints: Hints, deployment_id: str) -> bool:
+    """Say whether a planned deployment lies inside the caller's boundaries as they are now (T108).
+
+    The request's own were applied when it was planned and cannot change.
+    """
+    names = (call.model, *hints.fallbacks)
+    return any(deployment_id in snapshot.survey(name, caller).inside for name in names)
+
+
+def _check_providers(snapshot: Snapshot, wanted: Preferences) -> None:
+    """Refuse a provider that does not exist: a misspelt one in ``ignore`` would not be ignored (T106)."""
+    named = (
+        ("ignore", wanted.deny_providers or ()),
+        ("order", wanted.order),
+        ("only", wanted.providers or ()),
+    )
+    for member, names in named:
+        for name in names:
+            provider, at, region = name.partition("@")
+            known = snapshot.catalog.providers.get(provider)
+            if known is None or (at and region not in known.regions):
+                raise InvalidRequest(
+                    f"provider.{member} names {name!r}, which is no provider here; GET /v1/models lists those of each model.",
+                    param=f"provider.{member}",
+                )
+
+
+def _refuses(snapshot: Snapshot, call: Call, body: Mapping[str, Any]) -> Refuses:
+    """Ask the adapter itself what of the body a deployment does not take: it cannot be wrong about what it sends."""
+
+    def asked(deployment: Deployment) -> str | None:
+        adapter = snapshot.adapters[deployment.provider.id, call.capability]
+        try:
+            dropped = adapter.request(call, body, deployment, None).dropped
+        except InvalidRequest as error:
+            return error.param or "body"
+        return next(iter(dropped), None)
+
+    return asked
