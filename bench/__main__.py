@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import measure
+from bench import measure, planning
 from bench.targets import BenchError, Target, TokenHub, Workshop, end
 
 HERE = Path(__file__).resolve().parent
@@ -201,7 +201,9 @@ def detail(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def verdicts(rows: Sequence[Row], memory: Sequence[tuple[int, float]], starts: dict[str, list[float]]) -> str:
+def verdicts(
+    rows: Sequence[Row], memory: Sequence[tuple[int, float]], starts: dict[str, list[float]], plan_us: float
+) -> str:
     """Render the promised figures: measured, promised, kept or not."""
 
     def median(scenario: str, target: str, field: str) -> float | None:
@@ -237,6 +239,14 @@ def verdicts(rows: Sequence[Row], memory: Sequence[tuple[int, float]], starts: d
                 f"<= +{limit:.0f} ms",
                 added <= limit,
             )
+    add(
+        "CPU us of planning, 8 deployments and a boundary",
+        "",
+        f"{plan_us:.1f}",
+        f"{plan_us:.1f} us",
+        "<= 25 us",
+        plan_us <= 25,
+    )
     if memory:
         course = ", ".join(f"{mb:.0f} after {done}" for done, mb in memory)
         add("memory in MB", "", course, f"{memory[-1][1]:.0f} MB", "<= 80 MB", memory[-1][1] <= 80)
@@ -312,8 +322,9 @@ def main() -> None:
         ours = "tokenhub" in bench.targets
         memory = bench.memory(chosen.memory) if ours and chosen.memory else []
         starts = bench.starts() if ours and not chosen.no_starts else {}
+    plan_us = next(iter(planning.measured().values()))
     (out / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bench.rows), encoding="utf-8")
-    report = f"{machine()}\n\n{detail(bench.rows)}\n\n{verdicts(bench.rows, memory, starts)}\n"
+    report = f"{machine()}\n\n{detail(bench.rows)}\n\n{verdicts(bench.rows, memory, starts, plan_us)}\n"
     (out / "report.md").write_text(report, encoding="utf-8")
     print(f"\n{report}\nkept in {out}")
 

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ROOT_MODULES: frozenset(),
     "wire": frozenset(),
     "catalog": frozenset(),
-    "accounts": frozenset({"catalog"}),
+    "accounts": frozenset({"catalog", "routing"}),
     "routing": frozenset({"catalog"}),
     "billing": frozenset({"catalog", "accounts"}),
     "providers": frozenset({"catalog", "wire"}),

@@ -79,6 +79,9 @@ class Settings:
 
     routing_max_attempts: int = _option(3, "Deployments tried for one request", low=1, high=3)
     routing_failover: bool = _option(True, "Try another deployment when one fails before content")
+    routing_probe_s: float = _option(
+        0.0, "Silence after which a credential's provider is asked for its models; 0: never", low=0, high=86400
+    )
 
     local_enabled: bool = _option(True, "Run the embedded model, where the extra [local] is installed")
     local_threads: int = _option(2, "Threads of the embedded model", low=1, high=256)

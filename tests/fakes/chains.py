@@ -45,7 +45,11 @@ class Chain:
         self.gateway, self.fakes, self.credential_ids = gateway, fakes, credential_ids
 
     def play(self, *scripts: Script) -> None:
-        """Let alpha, beta and gamma answer so from now on; who is not named says that it is itself."""
+        """Let alpha, beta and gamma answer so from now on; who is not named says that it is itself.
+
+        What they did before is forgotten, so that each test begins with all of them trusted.
+        """
+        self.gateway.forget_faults()
         for place, (name, fake) in enumerate(self.fakes.items()):
             fake.received.clear()
             script = scripts[place] if place < len(scripts) else said_by(name)

@@ -101,7 +101,8 @@ class Stage:
         return f"{provider}/{ANY_MODEL[capability]}-{provider}@{region}"
 
     def chat(self, body: Mapping[str, Any], reply: Reply) -> Seen:
-        """Ask through the SDK while the upstream plays this reply."""
+        """Ask through the SDK while the upstream plays this reply; what was played before is not held against it."""
+        self.gateway.forget_faults()
         self.fake.replies.clear()
         self.fake.add(reply)
         fields = dict(body)

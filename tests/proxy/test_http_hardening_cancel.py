@@ -96,6 +96,7 @@ def no_usage(_: Received) -> Reply:
 
 def carried_out(gateway: RunningGateway, streaming: bool, at: int, act: Callable[[], object]) -> tuple[int, bytes]:
     """Ask once, with ``act`` done where the handler waits for the ``at``-th time; return how often it waited, and all that came."""
+    gateway.forget_faults()
     waits: list[CancelAt] = []
     real = exchange.carry
 

@@ -39,6 +39,12 @@ def running(tmp_path_factory: pytest.TempPathFactory, logged: io.StringIO) -> It
         gateway.stop()
 
 
+@pytest.fixture(autouse=True)
+def trusted(running: Running) -> None:
+    """Each test begins with upstreams that nothing is known against."""
+    running[0].forget_faults()
+
+
 def ask(gateway: RunningGateway, request: bytes, *, head_only: bool = False) -> Seen:
     with RawClient(gateway.port) as client:
         client.send(request)

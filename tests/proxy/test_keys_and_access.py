@@ -386,7 +386,7 @@ def test_t42_no_field_of_a_request_chooses_an_address_or_a_credential(
                 asked = len(upstream.received)
                 answer = gateway.chat(MODEL, **{name: value})
                 if name in (*CONTROLS, "provider"):
-                    assert (answer.status, answer.json()["error"]["param"]) == (400, name)
+                    assert (answer.status, answer.json()["error"]["param"].partition(".")[0]) == (400, name)
                     assert len(upstream.received) == asked
                 else:
                     assert answer.status in (200, 400), name

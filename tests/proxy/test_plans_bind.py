@@ -86,9 +86,9 @@ def test_both_fees_stand_in_the_receipt_and_add_up(gateway: RunningGateway) -> N
     answer = gateway.chat(MODEL)
     model_fee, service_fee, total = fees(answer)
     receipt = gateway.call("GET", f"/v1/generation?id={answer.headers['x-request-id']}").json()["data"]
-    assert receipt["cost_details"] == {
-        name: str(answer.json()["usage"]["cost_details"][name]) for name in receipt["cost_details"]
-    }
+    told = answer.json()["usage"]["cost_details"]
+    for name in ("model_fee", "service_fee", "total"):
+        assert receipt["cost_details"][name] == told[name]
     assert Decimal(receipt["cost_details"]["model_fee"]) == model_fee > 0
     assert Decimal(receipt["cost_details"]["service_fee"]) == service_fee > 0
     assert Decimal(receipt["cost_details"]["total"]) == total

@@ -210,6 +210,7 @@ _ERRORS: dict[str, tuple[str, int, Any, tuple[int, str, str]]] = {
 @pytest.mark.parametrize("name", _ERRORS)
 def test_t113_a_sample_error_is_told_in_the_gateways_words(stage: Stage, name: str, stream: bool) -> None:
     provider, status, body, (told, code, reason) = _ERRORS[name]
+    stage.gateway.forget_faults()
     stage.fake.add(upstream.json_reply(body, status))
     answer = stage.gateway.chat(stage.name_of(provider, None, "chat"), stream=stream)
     error = answer.json()["error"]

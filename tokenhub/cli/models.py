@@ -131,6 +131,7 @@ def per_million(atto: int) -> str:
         "tokenhub models list",
         "tokenhub models list --all --provider openai",
         "tokenhub models list --capability embeddings",
+        "tokenhub models list --region eu",
     ],
 )
 def list_(
@@ -143,13 +144,18 @@ def list_(
             "--capability", metavar="|".join(CAPABILITIES), parser=values.one_of(*CAPABILITIES), help="Only what does this.", show_default=False
         ),
     ] = None,
+    region: Annotated[str | None, typer.Option("--region", metavar="R", help="Only what is certain to run there: eu, us, cn, self-hosted.", show_default=False)] = None,
 ) -> None:  # fmt: skip
     """List the models that can be called, with their lowest price in USD per million tokens."""
     from tokenhub.call import Capability
     from tokenhub.operations import models
 
     states = models.listing(
-        door.hub, every=every, provider=provider, capability=Capability(capability) if capability else None
+        door.hub,
+        every=every,
+        provider=provider,
+        capability=Capability(capability) if capability else None,
+        region=region,
     )
     empty = "No model can be called yet. Add a key: tokenhub credentials add PROVIDER; or see all with --all"
     door.rows([row(state) for state in states], COLUMNS, empty=empty)

@@ -43,8 +43,11 @@ _ALL: Final = (
     Noun("credentials", UPSTREAMS, "Your own keys at the model providers, sealed at rest."),
     Noun("providers", UPSTREAMS, "Companies and servers that can be called; add your own by URL."),
     Noun("models", UPSTREAMS, "What can be called, who offers it, and at what price."),
+    Noun("routing", UPSTREAMS, "Where requests may go, in what order, and why one goes where it goes."),
+    Noun("status", REPORTS, "How providers do: what is down, success rates, times to first content."),
     Noun("usage", REPORTS, "Spending and tokens, by day, model, key or provider."),
     Noun("requests", REPORTS, "Single requests of the last days: what served them, what they cost."),
+    Noun("notify", INSTALLATION, "Who is told of outages, refused credentials and low balances, by mail or webhook."),
     Noun("doctor", INSTALLATION, "Check everything that can be wrong, and say how to mend it."),
     Noun("config", INSTALLATION, "Settings in config.toml: list, get, set, reset."),
 )

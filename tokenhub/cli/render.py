@@ -112,6 +112,12 @@ def print_text(text: str) -> None:
     sys.stdout.flush()
 
 
+def print_title(text: str, more: str = "") -> None:
+    """Write a heading to stdout, bold where there are colours, and what is to be said beside it."""
+    bold, plain = ("\x1b[1m", "\x1b[0m") if colours(sys.stdout) else ("", "")
+    print_line(f"{bold}{inert(text)}{plain}{' ' if more else ''}{inert(more)}")
+
+
 def print_blank() -> None:
     """Write an empty line between two parts of an answer."""
     print_line("")

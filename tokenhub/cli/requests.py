@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import render, values
+from tokenhub.cli import decision, render, values
 from tokenhub.cli.context import Door, command, noun
 from tokenhub.cli.render import Column
 
@@ -101,6 +101,7 @@ def row(request: "EndedRequest", accounts: dict[str, str]) -> dict[str, Any]:
             for name in ("held", "model_fee", "service_fee", "charged", "shortfall")
         },
         "attempts": json.loads(request.attempts),
+        "decision": json.loads(request.decision) if request.decision else None,
     }
 
 
@@ -191,11 +192,12 @@ def show(
     ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for it to end.")] = False,
 ) -> None:
-    """Show one request: what served it, every attempt, usage and cost. Prompts and answers are not kept."""
+    """Show one request: what served it and why, every attempt, usage and cost. Prompts and answers are not kept."""
     from tokenhub.operations import requests
 
     found = requests.wait_for(door.hub, id) if follow else requests.find(door.hub, id)
-    shown = row(found, _names(door))
+    names = _names(door)
+    shown = row(found, names)
     counts = tuple(
         Column(f"{name}_tokens", f"{name.replace('_', ' ')} tokens") for name in _COUNTS if shown[f"{name}_tokens"]
     )
@@ -203,3 +205,6 @@ def show(
     if not door.as_json and shown["attempts"]:
         render.print_blank()
         render.print_table(shown["attempts"], ATTEMPT_COLUMNS)
+    if not door.as_json and shown["decision"]:
+        render.print_blank()
+        decision.print_decision(shown["decision"], names, found.started_at)

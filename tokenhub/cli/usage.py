@@ -12,33 +12,49 @@ from tokenhub.cli.context import Door, command, verb
 from tokenhub.cli.render import Column
 
 if TYPE_CHECKING:
-    from tokenhub.operations.usage import UsageLine
+    from tokenhub.operations.usage import Line
 
 app = verb("usage")
 
-GROUPS = ("day", "model", "key", "provider", "account")
+GROUPS = ("day", "model", "key", "provider", "account", "session")
+SESSIONS_SHOWN = 40
+"""Sessions in a table; the others are one line of it. JSON and CSV have all."""
 _SUMS = (
     Column("requests", "Requests", right=True),
     Column("charged_requests", "Charged", right=True),
     Column("prompt_tokens", "Prompt", right=True),
+    Column("cached", "Cached", right=True),
     Column("output_tokens", "Output", right=True),
     Column("model_fee_usd", "Model fee", right=True),
     Column("service_fee_usd", "Service fee", right=True),
     Column("total_usd", "Total", right=True),
+    Column("saved_usd", "Saved", right=True),
 )
-_TITLES = {"day": "Day (UTC)", "model": "Model", "key": "Key", "provider": "Provider", "account": "Account"}
+_EMPTY = "No request has ended in this time."
+_TITLES = {
+    "day": "Day (UTC)",
+    "model": "Model",
+    "key": "Key",
+    "provider": "Provider",
+    "account": "Account",
+    "session": "Session",
+}
 
 
-def _sums(line: "UsageLine") -> dict[str, Any]:
+def _sums(line: "Line") -> dict[str, Any]:
+    sums, rate = line.sums, line.cache_hit_rate
     return {
-        "requests": line.requests,
-        "charged_requests": line.charged,
-        "prompt_tokens": line.prompt_tokens,
-        "output_tokens": line.output_tokens,
-        "model_fee_usd": money.exact(line.model_fee_nano),
-        "service_fee_usd": money.exact(line.service_fee_nano),
-        "total_usd": money.exact(line.total_nano),
-        "shortfall_usd": money.exact(line.shortfall_nano),
+        "requests": sums.requests,
+        "charged_requests": sums.charged,
+        "prompt_tokens": sums.prompt_tokens,
+        "output_tokens": sums.output_tokens,
+        "model_fee_usd": money.exact(sums.model_fee_nano),
+        "service_fee_usd": money.exact(sums.service_fee_nano),
+        "total_usd": money.exact(sums.total_nano),
+        "shortfall_usd": money.exact(sums.shortfall_nano),
+        "cached_tokens": sums.cached_tokens,
+        "cache_hit_rate": None if rate is None else round(rate, 4),
+        "saved_usd": None if sums.saved_nano is None else money.exact(sums.saved_nano),
     }
 
 
@@ -48,6 +64,7 @@ def _sums(line: "UsageLine") -> dict[str, Any]:
     examples=[
         "tokenhub usage",
         "tokenhub usage --by model --since 7d --account acme",
+        "tokenhub usage --by session --account acme",
         "tokenhub usage --by key --since 2026-11-01 --csv > november.csv",
     ],
 )
@@ -70,7 +87,8 @@ def usage(
 ) -> None:
     """Show requests, tokens and charges, in US dollars.
 
-    Requests and charges of all time are known; tokens only while single requests are kept.
+    Requests and charges of all time are known; tokens, what caches saved, and sessions only while single requests are kept.
+    Cached is the part of the prompt that providers read from their caches; saved is what that part would have cost more.
     """
     from tokenhub.operations import accounts
     from tokenhub.operations import usage as reports
@@ -78,7 +96,7 @@ def usage(
     owner = accounts.the_account(door.hub, account) if account is not None else None
     found = reports.report(door.hub, by, since_ms=since, account_id=owner.id if owner else None)
     lines = found.lines
-    rows = [{by: line.sums.group, f"{by}_name": line.name, **_sums(line.sums)} for line in lines]
+    rows = [_row(by, line) for line in lines]
     if as_csv:
         _print_csv(rows, (by, f"{by}_name", *_sums(reports.total([]))))
         return
@@ -87,14 +105,25 @@ def usage(
         moments = {"since": clock.iso(found.since_ms), "tokens_since": clock.iso(found.tokens_since_ms)}
         render.print_line(render.as_json({"by": by, **moments, "lines": rows, "total": total}))
         return
-    columns = (Column(f"{by}_name" if by in ("account", "day") else by, _TITLES[by]), *_named(by), *_SUMS)
+    columns = (Column(f"{by}_name" if by in ("account", "day", "session") else by, _TITLES[by]), *_named(by), *_SUMS)
+    if by == "session" and len(rows) > SESSIONS_SHOWN:
+        rest = lines[SESSIONS_SHOWN:]
+        rows[SESSIONS_SHOWN:] = [{"session_name": f"{len(rest)} others", **_sums(reports.total(rest))}]
     if rows:
         rows.append({by: "total", f"{by}_name": "total" if not _named(by) else "", **_sums(reports.total(lines))})
-    door.rows(rows, columns, empty="No request has ended in this time.")
+    door.rows([{**row, "cached": _percent(row["cache_hit_rate"])} for row in rows], columns, empty=_EMPTY)
     if rows and found.since_ms < found.tokens_since_ms:
         render.say(
             f"Tokens are counted since {clock.iso(found.tokens_since_ms)[:10]}: those of older requests are deleted."
         )
+
+
+def _row(by: str, line: "Line") -> dict[str, Any]:
+    return {by: line.sums.group, f"{by}_name": line.name, **_sums(line)}
+
+
+def _percent(rate: float | None) -> str | None:
+    return None if rate is None else f"{int(rate * 1000) / 10} %"
 
 
 def _named(by: str) -> tuple[Column, ...]:

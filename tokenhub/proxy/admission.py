@@ -6,7 +6,6 @@ keys get the same bytes (T39). Nothing is held and nothing counts before the bod
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from aiohttp import web
 
@@ -29,20 +28,19 @@ from tokenhub.errors import (
     UnsupportedMediaType,
 )
 from tokenhub.money import exact
-from tokenhub.operations import callers, snapshots
+from tokenhub.operations import callers, planning, snapshots
 from tokenhub.operations.snapshots import Snapshot
 from tokenhub.providers.addresses import HOP_HEADER, next_hop
+from tokenhub.proxy import sessions
 from tokenhub.proxy.downstream import ClientGone
 from tokenhub.proxy.exchange_state import Exchange, ParseCall
 from tokenhub.proxy.runtime import Runtime
-from tokenhub.routing import route
 from tokenhub.store import accounts
 from tokenhub.store.database import Database
 from tokenhub.wire.json_body import parse_object
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STALE_TRIES = 2
-_ROUTING_HINTS = ("provider", "models")
 _WIRES = {Capability.CHAT: Wire.CHAT, Capability.EMBEDDINGS: Wire.EMBEDDINGS}
 
 
@@ -55,18 +53,10 @@ async def admit(request: web.BaseRequest, exchange: Exchange, runtime: Runtime, 
     raw = await read_body(request, runtime)
     body = parse_object(raw)
     exchange.call = call = parse_call(body, len(raw), exchange.started_at_ms // 1000)
-    _refuse_hints(body)
+    exchange.hints = planning.hints_of(body)
+    sessions.recognise(request, body, exchange, runtime)
     exchange.body, exchange.dropped = features.check(body, _WIRES[call.capability])
     exchange.downstream.name_stream(call.created_s, call.model)
-
-
-def _refuse_hints(body: Mapping[str, Any]) -> None:
-    """Refuse a routing hint: to serve the request as if the client had not stated it would break a promise."""
-    for name in _ROUTING_HINTS:
-        if body.get(name) is not None:
-            raise InvalidRequest(
-                f"{name} is not supported here; leave it out.", code="unsupported_parameter", param=name
-            )
 
 
 async def authenticate(request: web.BaseRequest, runtime: Runtime) -> tuple[bytes, Caller]:
@@ -135,6 +125,7 @@ def _too_large(limit: int) -> RequestTooLarge:
 
 async def place_hold(exchange: Exchange, runtime: Runtime) -> None:
     """Plan the route and ask the write for the hold; plan again when the plan was made from older rows."""
+    await sessions.recall(exchange, runtime)
     for _ in range(_STALE_TRIES):
         place = await _planned(exchange, runtime)
         exchange.asked = True
@@ -181,19 +172,19 @@ def plan(exchange: Exchange, snapshot: Snapshot, runtime: Runtime) -> Place:
     caller, call = exchange.caller, exchange.call
     assert caller is not None
     assert call is not None
-    settings = runtime.settings
-    found = snapshot.resolve(call.model, caller)
-    found.require(call.capability)
-    attempts = settings.routing_max_attempts if settings.routing_failover else 1
-    exchange.route = route.plan(
-        found.groups, seed=exchange.id.encode(), now_ms=exchange.started_at_ms, max_attempts=attempts
+    exchange.route = planning.planned(
+        snapshot,
+        caller,
+        call,
+        exchange.hints,
+        exchange.body,
+        availability=runtime.availability,
+        seed=sessions.seed(exchange),
+        pinned=exchange.pinned,
+        now_ms=exchange.started_at_ms,
+        settings=runtime.settings,
     )
     candidates = exchange.route.candidates
-    if not candidates:
-        raise Unavailable(
-            f"No provider with a working credential offers {call.model!r} here; the operator can add one with 'tokenhub credentials add'.",
-            retry_after_s=60,
-        )
     exchange.bound = limit = bound.bound(call, [(one.deployment, one.card) for one in candidates], caller.fee_bp)
     return Place(
         request_id=exchange.id,

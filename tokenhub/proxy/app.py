@@ -14,7 +14,7 @@ from tokenhub.observability import log
 from tokenhub.operations import snapshots
 from tokenhub.operations.hub import Hub
 from tokenhub.providers.client import Limits, Timeouts, UpstreamClient
-from tokenhub.proxy import routes
+from tokenhub.proxy import availability, routes
 from tokenhub.proxy.background import Background
 from tokenhub.proxy.downstream import Sent
 from tokenhub.proxy.runtime import Runtime
@@ -91,6 +91,7 @@ class Gateway:
         )
         listeners = [await loop.create_server(server, sock=one, backlog=_BACKLOG) for one in sockets]
         background.start()
+        runtime.spawn(availability.follow(runtime.watch, runtime.read))
         _quiet_collector()
         return cls(runtime, lease, server, listeners, background)
 

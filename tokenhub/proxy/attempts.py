@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from math import ceil
 
 from tokenhub import clock, failpoints
-from tokenhub.catalog import names
-from tokenhub.errors import HubError, InvalidRequest, ModelNotFound, Unavailable, UpstreamFailed, UpstreamTimeout
+from tokenhub.errors import InvalidRequest
 from tokenhub.observability import log
-from tokenhub.operations import callers
+from tokenhub.operations import callers, planning
 from tokenhub.providers.client import UpstreamResponse
+from tokenhub.proxy import failed, sessions
+from tokenhub.proxy.availability import WITHDRAWN
 from tokenhub.proxy.exchange_state import Attempt, Exchange
 from tokenhub.proxy.runtime import Runtime
-from tokenhub.routing.route import Candidate
+from tokenhub.routing.route import Candidate, NoProviderAvailable
 from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply, StreamReader
 
@@ -49,25 +50,48 @@ async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
     if exchange.call.stream:
         exchange.downstream.start_keep_alive()
     impossible: InvalidRequest | None = None
-    for number, candidate in enumerate(exchange.route.candidates):
-        if number and not _may_retry(exchange, runtime):
+    candidates = exchange.route.candidates
+    for number, candidate in enumerate(candidates):
+        again = bool(exchange.attempts)
+        if again and not _may_retry(exchange, runtime):
             break
         # Taken before anything is awaited: requests that fail together must see each other's retries.
-        runtime.retrying += number > 0
+        runtime.retrying += again
         try:
-            if number and not await _still_allowed(exchange, candidate, runtime):
+            if again and not await _still_allowed(exchange, candidate, runtime):
+                continue
+            # What has gone down since it was planned is left out; the very last one is tried all the same (T81).
+            alone = not again and number == len(candidates) - 1
+            if not await runtime.watch.may_try(candidate.deployment, alone=alone):
                 continue
             outcome = await _attempt(exchange, candidate, runtime)
         finally:
-            runtime.retrying -= number > 0
+            runtime.retrying -= again
         if isinstance(outcome, Answer):
             return outcome
         impossible = outcome or impossible
+    if not exchange.attempts:
+        raise _none_left(exchange, runtime)
     if impossible is not None and all(
         one.failure and one.failure.kind is FaultKind.BAD_REQUEST for one in exchange.attempts
     ):
         raise impossible
-    raise _all_failed(exchange, runtime)
+    raise failed.all_failed(exchange, runtime)
+
+
+def _none_left(exchange: Exchange, runtime: Runtime) -> NoProviderAvailable:
+    """Say that all that was planned has gone down between the plan and the first attempt."""
+    assert exchange.route is not None
+    assert exchange.call is not None
+    now_ms = clock.now_ms()
+    planned = [one.deployment for one in exchange.route.candidates]
+    standings = [runtime.availability.state(one.id, one.credential.id, now_ms) for one in planned]
+    waits_ms = [one.retry_at_ms - now_ms for one in standings if one.retry_at_ms]
+    return NoProviderAvailable(
+        f"Every deployment of {exchange.call.model!r} inside the boundaries of this request is out at present; try again.",
+        exchange.route.decision,
+        max(1, ceil(min(waits_ms, default=0) / 1000)),
+    )
 
 
 def _may_retry(exchange: Exchange, runtime: Runtime) -> bool:
@@ -81,8 +105,7 @@ async def _still_allowed(exchange: Exchange, candidate: Candidate, runtime: Runt
     snapshot = await runtime.fresh()
     caller = callers.accepted(await runtime.caller(exchange.digest), clock.now_ms())
     assert exchange.call is not None
-    allowed = {one.id for group in snapshot.resolve(exchange.call.model, caller).groups for one in group}
-    return candidate.deployment.id in allowed
+    return planning.still_inside(snapshot, caller, exchange.call, exchange.hints, candidate.deployment.id)
 
 
 async def _attempt(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> Answer | InvalidRequest | None:
@@ -90,21 +113,30 @@ async def _attempt(exchange: Exchange, candidate: Candidate, runtime: Runtime) -
 
     Raises InvalidRequest when the upstream finds the client's request at fault.
     """
-    attempt = Attempt(candidate, clock.monotonic_s())
+    attempt, deployment, watch = Attempt(candidate, clock.monotonic_s()), candidate.deployment, runtime.watch
     exchange.attempts.append(attempt)
     try:
         answer = await _try(exchange, candidate, runtime)
         attempt.served_model = answer.served_model
+        took_ms = (clock.monotonic_s() - attempt.started_s) * 1000
+        watch.answered(deployment, took_ms)
+        if answer.reply is not None:
+            watch.completed(deployment, answer.reply.usage, took_ms)
         return answer
     except InvalidRequest as error:
+        watch.let_go(deployment)
         attempt.failure = Failure(FaultKind.BAD_REQUEST, code=error.code)
         return error
     except UpstreamFault as fault:
         attempt.failure = fault.failure
+        watch.failed(deployment, fault.failure)
         _note(exchange, candidate, fault.failure)
         if fault.failure.kind in CLIENT_FAULTS:
             raise _client_fault(fault.failure, candidate) from None
         return None
+    except BaseException:
+        watch.let_go(deployment)
+        raise
     finally:
         attempt.duration_ms = int((clock.monotonic_s() - attempt.started_s) * 1000)
 
@@ -116,12 +148,13 @@ async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> An
     assert exchange.bound is not None
     adapter = runtime.snapshot.adapters[candidate.deployment.provider.id, call.capability]
     limit = hold.output_limit or (exchange.bound.output_wanted if exchange.bound.send_limit else None)
-    request = adapter.request(call, exchange.body, candidate.deployment, limit)
+    hints = sessions.cache_hints(exchange, candidate.deployment, runtime)
+    request = adapter.request(call, exchange.body, candidate.deployment, limit, hints)
     exchange.dropped = tuple(dict.fromkeys((*exchange.dropped, *request.dropped)))
 
     async def before_resend() -> None:
         if not await _still_allowed(exchange, candidate, runtime):
-            raise UpstreamFault(Failure(FaultKind.CONNECT, code="withdrawn"))
+            raise UpstreamFault(Failure(FaultKind.CONNECT, code=WITHDRAWN))
 
     spent_s = clock.monotonic_s() - exchange.started_s
     upstream = await runtime.client.send(
@@ -193,44 +226,4 @@ def _client_fault(failure: Failure, candidate: Candidate) -> InvalidRequest:
         code=_CLIENT_CODES[failure.kind],
         param=failure.param,
         metadata={"provider": provider},
-    )
-
-
-def _all_failed(exchange: Exchange, runtime: Runtime) -> HubError:
-    """Say how the search ended: by the kinds of the failures, with the providers' names (DESIGN section 7)."""
-    tried = [(attempt.candidate.deployment, attempt.failure) for attempt in exchange.attempts if attempt.failure]
-    assert tried, "the first candidate is always tried"
-    kinds = {failure.kind for _, failure in tried}
-    providers = list(dict.fromkeys(deployment.provider.id for deployment, _ in tried))
-    model = tried[0][0].model
-    siblings = names.siblings(runtime.snapshot.catalog, model)
-    instead = f" {siblings[0].id!r} is of the same family." if siblings else ""
-    metadata = {
-        "provider": providers[-1],
-        "attempts": [
-            {"provider": deployment.provider.id, "reason": failure.kind.value, "status": failure.status}
-            for deployment, failure in tried
-        ],
-    }
-    who = ", ".join(providers)
-    if kinds == {FaultKind.MODEL_GONE}:
-        return ModelNotFound(f"{who} no longer offers {model.id!r}.{instead}", param="model", metadata=metadata)
-    if kinds == {FaultKind.RATE}:
-        waits = [failure.retry_after_s for _, failure in tried if failure.retry_after_s]
-        return Unavailable(
-            f"{who} throttles this gateway at present.",
-            metadata=metadata,
-            retry_after_s=max(1, ceil(min(waits, default=5))),
-        )
-    if kinds == {FaultKind.GEO}:
-        return UpstreamFailed(
-            f"{who} refuses this gateway's country for {model.id!r}.{instead}", metadata=metadata | {"reason": "geo"}
-        )
-    if tried[-1][1].kind is FaultKind.TIMEOUT:
-        return UpstreamTimeout(
-            f"{who} did not answer in time; nothing was charged. Try again in 1, 2, then 4 s.{instead}",
-            metadata=metadata,
-        )
-    return UpstreamFailed(
-        f"{who} failed to answer; nothing was charged. Try again in 1, 2, then 4 s.{instead}", metadata=metadata
     )

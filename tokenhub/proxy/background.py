@@ -1,7 +1,7 @@
 """Periodic work of a serving process, in threads beside its event loop.
 
-Three of them, so that nothing slow holds up what cannot wait: *keeping* (dead holders, expiry),
-*payments* (Stripe), *chores* (notices, books). Every process looks for holders that have died;
+Several, so that nothing slow holds up what cannot wait: *keeping* (dead holders, expiry),
+*payments* (Stripe), *chores* (outages, notices, books), *probes* (idle providers, if that is wanted). Every process looks for holders that have died;
 what only one process needs to do for all runs under a named lease. All of it can be killed at
 any moment and done again: at shutdown a thread that waits for a network is not waited for long.
 """
@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 from tokenhub import clock
 from tokenhub.billing.invariants import Discrepancy
+from tokenhub.billing.notices import NoticeKind
 from tokenhub.errors import HubError
 from tokenhub.observability import log
-from tokenhub.operations import notices, retention
+from tokenhub.operations import notices, outages, probing, retention
 from tokenhub.operations.hub import Hub
+from tokenhub.operations.outages import Told
 from tokenhub.operations.payments import connection
 from tokenhub.operations.payments import work as payments
-from tokenhub.store import audit, leases, ledger
+from tokenhub.store import audit, circuits, health, leases, ledger
 from tokenhub.store.holds import release_holds_of
 from tokenhub.store.leases import Lease, Reaper
 
@@ -28,6 +30,7 @@ EXPIRY_EVERY_S = 60.0
 PAYMENTS_EVERY_S = 2.0
 NOTICES_EVERY_S = 5.0
 BOOKS_EVERY_S = 60.0
+PROBES_EVERY_S = 10.0
 STOP_S = 5.0
 """What runs when the process stops gets so long to end."""
 TELL_AGAIN_S = 300.0
@@ -125,18 +128,23 @@ class Background:
         self._reaper = Reaper(hub.home, hub.settings.database_lease_s)
         self._clock = retention.Clockwatch()
         self._payments_begun = False
+        self._told: Told | None = None
+        """What people were told of outages, while it is this process that tells them."""
         self.discrepancies: Sequence[Discrepancy] = ()
         """What did not add up when this process looked, at its start."""
         reap_s = hub.settings.database_lease_s / REAPS_PER_LEASE
         keeping = Job("reap", reap_s, self._reap), Job("expire", EXPIRY_EVERY_S, self._expire)
         chores = (
             Job("verify", None, self._verify),
+            Job("outages", NOTICES_EVERY_S, self._tell_outages),
             Job("notices", NOTICES_EVERY_S, self._send_notices),
             Job("books", BOOKS_EVERY_S, self._keep_books),
         )
         close = self._database.close
         self._payments = Crew("payments", (Job("payments", PAYMENTS_EVERY_S, self._work_payments),), close)
-        self._crews = (Crew("keeping", keeping, close), self._payments, Crew("chores", chores, close))
+        self._crews: tuple[Crew, ...] = (Crew("keeping", keeping, close), self._payments, Crew("chores", chores, close))
+        if hub.settings.routing_probe_s:
+            self._crews += (Crew("probes", (Job("probes", PROBES_EVERY_S, self._probe),), close),)
 
     def start(self) -> None:
         """Start every thread."""
@@ -189,11 +197,33 @@ class Background:
             notices.watch_balances(self._hub, now_ms)
             notices.work(self._hub, now_ms)
 
+    def _tell_outages(self) -> None:
+        """Tell subscribers what fails and what is back."""
+        now_ms = clock.now_ms()
+        if not notices.receivers(self._hub, NoticeKind.OUTAGE) + notices.receivers(self._hub, NoticeKind.RECOVERED):
+            return
+        if not self._is_mine("notices", now_ms):
+            self._told = None
+            return
+        self._told = outages.watch(self._hub, self._told or outages.recall(self._hub), now_ms)
+
+    def _probe(self) -> None:
+        """Look at providers that nobody has asked for a while."""
+        now_ms = clock.now_ms()
+        if self._is_mine("probes", now_ms):
+            for one in probing.look(self._hub, self._hub.settings.routing_probe_s, now_ms):
+                if not one.ok:
+                    log.event(
+                        "probe_failed", level="warning", credential=one.credential_id, kind=one.kind, code=one.code
+                    )
+
     def _keep_books(self) -> None:
         """Close days and delete what is past its time; nothing of that for a while after the clock was set (T99)."""
         now_ms = clock.now_ms()
         if not self._clock.steady() or not self._is_mine("books", now_ms):
             return
+        circuits.prune(self._database, now_ms)
+        health.prune(self._database, now_ms)
         done = retention.work(self._hub, now_ms)
         if done.closed or done.deleted:
             log.event("books_kept", days_closed=len(done.closed), requests_deleted=done.deleted)

@@ -18,7 +18,7 @@ from tokenhub import clock, failpoints
 from tokenhub.errors import HubError, InternalError, Unavailable
 from tokenhub.ids import new_id
 from tokenhub.observability import log
-from tokenhub.proxy import admission, attempts, relay, settlement
+from tokenhub.proxy import admission, attempts, explanation, relay, settlement
 from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
 from tokenhub.proxy.exchange_state import Exchange, ParseCall
 from tokenhub.proxy.runtime import Runtime
@@ -31,11 +31,13 @@ async def carry(request: web.BaseRequest, runtime: Runtime, parse_call: ParseCal
     downstream = Downstream(request, silence_s=runtime.settings.server_keep_alive_s)
     exchange = Exchange(new_id("req", now_ms), downstream, clock.monotonic_s(), now_ms, task=asyncio.current_task())
     downstream.headers["x-request-id"] = exchange.id
+    exchange.explain = explanation.is_asked(request)
     runtime.exchanges[exchange.id] = exchange
     try:
         await admission.admit(request, exchange, runtime, parse_call)
         failpoints.hit("hold.before")
         await admission.place_hold(exchange, runtime)
+        explanation.tell_route(exchange)
         failpoints.hit("hold.committed")
         answer = await attempts.first_to_answer(exchange, runtime)
         return await relay.relay(answer, exchange, runtime)
@@ -64,6 +66,7 @@ async def carry(request: web.BaseRequest, runtime: Runtime, parse_call: ParseCal
 def refuse(error: HubError, exchange: Exchange, runtime: Runtime) -> Sent:
     """Release the hold, if one was asked for, and tell the client why."""
     settlement.release(exchange, runtime, error)
+    explanation.tell_refusal(error, exchange, runtime)
     try:
         return exchange.downstream.send_error(error, exchange.id)
     except ClientGone:

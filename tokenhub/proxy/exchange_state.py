@@ -10,8 +10,10 @@ from tokenhub.billing.bound import Bound
 from tokenhub.billing.holds import Placed
 from tokenhub.call import Call
 from tokenhub.errors import HubError
+from tokenhub.operations.planning import NO_HINTS, Hints
 from tokenhub.proxy.downstream import Downstream
 from tokenhub.routing.route import Candidate, Route
+from tokenhub.routing.session import Session
 from tokenhub.wire.faults import Failure
 
 ParseCall = Callable[[dict[str, Any], int, int], Call]
@@ -43,6 +45,13 @@ class Exchange:
     caller: Caller | None = None
     call: Call | None = None
     body: dict[str, Any] = field(default_factory=dict, repr=False)
+    hints: Hints = NO_HINTS
+    """What the request itself says about routing."""
+    session: Session | None = None
+    pinned: str | None = None
+    """The deployment that holds the session's tool loop."""
+    explain: bool = False
+    """The client wants the route told in a header."""
     route: Route | None = None
     bound: Bound | None = None
     hold: Placed | None = None

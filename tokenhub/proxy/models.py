@@ -1,4 +1,4 @@
-"""``GET /v1/models`` and ``/v1/models/{id}``: what this key may call, and nothing else."""
+"""``GET /v1/models``, ``/v1/models/{id}`` and ``/v1/models/{id}/endpoints``: what this key may call, and nothing else."""
 
 from typing import Any
 from urllib.parse import unquote
@@ -7,13 +7,16 @@ from aiohttp import web
 
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller
+from tokenhub.catalog import endpoints as catalog_endpoints
 from tokenhub.catalog import listing as catalog_listing
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import ModelNotFound, PermissionDenied
+from tokenhub.operations import measures
 from tokenhub.operations.snapshots import Snapshot
 from tokenhub.proxy.runtime import Runtime
 
 _PREFIX_LENGTH = len("/v1/models/")
+_ENDPOINTS = "/endpoints"
 
 
 async def listing(_request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
@@ -25,12 +28,30 @@ async def listing(_request: web.BaseRequest, runtime: Runtime, caller: Caller) -
 
 
 async def one(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
-    """Describe one model, by any of its names."""
+    """Describe one model, by any of its names; or its endpoints, when the path ends in ``/endpoints``."""
     name = unquote(request.raw_path.partition("?")[0][_PREFIX_LENGTH:])
+    if name.endswith(_ENDPOINTS):
+        return {"data": await _endpoints(runtime, caller, name.removesuffix(_ENDPOINTS))}
     described = _describe(runtime.snapshot, caller, name)
     if described is None:
-        raise ModelNotFound("No such model for this key; GET /v1/models lists what there is.", param="model")
+        raise _unknown()
     return described
+
+
+def _unknown() -> ModelNotFound:
+    return ModelNotFound("No such model for this key; GET /v1/models lists what there is.", param="model")
+
+
+async def _endpoints(runtime: Runtime, caller: Caller, name: str) -> Any:
+    """Describe where a name is served, and how well, to a key that may call it there."""
+    deployments = _callable(runtime.snapshot, caller, name)
+    if not deployments:
+        raise _unknown()
+    now_ms = clock.now_ms()
+    measured = await runtime.read(
+        lambda database: measures.of_places(database, deployments, runtime.availability, now_ms)
+    )
+    return catalog_endpoints.describe(name, deployments, measured, now_ms)
 
 
 def _names(snapshot: Snapshot, caller: Caller) -> list[str]:
@@ -42,13 +63,19 @@ def _is_served(deployment: Deployment, snapshot: Snapshot) -> bool:
     return (deployment.provider.id, deployment.model.capability) in snapshot.adapters
 
 
-def _describe(snapshot: Snapshot, caller: Caller, name: str) -> dict[str, Any] | None:
-    """Describe a name, or None when it does not resolve, nobody configured offers it, or the key may not call it."""
+def _callable(snapshot: Snapshot, caller: Caller, name: str) -> list[Deployment]:
+    """Return what a key may call under a name; nothing when it does not resolve or nobody configured offers it."""
     try:
         found = snapshot.resolve(name, caller)
     except (ModelNotFound, PermissionDenied):
-        return None
-    deployments = [one for group in found.groups for one in group if _is_served(one, snapshot)]
+        return []
+    inside = snapshot.survey(name, caller).inside
+    return [one for group in found.groups for one in group if one.id in inside and _is_served(one, snapshot)]
+
+
+def _describe(snapshot: Snapshot, caller: Caller, name: str) -> dict[str, Any] | None:
+    """Describe a name, or None when there is nothing that the key may call under it."""
+    deployments = _callable(snapshot, caller, name)
     if not deployments:
         return None
     described = catalog_listing.describe(deployments[0].model, deployments, clock.now_ms())

@@ -10,18 +10,18 @@ import asyncio
 
 import orjson
 
-from tokenhub import failpoints
-from tokenhub.errors import HubError, Unavailable, UpstreamFailed, UpstreamTimeout
+from tokenhub import clock, failpoints
+from tokenhub.errors import Unavailable
 from tokenhub.money import exact
 from tokenhub.observability import log
-from tokenhub.proxy import settlement
+from tokenhub.proxy import failed, settlement
 from tokenhub.proxy.attempts import Answer
 from tokenhub.proxy.downstream import ClientGone, Sent
 from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.store.writer import OutcomeUnknown
 from tokenhub.wire import chat_frames, sse
-from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
+from tokenhub.wire.faults import UpstreamFault
 
 
 async def relay(answer: Answer, exchange: Exchange, runtime: Runtime) -> Sent:
@@ -43,6 +43,7 @@ async def _relay_whole(answer: Answer, exchange: Exchange, runtime: Runtime) -> 
         reply.finish_reason,
         reply.native_finish_reason,
         reply.upstream_id,
+        reply.binds,
     )
     # Rendered first: a reply that could not be sent must fail before it is charged.
     reply.body.pop("usage", None)
@@ -86,9 +87,10 @@ async def _relay_stream(answer: Answer, exchange: Exchange, runtime: Runtime) ->
     except BaseException:
         upstream.abort()
         raise
+    _tell_end(answer, exchange, runtime)
     if facts.failure is not None:
         upstream.abort()
-        raise _broken(answer, facts.failure)
+        raise failed.broken(exchange, runtime, answer.candidate, facts.failure)
     upstream.release()
     bill = await settlement.settle(exchange, runtime, _result(answer))
     failpoints.hit("finish.before")
@@ -107,6 +109,17 @@ async def _relay_stream(answer: Answer, exchange: Exchange, runtime: Runtime) ->
     return sent
 
 
+def _tell_end(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
+    """Let availability know how a stream that has shown content ended; one that was left unread says nothing."""
+    assert answer.reader is not None
+    facts, deployment = answer.reader.facts, answer.candidate.deployment
+    if facts.failure is not None:
+        runtime.watch.failed(deployment, facts.failure, answered=True)
+    elif facts.complete:
+        took_ms = (clock.monotonic_s() - exchange.attempts[-1].started_s) * 1000
+        runtime.watch.completed(deployment, facts.usage, took_ms)
+
+
 def _result(answer: Answer) -> settlement.Result:
     assert answer.reader is not None
     facts = answer.reader.facts
@@ -118,18 +131,7 @@ def _result(answer: Answer) -> settlement.Result:
         facts.finish_reason,
         facts.native_finish_reason,
         facts.upstream_id,
-    )
-
-
-def _broken(answer: Answer, failure: Failure) -> HubError:
-    provider = answer.candidate.deployment.provider.id
-    metadata = {"provider": provider, "reason": failure.kind.value}
-    if failure.kind is FaultKind.TIMEOUT:
-        return UpstreamTimeout(
-            f"{provider} stopped sending in the middle of its reply; nothing was charged. Try again.", metadata=metadata
-        )
-    return UpstreamFailed(
-        f"{provider} failed in the middle of its reply; nothing was charged. Try again.", metadata=metadata
+        facts.binds or facts.finish_reason == "tool_calls",
     )
 
 
@@ -185,8 +187,9 @@ async def _drain(answer: Answer, exchange: Exchange, runtime: Runtime, left: int
         facts.failure = fault.failure
     except (TimeoutError, asyncio.CancelledError):
         pass  # what was received so far is charged, by estimate
+    _tell_end(answer, exchange, runtime)
     if facts.failure is not None:
-        settlement.release(exchange, runtime, _broken(answer, facts.failure))
+        settlement.release(exchange, runtime, failed.broken(exchange, runtime, answer.candidate, facts.failure))
         return
     upstream.release()
     try:

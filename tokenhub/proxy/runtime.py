@@ -11,13 +11,16 @@ from tokenhub.accounts.directory import Directory
 from tokenhub.catalog.models import Credential
 from tokenhub.errors import HubError, Unavailable
 from tokenhub.observability import log
-from tokenhub.operations import snapshots
+from tokenhub.operations import availability, snapshots
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.snapshots import Snapshot
 from tokenhub.providers.client import UpstreamClient
+from tokenhub.proxy.availability import Watch
 from tokenhub.proxy.desk import Desk
+from tokenhub.routing import session
+from tokenhub.routing.standing import Availability
 from tokenhub.settings import Settings
-from tokenhub.store import accounts
+from tokenhub.store import accounts, circuits
 from tokenhub.store.database import Database, StoreError
 from tokenhub.store.writer import Writer
 
@@ -40,8 +43,13 @@ class Runtime:
         """Names this installation in the hop header, so that a loop is seen (T66)."""
         self.own_credentials: tuple[Credential, ...] = ()
         """Credentials that live with the process: the embedded model's."""
+        self.session_key = hub.vault.derive(session.KEY_PURPOSE)
         self.snapshot: Snapshot
         self.directory = Directory()
+        self.watch = Watch(writer, self._take_out, self.spawn)
+        """Told of every attempt's end; shared with other processes."""
+        self.availability: Availability = self.watch.view
+        """How every deployment stands: what planning asks."""
         self.exchanges: dict[str, Exchange] = {}
         self.drains: dict[str, asyncio.Task[None]] = {}
         self.retrying = 0
@@ -123,9 +131,7 @@ class Runtime:
     async def reload(self) -> None:
         """Read the snapshot anew, once for all who ask at the same time, and ask the store for every caller again."""
         if self._reading_snapshot is None or self._reading_snapshot.done():
-            self._reading_snapshot = asyncio.ensure_future(
-                self.read(lambda database: snapshots.read(database, self.hub.vault, self.own_credentials))
-            )
+            self._reading_snapshot = asyncio.ensure_future(self._read_snapshot())
         reading = self._reading_snapshot
         try:
             snapshot = await asyncio.shield(reading)
@@ -135,6 +141,18 @@ class Runtime:
         if snapshot.revision >= self.snapshot.revision:
             self.snapshot = snapshot
         self.directory.clear()
+
+    async def _read_snapshot(self) -> Snapshot:
+        """Read the snapshot and what is down: a credential that was mended is used from then on."""
+        vault, own, began = self.hub.vault, self.own_credentials, self.watch.mark()
+        snapshot, down = await self.read(
+            lambda database: (snapshots.read(database, vault, own), circuits.read(database))
+        )
+        self.watch.absorb(down, began)
+        return snapshot
+
+    async def _take_out(self, credential_id: int, reason: str) -> bool:
+        return await self.change(lambda hub: availability.take_out(hub, credential_id, reason))
 
     def may_retry(self) -> bool:
         """Whether one more second or third attempt fits the retry budget: a share of the requests under way (T80)."""
@@ -146,7 +164,8 @@ class Runtime:
             exchange.stop(reason)
 
     async def close(self) -> None:
-        """Cancel what is still running and stop the threads of reads and verbs."""
+        """Tell the last counts, cancel what is still running and stop the threads of reads and verbs."""
+        self.watch.flush()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

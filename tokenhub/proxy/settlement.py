@@ -10,6 +10,7 @@ from tokenhub.billing.holds import End, Ended, Release, RequestRecord, Settle
 from tokenhub.call import Capability
 from tokenhub.errors import HubError, Unavailable
 from tokenhub.money import exact, number
+from tokenhub.proxy import sessions
 from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.routing.route import Candidate
@@ -30,6 +31,8 @@ class Result:
     finish_reason: str | None
     native_finish_reason: str | None
     upstream_id: str | None
+    binds: bool = False
+    """It has a tool call or a signature: the session's next request belongs to the same deployment."""
 
 
 @value
@@ -86,14 +89,19 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
         )
         estimated = True
     charge = pricing.charge_for(usage, result.candidate.card, exchange.caller.fee_bp)
-    record = _record(exchange, result.candidate, result=result, usage=usage, estimated=estimated)
+    billable = is_billable(result, usage)
+    saved_nano = pricing.saved_by_cache(usage, result.candidate.card) if billable else 0
+    record = _record(exchange, result.candidate, result=result, usage=usage, estimated=estimated, saved_nano=saved_nano)
     failpoints.hit("settle.before")
-    if not is_billable(result, usage):
+    if not billable:
         exchange.ended = True
         runtime.writer.post(Release(exchange.id, record))
         return Bill(usage, pricing.FREE, estimated, capability)
     exchange.ended = True
-    outcome = await runtime.writer.submit(Settle(exchange.id, charge.model_fee_nano, charge.service_fee_nano, record))
+    pin = sessions.pin(exchange, result.candidate.deployment, runtime) if result.binds else None
+    outcome = await runtime.writer.submit(
+        Settle(exchange.id, charge.model_fee_nano, charge.service_fee_nano, record, pin)
+    )
     failpoints.hit("settle.committed")
     if not isinstance(outcome, Ended) or outcome.end is not End.SETTLED:
         raise Unavailable(
@@ -124,6 +132,7 @@ def _record(
     result: Result | None = None,
     usage: Usage | None = None,
     estimated: bool = False,
+    saved_nano: int = 0,
     error: HubError | None = None,
 ) -> RequestRecord:
     caller, call, route = exchange.caller, exchange.call, exchange.route
@@ -154,6 +163,9 @@ def _record(
         first_content_ms=exchange.first_content_ms,
         duration_ms=int((clock.monotonic_s() - exchange.started_s) * 1000),
         attempts=_attempts_json(exchange),
+        decision=route.decision.dump(),
+        session=exchange.session.id if exchange.session else None,
+        saved_nano=saved_nano,
     )
 
 

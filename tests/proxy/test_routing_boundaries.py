@@ -1,0 +1,378 @@
+"""Boundaries through the whole gateway: what lies outside sees no connection and its name is never looked up (T103)."""
+
+import asyncio
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import pytest
+
+from tests.fakes.chains import SOAK, said_by
+from tests.fakes.upstream import Cut, FakeUpstream, Received, Reply, json_reply, openai_error
+from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
+from tokenhub.catalog.load import Override
+from tokenhub.operations import credentials, keys, preferences, providers
+from tokenhub.operations.keys import KeyTerms
+from tokenhub.operations.preferences import Subject
+from tokenhub.operations.providers import OwnModel, OwnProvider
+from tokenhub.store import catalog
+
+MODEL, OTHER = "shared-model", "other-model"
+PLACES = {"alpha": "eu", "beta": "us", "gamma": "cn", "delta": "global", "epsilon": "unknown"}
+PRICES = {"alpha": ("1", "10"), "beta": ("2", "20"), "gamma": ("3", "30"), "delta": ("1", "10"), "epsilon": ("1", "10")}
+CASES = 2_000 if SOAK else 300
+BROKEN = json_reply(openai_error("x"), 500)
+FAULTS: tuple[Reply, ...] = (
+    BROKEN,
+    json_reply(openai_error("x", "server_is_overloaded"), 503),
+    json_reply(openai_error("unsupported_country_region_territory", "unsupported_country_region_territory"), 403),
+    [Cut()],
+)
+
+
+@dataclass
+class World:
+    """A gateway with five providers, each in a region of its own and under a name of its own, and who was looked up."""
+
+    gateway: RunningGateway
+    fakes: dict[str, FakeUpstream]
+    looked_up: list[str] = field(default_factory=list)
+    key_id: str = ""
+
+    def begin(self, faults: dict[str, Reply] | None = None) -> None:
+        """Close every kept connection and forget every name, so that each use of an upstream is seen."""
+        self.gateway.forget_faults()
+        self.gateway.run(self._forget())
+        self.looked_up.clear()
+        for name, fake in self.fakes.items():
+            reply = (faults or {}).get(name)
+            fake.script = said_by(name) if reply is None else _always(reply)
+            fake.connections = 0
+
+    async def _forget(self) -> None:
+        assert self.gateway.gateway is not None
+        client = self.gateway.gateway.runtime.client
+        for origin in client._origins.values():
+            while origin.parked:
+                origin.parked.popleft().abort()
+        client._origins.clear()
+        client._targets.clear()
+
+    def ask(self, **fields: Any) -> Answer:
+        return self.gateway.chat(fields.pop("model", MODEL), max_tokens=50, **fields)
+
+    @property
+    def touched(self) -> set[str]:
+        """Who was connected to or looked up since ``begin``."""
+        names = {name.removesuffix(".localhost") for name in self.looked_up}
+        return names | {name for name, fake in self.fakes.items() if fake.connections}
+
+    def set(self, scope: str, **members: Any) -> None:
+        subject = {
+            "installation": Subject(),
+            "plan": Subject("plan", "starter"),
+            "account": preferences.account(self.gateway.account_id),
+            "key": preferences.key(self.key_id),
+        }[scope]
+        preferences.reset(self.gateway.hub, subject)
+        if members:
+            preferences.change(self.gateway.hub, subject, members)
+
+    def clear(self) -> None:
+        for scope in ("installation", "plan", "account", "key"):
+            self.set(scope)
+
+
+def _always(reply: Reply) -> Any:
+    def answer(_: Received) -> Reply:
+        return reply
+
+    return answer
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    gateway = start_gateway(temporary_home(tmp_path_factory.mktemp("world")), {"upstream.retry_budget": 1.0})
+    with ExitStack() as stack:
+        stack.callback(gateway.stop)
+        fakes = {name: stack.enter_context(FakeUpstream([])) for name in PLACES}
+        for name, fake in fakes.items():
+            prompt, completion = PRICES[name]
+            models = [
+                OwnModel(
+                    one, f"{name}-{one}", {"input": prompt, "output": completion}, context=100_000, max_output=4_096
+                )
+                for one in ((MODEL, OTHER) if name in ("alpha", "gamma") else (MODEL,))
+            ]
+            url = fake.url.replace("127.0.0.1", f"{name}.localhost")
+            providers.add(gateway.hub, OwnProvider(name, url, models, data_region=PLACES[name]))
+            credentials.add(gateway.hub, credentials.NewCredential(name, f"sk-{name}-upstream-0001"))
+        world = World(gateway, fakes, key_id=keys.listing(gateway.hub)[0].key.id)
+        gateway.run(_watch_names(world))
+        yield world
+
+
+async def _watch_names(world: World) -> None:
+    """Note every name that the gateway looks up, and answer it here."""
+    loop = asyncio.get_running_loop()
+
+    async def look_up(host: str, port: int, **_: Any) -> list[Any]:
+        if host != "127.0.0.1":  # an address is no name; uvloop asks for it too when it connects
+            world.looked_up.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    loop.getaddrinfo = look_up  # type: ignore[method-assign,assignment]
+
+
+@pytest.fixture
+def world(shared: World) -> World:
+    shared.clear()
+    shared.begin()
+    return shared
+
+
+def told(answer: Answer) -> tuple[int, str]:
+    return answer.status, answer.json()["error"]["code"]
+
+
+def served_by(answer: Answer) -> str:
+    assert answer.status == 200, answer.body
+    return answer.headers["x-tokenhub-provider"]
+
+
+# The property ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.soak
+def test_t103_no_connection_and_no_look_up_outside_the_boundary_whatever_fails(world: World) -> None:
+    drawn = random.Random(4)
+    inside_of = {
+        "regions": lambda names: {one for one in PLACES if PLACES[one] in names},
+        "deny_regions": lambda names: {one for one in PLACES if PLACES[one] not in (*names, "global", "unknown")},
+        "providers": set,
+        "deny_providers": lambda names: set(PLACES) - set(names),
+    }
+    statuses: dict[int, int] = {}
+    for number in range(CASES):
+        inside = set(PLACES)
+        if number % 3 == 0:
+            world.clear()
+            stated: dict[str, tuple[str, list[str]]] = {}
+            for scope in drawn.sample(("installation", "plan", "account", "key"), drawn.randint(0, 2)):
+                rule = drawn.choice(list(inside_of))
+                values = ["eu", "us", "cn"] if "regions" in rule else list(PLACES)
+                stated[scope] = (rule, drawn.sample(values, drawn.randint(1, 2 if "deny" in rule else len(values))))
+                world.set(scope, **{rule: stated[scope][1]})
+        for rule, names in stated.values():
+            inside &= inside_of[rule](names)
+        hints: dict[str, Any] = {}
+        if drawn.random() < 0.5:
+            member = drawn.choice(("only", "ignore"))
+            names = drawn.sample(list(PLACES), drawn.randint(1, 3))
+            hints = {"provider": {member: names, "order": drawn.sample(list(PLACES), 2)}}
+            inside &= set(names) if member == "only" else set(PLACES) - set(names)
+        world.begin({name: drawn.choice(FAULTS) for name in PLACES if drawn.random() < 0.6})
+        answer = world.ask(stream=drawn.random() < 0.3, **hints)
+        statuses[answer.status] = statuses.get(answer.status, 0) + 1
+        assert world.touched <= inside, (world.touched - inside, stated, hints)
+        assert len(world.touched) <= 3
+        assert (answer.status == 403) is (not inside), (answer.body, stated, hints)
+        if answer.status == 200:
+            assert answer.headers["x-tokenhub-provider"] in inside
+    assert min(statuses.get(status, 0) for status in (200, 403, 502)) > CASES / 100, statuses
+
+
+# The tests of the list ---------------------------------------------------------------------------------
+
+
+def test_t104_an_eu_only_account_with_only_a_global_endpoint_is_a_403(world: World) -> None:
+    world.set("account", regions=["eu"])
+    world.set("key", providers=["delta", "epsilon"])
+    answer = world.ask()
+    error = answer.json()["error"]
+    assert (answer.status, error["type"], error["code"]) == (403, "permission_denied", "no_eligible_provider")
+    reasons = {one["provider"]: (one["reason"], one["scope"]) for one in error["metadata"]["excluded"]}
+    assert reasons["delta"] == reasons["epsilon"] == ("region_not_allowed", "account")
+    assert reasons["alpha"] == ("provider_not_allowed", "key")
+    assert world.touched == set()
+    assert world.gateway.rows("SELECT 1 FROM holds") == []
+
+
+def test_t105_after_a_failover_the_log_and_the_credential_are_those_of_the_one_that_answered(world: World) -> None:
+    world.begin({"alpha": BROKEN})
+    answer = world.ask(provider={"order": ["alpha", "beta"], "only": ["alpha", "beta"]})
+    assert (served_by(answer), answer.headers["x-tokenhub-region"], answer.headers["x-tokenhub-attempts"]) == (
+        "beta",
+        "default",
+        "2",
+    )
+    for name in ("alpha", "beta"):
+        assert world.fakes[name].received[-1].header("authorization") == f"Bearer sk-{name}-upstream-0001"
+
+
+@pytest.mark.parametrize("name", [" alpha", "Alpha", "alph*", "*", "alpha/shared-model", "nobody", "alpha@nowhere"])
+@pytest.mark.parametrize("member", ["only", "ignore", "order"])
+def test_t106_a_provider_that_does_not_exist_is_a_400(world: World, member: str, name: str) -> None:
+    answer = world.ask(provider={member: [name]})
+    assert (answer.status, answer.json()["error"]["param"]) == (400, f"provider.{member}")
+    assert world.touched == set()
+
+
+@pytest.mark.parametrize("name", ["gamma/shared-model", "gamma/shared-model@default"])
+def test_t106_a_pinned_name_reaches_no_further_than_the_boundary(world: World, name: str) -> None:
+    world.set("account", deny_regions=["cn"])
+    assert told(world.ask(model=name)) == (403, "no_eligible_provider")
+    assert world.touched == set()
+
+
+@pytest.mark.parametrize("narrow", list(product((False, True), repeat=3)))
+def test_t107_all_intersections_of_account_key_and_request(world: World, narrow: tuple[bool, bool, bool]) -> None:
+    stated = {"account": ["alpha", "beta"], "key": ["beta", "gamma"], "request": ["beta", "delta"]}
+    inside = set(PLACES)
+    for scope, on in zip(stated, narrow, strict=True):
+        if on:
+            inside &= set(stated[scope])
+        if scope != "request":
+            world.set(scope, **({"providers": stated[scope]} if on else {}))
+    hints = {"provider": {"only": stated["request"]}} if narrow[2] else {}
+    seen = {served_by(world.ask(content=f"{narrow} {number}", **hints)) for number in range(12)}
+    assert seen <= inside
+    assert world.touched == seen
+    if sum(narrow) > 1:
+        assert seen == {"beta"}
+
+
+def test_t108_a_narrowed_boundary_binds_the_next_request_and_the_next_attempt(world: World) -> None:
+    only = {"provider": {"order": ["gamma", "beta"], "only": ["beta", "gamma"]}}
+    assert served_by(world.ask(**only)) == "gamma"
+
+    def narrows(_: Received) -> Reply:
+        world.set("account", deny_providers=["beta"])
+        return BROKEN
+
+    world.begin()
+    world.fakes["gamma"].script = narrows
+    answer = world.ask(**only)
+    assert answer.status == 502
+    assert world.touched == {"gamma"}
+    world.begin()
+    assert served_by(world.ask(**only)) == "gamma"
+    world.set("account", deny_providers=["beta", "gamma"])
+    assert told(world.ask(**only)) == (403, "no_eligible_provider")
+
+
+def test_t108_a_rotated_key_keeps_its_boundaries(world: World) -> None:
+    made = keys.create(world.gateway.hub, world.gateway.account_id, KeyTerms())
+    preferences.change(world.gateway.hub, preferences.key(made.state.key.id), {"regions": ["eu"]})
+    rotated = keys.rotate(world.gateway.hub, made.state.key.id)
+    headers = {"Authorization": f"Bearer {rotated.secret}"}
+    body = {"model": "gamma/shared-model", "messages": [{"role": "user", "content": "x"}]}
+    assert told(world.gateway.call("POST", "/v1/chat/completions", body, headers)) == (403, "no_eligible_provider")
+
+
+def test_t109_the_model_is_kept_unless_the_client_names_others(world: World) -> None:
+    broken = dict.fromkeys(PLACES, BROKEN)
+    world.begin(broken)
+    assert world.ask(provider={"only": ["beta"]}).status == 502
+    world.begin({"beta": BROKEN})
+    answer = world.ask(provider={"only": ["alpha", "beta"], "order": ["beta"]}, models=[OTHER])
+    assert (served_by(answer), answer.headers["x-tokenhub-model"]) == ("alpha", MODEL)
+    world.set("account", deny_models=[MODEL])
+    answer = world.ask(models=[OTHER])
+    assert (answer.status, answer.headers["x-tokenhub-model"]) == (200, OTHER)
+
+
+def test_t110_a_provider_that_is_switched_off_is_chosen_no_more(world: World) -> None:
+    found = next(one for one in credentials.listing(world.gateway.hub) if one.provider == "alpha")
+    only = {"provider": {"only": ["alpha", "beta"], "order": ["alpha"]}}
+    assert served_by(world.ask(**only)) == "alpha"
+    credentials.set_status(world.gateway.hub, found.id, "disabled")
+    try:
+        world.begin()
+        assert {served_by(world.ask(content=f"{number}", **only)) for number in range(6)} == {"beta"}
+        assert world.touched == {"beta"}
+    finally:
+        credentials.set_status(world.gateway.hub, found.id, "active")
+
+
+def test_t18_failover_off_is_one_attempt_wherever_it_is_said(world: World) -> None:
+    for scope in ("installation", "account", "key", "request"):
+        world.clear()
+        hints = {"provider": {"allow_fallbacks": False}} if scope == "request" else {}
+        if not hints:
+            world.set(scope, failover=False)
+        world.begin(dict.fromkeys(PLACES, BROKEN))
+        answer = world.ask(**hints)
+        assert told(answer) == (502, "upstream_error")
+        assert len(world.touched) == 1
+        assert answer.json()["error"]["metadata"]["provider"] in world.touched
+
+
+def test_a_refusal_of_the_gateway_itself_moves_on_inside_the_boundary_only(world: World) -> None:
+    refusing = json_reply(openai_error("x", "unsupported_country_region_territory"), 403)
+    world.begin({"alpha": refusing})
+    answer = world.ask(provider={"only": ["alpha", "beta"], "order": ["alpha"]})
+    assert served_by(answer) == "beta"
+    assert world.touched == {"alpha", "beta"}
+
+
+@pytest.mark.parametrize(
+    "fields", [{"session_id": "s-1"}, {"models": [OTHER]}, {"models": None}, {"provider": None}, {"provider": {}}]
+)
+def test_openrouters_fields_are_taken_and_never_sent_on(world: World, fields: dict[str, Any]) -> None:
+    assert served_by(world.ask(**fields)) in PLACES
+    sent = [fake.received[-1].json() for fake in world.fakes.values() if fake.connections][-1]
+    assert not {"session_id", "models", "provider"} & sent.keys()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"provider": {"quantizations": ["fp8"]}}, "provider.quantizations"),
+        ({"provider": {"max_price": {"image": 1}}}, "provider.max_price.image"),
+        ({"provider": "alpha"}, "provider"),
+        ({"models": "other-model"}, "models"),
+        ({"models": ["no-such-model"]}, "model"),
+    ],
+)
+def test_what_is_not_known_is_a_client_error_that_names_it(world: World, fields: dict[str, Any], param: str) -> None:
+    answer = world.ask(**fields)
+    assert (answer.status, answer.json()["error"]["param"]) in ((400, param), (404, param))
+    assert world.touched == set()
+
+
+def test_max_price_and_data_collection_are_boundaries(world: World) -> None:
+    cheap = {"provider": {"max_price": {"prompt": 1.5, "completion": 15}}}
+    seen = {served_by(world.ask(content=f"{number}", **cheap)) for number in range(8)}
+    assert seen <= {"alpha", "delta", "epsilon"}
+    assert told(world.ask(provider={"data_collection": "deny"})) == (403, "no_eligible_provider")
+    assert world.ask(provider={"data_collection": "allow"}).status == 200
+
+
+def test_required_parameters_keep_out_who_would_drop_one(world: World) -> None:
+    hub = world.gateway.hub
+    with hub.database.write():
+        alpha = next(one for one in catalog.overrides(hub.database) if (one.kind, one.name) == ("provider", "alpha"))
+        changed = {**alpha.data, "quirks": {"drop_fields": ["seed"]}}
+        catalog.put_override(hub.database, Override("provider", "alpha", changed), 0)
+    strict = {"provider": {"require_parameters": True, "only": ["alpha", "beta"], "order": ["alpha"]}}
+    assert served_by(world.ask(**strict)) == "alpha"
+    world.begin()
+    assert served_by(world.ask(seed=7, **strict)) == "beta"
+    answer = world.ask(seed=7, model="alpha/shared-model", **strict)
+    assert told(answer) == (403, "no_eligible_provider")
+    assert [one["reason"] for one in answer.json()["error"]["metadata"]["excluded"]] == ["parameter:seed"]
+    assert world.touched == {"beta"}
+
+
+def test_p22_the_list_of_models_is_what_the_boundaries_leave(world: World) -> None:
+    listed = {one["id"]: one for one in world.gateway.call("GET", "/v1/models").json()["data"]}
+    assert set(listed) >= {MODEL, OTHER}
+    world.set("account", regions=["us"])
+    listed = {one["id"]: one for one in world.gateway.call("GET", "/v1/models").json()["data"]}
+    assert set(listed) & {MODEL, OTHER} == {MODEL}
+    assert [one["provider"] for one in listed[MODEL]["providers"]] == ["beta"]

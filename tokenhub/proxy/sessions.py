@@ -1,0 +1,64 @@
+"""Sessions on a request's way: told from what the client sent, kept where their tool loop began.
+
+Most requests cost two MACs here and no query. One in the middle of a tool loop, or with a
+provider's signatures in its history, is planned after one read of where it is bound.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from tokenhub import clock
+from tokenhub.billing.holds import Pin
+from tokenhub.catalog.models import Deployment
+from tokenhub.providers.adapter import NO_HINTS, CacheHints
+from tokenhub.proxy.exchange_state import Exchange
+from tokenhub.proxy.runtime import Runtime
+from tokenhub.routing import affinity, boundaries, session
+from tokenhub.store import affinities
+
+
+def recognise(request: web.BaseRequest, body: Mapping[str, Any], exchange: Exchange, runtime: Runtime) -> None:
+    """Find out which session a request belongs to; raises InvalidRequest for a header that is too long."""
+    assert exchange.caller is not None
+    header = request.headers.get(session.HEADER)
+    exchange.session = session.of(body, header, account_id=exchange.caller.account.id, key=runtime.session_key)
+
+
+def seed(exchange: Exchange) -> bytes:
+    """Return what draws the order of deployments: the session, else the request itself, so that load is spread."""
+    return exchange.session.id if exchange.session is not None else exchange.id.encode()
+
+
+async def recall(exchange: Exchange, runtime: Runtime) -> None:
+    """Read which deployment a session is bound to, if it is in a state to be; raises Unavailable without the store."""
+    if exchange.session is not None and exchange.session.is_bound:
+        key = _pin_key(exchange, runtime)
+        now_ms = exchange.started_at_ms
+        exchange.pinned = await runtime.read(lambda database: affinities.find(database, key, now_ms))
+
+
+def pin(exchange: Exchange, deployment: Deployment, runtime: Runtime) -> Pin | None:
+    """Return what binds the session to the deployment that has just answered it with a tool call or a signature."""
+    if exchange.session is None:
+        return None
+    return Pin(_pin_key(exchange, runtime), deployment.id, clock.now_ms() + affinity.PIN_LIFE_MS)
+
+
+def _pin_key(exchange: Exchange, runtime: Runtime) -> bytes:
+    assert exchange.session is not None
+    assert exchange.call is not None
+    return session.pin_key(exchange.session, exchange.call.model, key=runtime.session_key)
+
+
+def cache_hints(exchange: Exchange, deployment: Deployment, runtime: Runtime) -> CacheHints:
+    """Return what an upstream may be told of a session, and whether prompts may be written to a cache that costs extra."""
+    caller = exchange.caller
+    assert caller is not None
+    if exchange.session is None:
+        return NO_HINTS
+    told = ""
+    if deployment.provider.quirks["prompt_cache_key"]:
+        told = session.cache_key(exchange.session, account_id=caller.account.id, key=runtime.session_key)
+    return CacheHints(told, boundaries.prompt_cache((*runtime.snapshot.chain, *caller.chain)))
