@@ -216,9 +216,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
 def check(row: Row, fault: Fault) -> None:
     assert row.requests >= 20
     assert row.succeeded >= fault.least, row
-    assert 0.9 <= row.attempts <= 1.7, (
-        row
-    )  # those under way when the fault begins are tried twice; at the end hardly any
+    # Those under way when the fault begins are tried twice; at the end hardly any.
+    assert 0.9 <= row.attempts <= 1.7, row
     if fault.lasting:
         assert row.back_s is None, row
     else:
