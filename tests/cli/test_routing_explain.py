@@ -92,9 +92,14 @@ def test_json_holds_the_same_and_the_record_that_a_request_would_keep(served: Ru
 
 
 def test_the_same_session_is_explained_alike_and_sessions_differ(served: RunningGateway) -> None:
-    firsts = {name: explained(served, MODEL, "--session", name)["would_try"][0] for name in "abcdefgh"}
-    assert set(firsts.values()) == {EU, US}
-    assert explained(served, MODEL, "--session", "a")["would_try"][0] == firsts["a"]
+    first = explained(served, MODEL, "--session", "0")["would_try"][0]
+    seen = {first}
+    for number in range(1, 100):  # the draw is another in each installation: so many alike would be one in 10^12
+        seen.add(explained(served, MODEL, "--session", str(number))["would_try"][0])
+        if seen >= {EU, US}:
+            break
+    assert seen >= {EU, US}
+    assert explained(served, MODEL, "--session", "0")["would_try"][0] == first
 
 
 def test_a_body_is_read_as_the_gateway_reads_it(served: RunningGateway, tmp_path: Path) -> None:
