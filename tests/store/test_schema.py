@@ -1,4 +1,4 @@
-"""What the migrations build is what ``schema.py`` says, and it refuses what must never be stored."""
+"""What the migrations build is what ``schema/`` says, and it refuses what must never be stored."""
 
 from collections import defaultdict
 from typing import Any
@@ -149,7 +149,7 @@ def _expected_indexes(model: Any) -> set[tuple[str, bool]]:
 
 @ONLY_POSTGRES
 def test_migrations_build_what_the_schema_says(database: Database, databases: Databases) -> None:
-    """Columns, types, constraints and indexes: the tables that peewee makes from ``schema.py``, beside the migrated ones."""
+    """Columns, types, constraints and indexes: the tables that peewee makes from ``schema/``, beside the migrated ones."""
     url = databases.empty()
     made = postgres.connect(url)
     made.execute_sql("SET default_transaction_read_only = off")

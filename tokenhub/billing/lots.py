@@ -13,8 +13,11 @@ from dataclasses import dataclass
 NEVER_MS = 2**63 - 1
 """Sorts a lot that never expires behind all that do."""
 
+VALID_MONTHS = 12
+"""How long credit is valid when nothing else is said: calendar months from the payment, or the grant (P7)."""
+
 GRACE_MS = 30 * 86_400_000
-"""How long credit can be used at least when it comes back to a lot after the lot's time."""
+"""How long credit can be used at least that comes, or comes back, after its time."""
 
 Part = tuple[int, int]
 """A lot's id and the nano-USD that a hold or a charge takes of it."""

@@ -20,6 +20,11 @@ from typing import Final
 from tokenhub.billing import credits
 from tokenhub.billing.payments import PaymentFacts, SessionFacts
 
+CHECKOUT: Final = "checkout"
+"""A top-up that a person pays at a link."""
+RECHARGE: Final = "recharge"
+"""One that the gateway charges to a saved card."""
+
 TOPUP: Final = "tokenhub_topup"
 INSTANCE: Final = "tokenhub_instance"
 ACCOUNT: Final = "tokenhub_account"
@@ -62,7 +67,7 @@ class Topup:
     id: str
     account_id: int
     kind: str
-    """checkout, recharge."""
+    """``CHECKOUT`` or ``RECHARGE``."""
     state: str
     currency: str
     amount_minor: int
@@ -90,6 +95,58 @@ class Topup:
     next_poll_at_ms: int | None
     created_at_ms: int
     updated_at_ms: int
+
+
+def intended(
+    topup_id: str,
+    account_id: int,
+    kind: str,
+    *,
+    currency: str,
+    amount_minor: int,
+    rate_micro: int,
+    credit_nano: int,
+    livemode: bool,
+    params: str,
+    customer: str | None,
+    now_ms: int,
+    next_poll_at_ms: int,
+    session_id: str | None = None,
+    session_expires_at_ms: int | None = None,
+    payment_intent: str | None = None,
+    offered: tuple[str, ...] = (),
+    recharge_of: int | None = None,
+) -> Topup:
+    """Return a top-up that is asked for: nothing of it is paid, and what Stripe made of it is not known."""
+    return Topup(
+        id=topup_id,
+        account_id=account_id,
+        kind=kind,
+        state=TopupState.NEW.value,
+        currency=currency,
+        amount_minor=amount_minor,
+        rate_micro=rate_micro,
+        credit_nano=credit_nano,
+        livemode=livemode,
+        attempt=1,
+        params=params,
+        session_id=session_id,
+        payment_intent=payment_intent,
+        charge_id=None,
+        customer=customer,
+        url=None,
+        offered=offered,
+        paid_amount_minor=None,
+        paid_total_minor=None,
+        paid_at_ms=None,
+        lot_id=None,
+        recharge_of=recharge_of,
+        reason="",
+        session_expires_at_ms=session_expires_at_ms,
+        next_poll_at_ms=next_poll_at_ms,
+        created_at_ms=now_ms,
+        updated_at_ms=now_ms,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from tokenhub import clock
+from tokenhub.billing import lots
 from tokenhub.billing.lots import Lot
 from tokenhub.errors import InvalidRequest
 from tokenhub.ids import new_id
@@ -10,15 +11,12 @@ from tokenhub.operations import dates
 from tokenhub.operations.hub import Hub
 from tokenhub.store import ledger
 
-VALID_MONTHS: Final = 12
-"""How long credit is valid when nothing else is said (P7)."""
-
 _TEXT_LENGTH: Final = 200
 
 
 def default_expiry_ms(now_ms: int) -> int:
     """Return when credit given now expires: twelve calendar months on."""
-    return dates.months_later(now_ms, VALID_MONTHS)
+    return dates.months_later(now_ms, lots.VALID_MONTHS)
 
 
 def grant(

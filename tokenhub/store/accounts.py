@@ -16,7 +16,7 @@ from typing import Any, Final
 from tokenhub.accounts.accounts import Account, AccountStatus, ApiKey, Caller, KeyStatus, Plan, SpendPeriod
 from tokenhub.store import preferences, revision
 from tokenhub.store.database import Database
-from tokenhub.store.schema import AccountRow, KeyRow, PlanRow
+from tokenhub.store.schema.accounts import AccountRow, KeyRow, PlanRow
 
 _KEY_COLUMNS: Final = (
     "id, account_id, version, name, prefix, status, expires_at, rpm, spend_limit, spend_period, models"

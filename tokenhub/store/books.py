@@ -11,24 +11,16 @@ from tokenhub.billing.daily import DailyLine
 from tokenhub.billing.journal import EntryKind
 from tokenhub.store import days
 from tokenhub.store.database import Database
+from tokenhub.store.ledger import EntryLine
 
 PAGE: Final = 1_000
 """Journal entries read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
-class BookEntry:
+class BookEntry(EntryLine):
     """A journal entry, and what was paid for it if it is a top-up (minor units of its currency)."""
 
-    id: int
-    account_id: int
-    lot_id: int | None
-    """None: it changed what the account owes."""
-    kind: str
-    ref: str
-    amount_nano: int
-    created_at_ms: int
-    note: str
     currency: str | None
     paid_total: int | None
 

@@ -15,7 +15,7 @@ from tokenhub.catalog.load import Override
 from tokenhub.catalog.models import Credential
 from tokenhub.store import revision
 from tokenhub.store.database import Database
-from tokenhub.store.schema import CredentialRow, OverrideRow
+from tokenhub.store.schema.upstreams import CredentialRow, OverrideRow
 from tokenhub.store.vault import Vault
 
 ACTIVE: Final = "active"

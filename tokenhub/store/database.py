@@ -3,7 +3,7 @@
 Every change happens in :meth:`Database.write`, which begins IMMEDIATE on SQLite and READ WRITE
 on PostgreSQL; outside it the connection itself refuses to write, so that no transaction ever
 reads first and then fails to get the lock (T87). Each thread has its own connection, opened at
-its first use and closed by :meth:`Database.close`. peewee's models (``schema.py``) work on the
+its first use and closed by :meth:`Database.close`. peewee's models (``schema/``) work on the
 same connection and in the same transaction.
 """
 

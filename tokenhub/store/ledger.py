@@ -52,6 +52,7 @@ class EntryLine:
     id: int
     account_id: int
     lot_id: int | None
+    """None: it changed what the account owes."""
     kind: str
     ref: str
     amount_nano: int

@@ -12,11 +12,12 @@ from tokenhub.billing.lots import NEVER_MS, LotState
 from tokenhub.billing.purse import Purse, tidy
 from tokenhub.errors import NotFound
 from tokenhub.store.database import Database
+from tokenhub.store.hold_rows import ENTRY, entry_row
 
 _STATE: Final = (
     "id, account_id, available, held, spent, expired, COALESCE(expires_at, ?), created_at, repaid, frozen, returned"
 )
-_ENTRY: Final = "account_id, lot_id, kind, ref, amount, created_at, note"
+_ENTRY: Final = ", ".join(ENTRY)
 
 
 def lock(database: Database, account_id: int) -> tuple[int, int]:
@@ -91,19 +92,9 @@ def _save(database: Database, purse: Purse, available: int) -> None:
 
 def add_entries(database: Database, entries: Collection[Entry]) -> None:
     """Write entries into the journal; one whose kind and ref are there already is refused by the database."""
-    for entry in entries:
-        database.execute(
-            f"INSERT INTO entries ({_ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                entry.account_id,
-                entry.lot_id,
-                entry.kind.value,
-                entry.ref,
-                entry.amount_nano,
-                entry.created_at_ms,
-                entry.note,
-            ),
-        )
+    database.executemany(
+        f"INSERT INTO entries ({_ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?)", [entry_row(entry) for entry in entries]
+    )
 
 
 def entries_of(database: Database, account_id: int, kind: EntryKind, ref: str) -> list[Entry]:

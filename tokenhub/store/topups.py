@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from tokenhub.billing.topups import CHECKOUT
 from tokenhub.billing.topups import Topup as Topup
 from tokenhub.errors import NotFound
 from tokenhub.store.database import Database
@@ -66,7 +67,7 @@ def by_charge(database: Database, charge_id: str) -> Topup | None:
     return _one(database, "charge_id = ?", charge_id)
 
 
-def due(database: Database, now_ms: int, limit: int, *, kind: str = "checkout") -> list[Topup]:
+def due(database: Database, now_ms: int, limit: int, *, kind: str = CHECKOUT) -> list[Topup]:
     """Return top-ups to be looked at now, the longest due first."""
     rows = database.rows(
         f"SELECT {_COLUMNS} FROM topups WHERE next_poll_at <= ? AND kind = ? ORDER BY next_poll_at, id LIMIT ?",

@@ -15,7 +15,18 @@ from tokenhub.billing import recharges as rules
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import PaymentFacts
 from tokenhub.billing.recharges import Claim
-from tokenhub.billing.topups import ACCOUNT, ACCOUNT_SINCE, CREDIT, INSTANCE, RATE, TOPUP, Topup, TopupState
+from tokenhub.billing.topups import (
+    ACCOUNT,
+    ACCOUNT_SINCE,
+    CREDIT,
+    INSTANCE,
+    RATE,
+    RECHARGE,
+    TOPUP,
+    Topup,
+    TopupState,
+    intended,
+)
 from tokenhub.ids import new_id
 from tokenhub.money import exact
 from tokenhub.operations import notices
@@ -25,7 +36,6 @@ from tokenhub.operations.payments.stripe_api import StripeApi, StripeNotFound, S
 from tokenhub.store import accounts, topups
 from tokenhub.store import recharges as store
 
-RECHARGE: Final = "recharge"
 CURRENCY: Final = "usd"
 
 _FIRST_LOOK_MS: Final = 60_000
@@ -92,34 +102,21 @@ def _intent(hub: Hub, account_id: int, amount_minor: int, customer: store.Custom
             RATE: str(credits.RATE_UNIT),
         },
     }
-    return Topup(
-        id=topup_id,
-        account_id=account_id,
-        kind=RECHARGE,
-        state=TopupState.NEW.value,
+    return intended(
+        topup_id,
+        account_id,
+        RECHARGE,
         currency=CURRENCY,
         amount_minor=amount_minor,
         rate_micro=credits.RATE_UNIT,
         credit_nano=credit_nano,
         livemode=livemode,
-        attempt=1,
         params=json.dumps(params, ensure_ascii=True),
-        session_id=None,
-        payment_intent=None,
-        charge_id=None,
         customer=customer.customer,
-        url=None,
-        offered=("card",),
-        paid_amount_minor=None,
-        paid_total_minor=None,
-        paid_at_ms=None,
-        lot_id=None,
-        recharge_of=account_id,
-        reason="",
-        session_expires_at_ms=None,
+        now_ms=now_ms,
         next_poll_at_ms=now_ms + _FIRST_LOOK_MS,
-        created_at_ms=now_ms,
-        updated_at_ms=now_ms,
+        offered=("card",),
+        recharge_of=account_id,
     )
 
 

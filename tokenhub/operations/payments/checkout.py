@@ -10,6 +10,7 @@ from tokenhub.billing import credits
 from tokenhub.billing.topups import (
     ACCOUNT,
     ACCOUNT_SINCE,
+    CHECKOUT,
     CREDIT,
     INSTANCE,
     RATE,
@@ -17,6 +18,7 @@ from tokenhub.billing.topups import (
     WANTED,
     Topup,
     TopupState,
+    intended,
     next_poll_ms,
 )
 from tokenhub.errors import InvalidRequest, SetupError
@@ -105,34 +107,20 @@ def intent(hub: Hub, owner: AccountState, order: Order, customer: str | None, no
     if order.wanted:
         metadata[WANTED] = ",".join(order.wanted)
     params = _params(hub, topup_id, order, customer, metadata, expires_at_ms)
-    return Topup(
-        id=topup_id,
-        account_id=owner.account.id,
-        kind="checkout",
-        state=TopupState.NEW.value,
+    return intended(
+        topup_id,
+        owner.account.id,
+        CHECKOUT,
         currency=order.currency,
         amount_minor=order.amount_minor,
         rate_micro=order.rate_micro,
         credit_nano=order.credit_nano,
         livemode=livemode,
-        attempt=1,
         params=json.dumps(params, ensure_ascii=True),
-        session_id=None,
-        payment_intent=None,
-        charge_id=None,
         customer=customer,
-        url=None,
-        offered=(),
-        paid_amount_minor=None,
-        paid_total_minor=None,
-        paid_at_ms=None,
-        lot_id=None,
-        recharge_of=None,
-        reason="",
+        now_ms=now_ms,
+        next_poll_at_ms=next_poll_ms(TopupState.NEW, now_ms, None, now_ms) or now_ms,
         session_expires_at_ms=expires_at_ms,
-        next_poll_at_ms=next_poll_ms(TopupState.NEW, now_ms, None, now_ms),
-        created_at_ms=now_ms,
-        updated_at_ms=now_ms,
     )
 
 

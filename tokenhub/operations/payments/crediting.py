@@ -1,19 +1,15 @@
 """The one transaction in which a top-up changes and its credit is posted, whoever noticed the payment."""
 
-from typing import Any, Final
+from typing import Any
 
 from tokenhub import clock, failpoints
+from tokenhub.billing import lots
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import PaymentFacts, SessionFacts
-from tokenhub.billing.topups import Paid, Topup, TopupState, Verdict, decide, missing_methods, next_poll_ms
+from tokenhub.billing.topups import CHECKOUT, Paid, Topup, TopupState, Verdict, decide, missing_methods, next_poll_ms
 from tokenhub.operations import dates, notices
 from tokenhub.operations.hub import Hub
 from tokenhub.store import ledger, recharges, topups
-
-VALID_MONTHS: Final = 12
-LEAST_USABLE_MS: Final = 30 * dates.DAY_MS
-"""Credit whose payment is found very late is usable so long at least."""
-CHECKOUT: Final = "checkout"
 
 
 def settle(
@@ -77,7 +73,7 @@ def _credited(
 ) -> dict[str, Any]:
     """Post the credit, in the caller's write, and return what changes in the row."""
     paid_at_ms = min(payment.paid_at_ms or now_ms, now_ms) if payment else now_ms
-    expires_at_ms = max(dates.months_later(paid_at_ms, VALID_MONTHS), now_ms + LEAST_USABLE_MS)
+    expires_at_ms = max(dates.months_later(paid_at_ms, lots.VALID_MONTHS), now_ms + lots.GRACE_MS)
     lot = ledger.post_topup(
         hub.database, topup.account_id, paid.credit_nano, paid.payment_intent, expires_at_ms, now_ms, topup.id
     )

@@ -13,7 +13,18 @@ from tokenhub import clock
 from tokenhub.billing import credits
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import PaymentFacts, SessionFacts
-from tokenhub.billing.topups import ACCOUNT, ACCOUNT_SINCE, CREDIT, INSTANCE, RATE, TOPUP, Topup, TopupState
+from tokenhub.billing.topups import (
+    ACCOUNT,
+    ACCOUNT_SINCE,
+    CHECKOUT,
+    CREDIT,
+    INSTANCE,
+    RATE,
+    RECHARGE,
+    TOPUP,
+    Topup,
+    intended,
+)
 from tokenhub.operations import notices
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import connection, crediting, topups
@@ -52,10 +63,10 @@ def of_unknown_session(hub: Hub, api: StripeApi, session: SessionFacts) -> Found
     topup = store.find(hub.database, session.metadata.get(TOPUP, ""))
     if topup is None:
         asked = session.amount_subtotal or 0
-        topup, trouble = _rebuilt(hub, session, asked, crediting.CHECKOUT)
+        topup, trouble = _rebuilt(hub, session, asked, CHECKOUT)
         if topup is None:
             return Found(None, trouble)
-    if topup.kind == crediting.CHECKOUT and topup.session_id in (None, session.id):
+    if topup.kind == CHECKOUT and topup.session_id in (None, session.id):
         return Found(topups.see(hub, api, topup, session))
     trouble = f"another session names {topup.id}: {session.id}"
     return _troubled(hub, crediting.settle(hub, topup.id, session=session), trouble)
@@ -79,10 +90,10 @@ def _of_unknown_payment(hub: Hub, api: StripeApi, payment: PaymentFacts) -> Foun
     """Find the top-up of a payment without a session: an automatic recharge."""
     topup = store.find(hub.database, payment.metadata.get(TOPUP, ""))
     if topup is None:
-        topup, trouble = _rebuilt(hub, payment, payment.amount, "recharge")
+        topup, trouble = _rebuilt(hub, payment, payment.amount, RECHARGE)
         if topup is None:
             return Found(None, trouble)
-    if topup.payment_intent is None and topup.kind != crediting.CHECKOUT:
+    if topup.payment_intent is None and topup.kind != CHECKOUT:
         topup = crediting.settle(hub, topup.id, payment=payment)
     topup = topups.reconcile(hub, api, topup.id)
     if topup.payment_intent == payment.id or payment.status != "succeeded":
@@ -148,32 +159,20 @@ def _from_metadata(facts: SessionFacts | PaymentFacts, asked_minor: int, kind: s
     if not fits or credits.bought_nano(asked_minor, rate) != credit_micro * 1000 or not credit_micro:
         return None
     session = facts if isinstance(facts, SessionFacts) else None
-    return Topup(
-        id=topup_id,
-        account_id=account_id,
-        kind=kind,
-        state=TopupState.NEW.value,
+    return intended(
+        topup_id,
+        account_id,
+        kind,
         currency=currency,
         amount_minor=asked_minor,
         rate_micro=rate,
         credit_nano=credit_micro * 1000,
         livemode=facts.livemode,
-        attempt=1,
         params="{}",
-        session_id=session.id if session else None,
-        payment_intent=None if session else facts.id,
-        charge_id=None,
         customer=facts.customer,
-        url=None,
-        offered=(),
-        paid_amount_minor=None,
-        paid_total_minor=None,
-        paid_at_ms=None,
-        lot_id=None,
-        recharge_of=None,
-        reason="",
-        session_expires_at_ms=session.expires_at_ms if session else None,
+        now_ms=facts.created_at_ms,
         next_poll_at_ms=facts.created_at_ms,
-        created_at_ms=facts.created_at_ms,
-        updated_at_ms=facts.created_at_ms,
+        session_id=session.id if session else None,
+        session_expires_at_ms=session.expires_at_ms if session else None,
+        payment_intent=None if session else facts.id,
     )

@@ -13,7 +13,7 @@ from tokenhub.billing import recharges as rules
 from tokenhub.billing.payments import PaymentFacts
 from tokenhub.billing.recharges import Recharge, RechargeState
 from tokenhub.billing.refunds import KEY_LIFE_MS
-from tokenhub.billing.topups import TOPUP, Topup, TopupState
+from tokenhub.billing.topups import RECHARGE, TOPUP, Topup, TopupState
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.money import NANO_PER_USD
 from tokenhub.operations.hub import Hub
@@ -140,7 +140,7 @@ def _none_there() -> NotFound:
 
 def work(hub: Hub, api: StripeApi, now_ms: int) -> None:
     """Bring what is under way to its end, then begin what is due."""
-    due = [topup.id for topup in topups.due(hub.database, now_ms, _BATCH, kind=charging.RECHARGE)]
+    due = [topup.id for topup in topups.due(hub.database, now_ms, _BATCH, kind=RECHARGE)]
     rounds.each("recharge", due, lambda topup_id: reconcile(hub, api, topup_id), lambda one: _postpone(hub, one))
     waiting = store.candidates(hub.database, now_ms, _BATCH)
     rounds.each("recharge", waiting, lambda account_id: attempt(hub, api, account_id), lambda _: None)

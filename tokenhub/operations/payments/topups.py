@@ -11,7 +11,7 @@ from typing import Final
 
 from tokenhub import clock, failpoints
 from tokenhub.billing.payments import PaymentFacts, SessionFacts
-from tokenhub.billing.topups import INSTANCE, REPEATED_MS, TopupState, next_poll_ms
+from tokenhub.billing.topups import CHECKOUT, INSTANCE, REPEATED_MS, TopupState, next_poll_ms
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.operations import accounts
 from tokenhub.operations.hub import Hub
@@ -73,7 +73,7 @@ def reconcile(hub: Hub, api: StripeApi, topup_id: str) -> Topup:
     Raises NotFound, and StripeError when Stripe could not be asked: nothing has changed then.
     """
     topup = store.get(hub.database, topup_id)
-    if topup.kind != crediting.CHECKOUT:
+    if topup.kind != CHECKOUT:
         recharges.reconcile(hub, api, topup_id)
         return store.get(hub.database, topup_id)
     if topup.lot_id is not None:
