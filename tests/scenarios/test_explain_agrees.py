@@ -31,6 +31,7 @@ from tokenhub.store import preferences as preferences_store
 from tokenhub.store.database import Database
 
 CASES = 3_000 if SOAK else 150
+MOST_CASES = 10 * CASES
 HOUR_MS = 3_600_000
 PLACES = (
     ("openai", "global"), ("openai", "us"), ("openai", "eu"), ("openai", "jp"), ("alibaba", "cn-beijing"),
@@ -264,10 +265,27 @@ def assert_agrees(world: World, found: Explanation, answer: Answer) -> str:
     return f"{found.decision.by} {len(expected)}{' failed' if failed else ''}"
 
 
+SEEN = frozenset(
+    {
+        "session 1",
+        "session 2",
+        "session 3",
+        "pin 1",
+        "order 1",
+        "last_resort 1",
+        "refused no_eligible_provider",
+        "refused no_provider_available",
+    }
+)
+"""Ends that must have been seen: drawn until they are, because a session's place depends on the installation's own key."""
+
+
 @pytest.mark.soak
 def test_what_is_explained_is_what_is_then_done(world: World) -> None:
     ends: dict[str, int] = {}
-    for case in range(CASES):
+    case = 0
+    while case < CASES or not ends.keys() >= SEEN:
+        assert case < MOST_CASES, f"never seen: {SEEN - ends.keys()}"
         chance = random.Random(case)
         key_id = chance.choice(sorted(world.keys))
         set_boundaries(world, chance, key_id)
@@ -289,9 +307,8 @@ def test_what_is_explained_is_what_is_then_done(world: World) -> None:
         except AssertionError as error:
             raise AssertionError(f"case {case}: {body}, {answer.status} {answer.body[:400]!r}, {found}") from error
         ends[end] = ends.get(end, 0) + 1
-    print(f"{CASES} cases: {dict(sorted(ends.items()))}")
-    assert {"session 1", "session 2", "session 3", "pin 1", "order 1"} <= ends.keys(), ends
-    assert {"refused no_eligible_provider", "refused no_provider_available", "last_resort 1"} <= ends.keys(), ends
+        case += 1
+    print(f"{case} cases: {dict(sorted(ends.items()))}")
 
 
 def test_an_explanation_sends_nothing_and_changes_nothing(world: World, tmp_path: Path) -> None:
