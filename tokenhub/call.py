@@ -1,5 +1,6 @@
 """What is known of a request before it is routed, whatever its wire."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from tokenhub.values import value
@@ -12,6 +13,10 @@ class Capability(StrEnum):
     EMBEDDINGS = "embeddings"
     IMAGES = "images"
     VIDEOS = "videos"
+    SPEECH = "speech"
+    TRANSCRIPTIONS = "transcriptions"
+    MODERATIONS = "moderations"
+    RERANK = "rerank"
 
 
 class Wire(StrEnum):
@@ -19,12 +24,28 @@ class Wire(StrEnum):
 
     CHAT = "chat"
     """OpenAI chat completions: also the form in which a chat call travels inside."""
+    RESPONSES = "responses"
+    """OpenAI Responses."""
     MESSAGES = "messages"
     """Anthropic Messages."""
     GEMINI = "gemini"
     """Google generateContent."""
+    COMPLETIONS = "completions"
+    """OpenAI's legacy text completions."""
     EMBEDDINGS = "embeddings"
-    """OpenAI embeddings."""
+    """OpenAI embeddings; the following are OpenAI's too, but for rerank, which is Cohere's and Jina's."""
+    IMAGES = "images"
+    VIDEOS = "videos"
+    SPEECH = "speech"
+    TRANSCRIPTIONS = "transcriptions"
+    MODERATIONS = "moderations"
+    RERANK = "rerank"
+
+
+INSIDE: Mapping[Capability, Wire] = {capability: Wire(capability.value) for capability in Capability}
+"""The form in which a call travels inside, whatever its client speaks."""
+TRANSLATED = frozenset({Wire.RESPONSES, Wire.MESSAGES, Wire.GEMINI})
+"""Wires whose calls any chat deployment can serve, by translation; a call in another needs an upstream that speaks it."""
 
 
 @value
@@ -37,6 +58,8 @@ class Call:
 
     capability: Capability
     model: str
+    wire: Wire = Wire.CHAT
+    """The format in which the client sent it and reads the reply."""
     stream: bool = False
     include_usage: bool = False
     input_bytes: int = 0

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes import upstream as fakes
 from tests.fakes.upstream import FakeUpstream, Reply, json_reply, sse_reply
 from tests.providers.made import deployment, provider
-from tokenhub.call import Call, Capability
+from tokenhub.call import INSIDE, Call, Capability, Wire
 from tokenhub.catalog import load
 from tokenhub.catalog.models import Credential, Deployment
 from tokenhub.errors import InvalidRequest
@@ -132,7 +132,7 @@ async def test_t74_an_error_with_status_200_is_a_failed_attempt(client: Upstream
     by = "openai" if name == "openai" else "anthropic" if name == "anthropic" else "maker"
     async with FakeUpstream(lambda _: json_reply(ERRORS[name])) as fake:
         made = dataclasses.replace(provider(name, auth=AUTHS[name]), id=by)
-        adapter, target = registry.ADAPTERS[name, Capability.CHAT](made), deployment(made, base_url=fake.url)
+        adapter, target = registry.ADAPTERS[name, Wire.CHAT](made), deployment(made, base_url=fake.url)
         with pytest.raises(UpstreamFault) as caught:
             await ask(client, adapter, target, CHAT)
         assert caught.value.failure.kind is KINDS[name]
@@ -184,7 +184,7 @@ async def test_t56_nothing_but_content_type_key_and_version_is_sent(client: Upst
 )
 def test_a_key_is_sent_as_the_provider_wants_it(auth: str, secret: str, sent: dict[str, str]) -> None:
     by = provider(auth=auth)
-    request = registry.adapters_of({by.id: by})[by.id, Capability.CHAT].request(
+    request = registry.adapters_of({by.id: by})[by.id, Wire.CHAT].request(
         call_of(CHAT), CHAT, deployment(by, secret=secret), None
     )
     assert {name: value for name, value in request.headers.items() if name not in ("content-type", "accept")} == sent
@@ -206,7 +206,7 @@ async def test_t52_an_upstream_id_stays_inside_its_path_segment(client: Upstream
 
 def test_no_secret_shows_in_the_text_form_of_a_request() -> None:
     by = provider()
-    request = registry.adapters_of({by.id: by})[by.id, Capability.CHAT].request(
+    request = registry.adapters_of({by.id: by})[by.id, Wire.CHAT].request(
         call_of(CHAT), CHAT, deployment(by, secret="canary"), None
     )
     assert "canary" not in repr(request)
@@ -217,7 +217,7 @@ def test_the_region_is_in_the_body_at_anthropic() -> None:
     by = provider("anthropic", auth="x-api-key")
     target = deployment(by, body_fields={"inference_geo": "us"})
     body = {**CHAT, "inference_geo": "global"}
-    request = registry.adapters_of({by.id: by})[by.id, Capability.CHAT].request(call_of(body), body, target, None)
+    request = registry.adapters_of({by.id: by})[by.id, Wire.CHAT].request(call_of(body), body, target, None)
     assert orjson.loads(request.body)["inference_geo"] == "us"
 
 
@@ -230,7 +230,7 @@ def test_translated_wires_keep_to_the_output_limit(
 ) -> None:
     by = provider(name, auth=AUTHS[name])
     body = {**CHAT, "max_tokens": given}
-    adapter = registry.adapters_of({by.id: by})[by.id, Capability.CHAT]
+    adapter = registry.adapters_of({by.id: by})[by.id, Wire.CHAT]
     got = orjson.loads(adapter.request(call_of(body), body, deployment(by, max_output=most), limit).body)
     assert (got.get("max_tokens") or got["generationConfig"]["maxOutputTokens"]) == sent
 
@@ -272,7 +272,7 @@ def test_more_inputs_than_the_provider_takes_are_refused() -> None:
     target = deployment(by, capability=Capability.EMBEDDINGS)
     body = {"model": "asked", "input": ["a", "b"]}
     with pytest.raises(InvalidRequest) as caught:
-        registry.adapters_of({by.id: by})[by.id, Capability.EMBEDDINGS].request(
+        registry.adapters_of({by.id: by})[by.id, Wire.EMBEDDINGS].request(
             embeddings.parse_call(body, 50), body, target, None
         )
     assert caught.value.param == "input"
@@ -286,7 +286,10 @@ def test_every_offering_of_the_catalogue_has_an_adapter() -> None:
     adapters = registry.adapters_of(catalog.providers)
     served = {Capability.CHAT, Capability.EMBEDDINGS}
     offered = {
-        (o.provider, m.capability) for m in catalog.models.values() for o in m.offerings if m.capability in served
+        (o.provider, INSIDE[m.capability])
+        for m in catalog.models.values()
+        for o in m.offerings
+        if m.capability in served
     }
     assert len(offered) > 8
     assert offered <= adapters.keys()
@@ -301,7 +304,7 @@ def test_every_chat_endpoint_of_the_catalogue_takes_a_plain_request() -> None:
         for endpoint in catalog.endpoints.get(model.id, ()) if model.capability is Capability.CHAT else ():
             credential = Credential(1, endpoint.provider.id, endpoint.region.id, "one", "secret")
             target = endpoint.with_credential(credential)
-            request = adapters[endpoint.provider.id, Capability.CHAT].request(call_of(body), body, target, None)
+            request = adapters[endpoint.provider.id, Wire.CHAT].request(call_of(body), body, target, None)
             assert b"Hi" in request.body
             urls.add(request.url)
     assert "https://eu.api.openai.com/v1/chat/completions" in urls

@@ -39,7 +39,7 @@ with Hub.open(Home(Path(home), explicit=True)) as hub:
         body = {"model": model, "messages": turns}
         found = session.of(body, None, account_id=caller.account.id, key=secret)
         route = planning.planned(
-            snapshot, caller, chat.parse_call(body, len(orjson.dumps(body))), planning.NO_HINTS, body,
+            snapshot, caller, chat.parse_call(body, len(orjson.dumps(body))), planning.NO_HINTS, body, body,
             availability=AllAvailable(), seed=found.id, now_ms=now_ms, settings=hub.settings,
         )
         print(found.id.hex(), *(one.deployment.id for one in route.candidates))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenhub.call import Call, Capability
+from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage
 from tokenhub.wire import embeddings
@@ -32,7 +32,7 @@ def raw(*vectors: Any, **members: Any) -> dict[str, Any]:
 
 
 def call(encoding: str = "float", inputs: int = 1) -> Call:
-    return Call(Capability.EMBEDDINGS, "embedder", messages=inputs, encoding=encoding)
+    return Call(Capability.EMBEDDINGS, "embedder", Wire.EMBEDDINGS, messages=inputs, encoding=encoding)
 
 
 # requests
@@ -44,7 +44,13 @@ def call(encoding: str = "float", inputs: int = 1) -> Call:
 )
 def test_every_form_of_input_is_taken(given_input: Any, inputs: int) -> None:
     assert parse(input=given_input) == Call(
-        Capability.EMBEDDINGS, "embedder", input_bytes=99, messages=inputs, encoding="float", created_s=1_700_000_000
+        Capability.EMBEDDINGS,
+        "embedder",
+        Wire.EMBEDDINGS,
+        input_bytes=99,
+        messages=inputs,
+        encoding="float",
+        created_s=1_700_000_000,
     )
 
 

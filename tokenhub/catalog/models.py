@@ -38,6 +38,24 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class SpokenWire:
+    """A wire that a provider speaks beside the one of its adapter, under the same key."""
+
+    path: str
+    """Where it is: from ``/`` on at the address's origin, else under the base URL."""
+    models: tuple[str, ...] = ()
+    """Beginnings of the upstream ids that can be called in it; empty: all."""
+    source: str = ""
+
+    def url(self, base_url: str) -> str:
+        """Return its address beside this base URL."""
+        if not self.path.startswith("/"):
+            return f"{base_url}/{self.path}"
+        scheme, _, rest = base_url.partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """A company whose API can be called. How its wire deviates from the plain one is in ``quirks``."""
 
@@ -52,6 +70,8 @@ class Provider:
     """Where the provider lists its models; empty: nowhere."""
     quirks: Mapping[str, Any] = field(default_factory=dict)
     """Every key of ``quirks.QUIRKS``, defaults filled in."""
+    wires: Mapping[Wire, SpokenWire] = field(default_factory=dict)
+    """Wires of clients that it understands itself, so that their bodies pass untranslated."""
     data_policy: str = "unknown"
     """What it has stated about the data of requests: no_training, no_retention (which includes it), or unknown, which means no (T104)."""
     data_policy_source: str = ""
@@ -151,6 +171,15 @@ class Deployment:
     def id(self) -> str:
         """``provider/model@region#credential``; names the deployment in logs and decisions."""
         return f"{self.provider.id}/{self.model.id}@{self.region.id}#{self.credential.id}"
+
+    def speaks(self, wire: Wire) -> bool:
+        """Say whether this deployment can be called in a wire beside its adapter's own."""
+        spoken = self.provider.wires.get(wire)
+        return spoken is not None and (not spoken.models or self.upstream_id.startswith(spoken.models))
+
+    def url_of(self, wire: Wire) -> str:
+        """Return where it is called in a wire that it speaks."""
+        return self.provider.wires[wire].url(self.base_url)
 
     @property
     def max_output(self) -> int | None:

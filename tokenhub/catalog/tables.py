@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tokenhub.call import Capability
+from tokenhub.call import Capability, Wire
 from tokenhub.catalog.fields import Fields
-from tokenhub.catalog.models import Lifecycle, Model, Offering, PriceClass, Provider, Region
+from tokenhub.catalog.models import Lifecycle, Model, Offering, PriceClass, Provider, Region, SpokenWire
 from tokenhub.catalog.price_tables import Calendars, schedule, seconds
 from tokenhub.catalog.quirks import QUIRKS, TRAITS, Key, filled
 from tokenhub.money import InvalidAmount, parse_price_per_million
@@ -15,6 +15,7 @@ PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]*(?:/[A-Za-z0-9][A-Za-z0-9._:+-]*){0,3}", re.ASCII)
 MODEL_NAME_CHARS = 128
 _BASE_URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s/?#]+)*", re.ASCII)
+_WIRE_PATH = re.compile(r"/?[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*", re.ASCII)
 _DATA_REGION = re.compile(r"[a-z]{2}|global|unknown|self-hosted", re.ASCII)
 _ADAPTERS = ("openai", "anthropic", "gemini", "openai_compatible")
 _DATA_POLICIES = ("no_training", "no_retention", "unknown")
@@ -33,6 +34,7 @@ def provider(table: object, where: str, *, custom: bool) -> Provider:
         auth=fields.word("auth", _AUTHS, "bearer"),
         models_path=fields.take("models_path", str, "/models"),
         quirks=_filled(fields, "quirks", QUIRKS),
+        wires=_wires(fields),
         data_policy=fields.word("data_policy", _DATA_POLICIES, "unknown"),
         data_policy_source=fields.take("data_policy_source", str, ""),
         data_policy_date=fields.day("data_policy_date") or "",
@@ -44,6 +46,18 @@ def provider(table: object, where: str, *, custom: bool) -> Provider:
     if found.data_policy != "unknown" and not (found.data_policy_source and found.data_policy_date):
         raise fields.bad("data_policy needs data_policy_source and data_policy_date")
     fields.end()
+    return found
+
+
+def _wires(fields: Fields) -> dict[Wire, SpokenWire]:
+    """Take the wires that a provider speaks: a path each, with the models that can be called in it."""
+    found = {}
+    for name, stated in fields.take("wires", dict, {}).items():
+        if name not in tuple(Wire):
+            raise fields.bad(f"wires: there is no wire {str(name)[:60]!r}")
+        one = Fields(stated, f"{fields.where}, wire {name}")
+        found[Wire(name)] = SpokenWire(one.match("path", _WIRE_PATH), one.texts("models"), one.take("source", str, ""))
+        one.end()
     return found
 
 

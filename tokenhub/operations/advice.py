@@ -37,7 +37,7 @@ def stand_ins(
 
     def offered(model_id: str) -> list[Deployment]:
         inside = _inside(snapshot, caller, call, own, model_id, now_ms)
-        return [one for one in inside if (one.provider.id, call.capability) in snapshot.adapters and usable(one)]
+        return [one for one in inside if snapshot.adapter(one, call) is not None and usable(one)]
 
     return siblings.closest(snapshot.catalog, model, offered, now_ms)
 

@@ -99,6 +99,7 @@ def explain(hub: Hub, question: Question) -> Explanation:
             call,
             hints,
             kept,
+            kept,
             availability=known,
             seed=told.id if told is not None else new_id("req", now_ms).encode(),
             now_ms=now_ms,

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from tokenhub.accounts.accounts import Caller
-from tokenhub.call import Call
+from tokenhub.call import TRANSLATED, Call, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.operations.snapshots import Snapshot
@@ -27,6 +28,8 @@ class Hints:
 
 
 NO_HINTS: Final = Hints()
+_SERVED_BY_ALL: Final = TRANSLATED | {Wire.CHAT}
+"""Wires in which every chat deployment can be called."""
 
 
 def hints_of(body: Mapping[str, Any]) -> Hints:
@@ -42,6 +45,7 @@ def planned(
     call: Call,
     hints: Hints,
     body: Mapping[str, Any],
+    native: Mapping[str, Any],
     *,
     availability: Availability,
     seed: bytes,
@@ -52,7 +56,8 @@ def planned(
     """Return the route of a call; raises ModelNotFound, PermissionDenied, InvalidRequest or Unavailable.
 
     ``seed``: account and session, at most 64 bytes. ``pinned``: the deployment that holds this
-    session's tool loop. ``body``: asked only where every field must be taken as it is.
+    session's tool loop. ``body``, in the form of calls inside, and ``native``, as the client sent
+    it: asked only where every field must be taken as it is.
     """
     if hints.preferences is not None:
         _check_providers(snapshot, hints.preferences)
@@ -71,7 +76,8 @@ def planned(
         max_attempts=settings.routing_max_attempts if settings.routing_failover else 1,
         request=hints.preferences,
         pinned=pinned,
-        refuses=_refuses(snapshot, call, body) if strict else None,
+        refuses=_refuses(snapshot, call, body, native) if strict else None,
+        serves=None if call.wire in _SERVED_BY_ALL else partial(_serves, snapshot, call),
     )
 
 
@@ -102,13 +108,19 @@ def _check_providers(snapshot: Snapshot, wanted: Preferences) -> None:
                 )
 
 
-def _refuses(snapshot: Snapshot, call: Call, body: Mapping[str, Any]) -> Refuses:
+def _serves(snapshot: Snapshot, call: Call, deployment: Deployment) -> bool:
+    return snapshot.adapter(deployment, call) is not None
+
+
+def _refuses(snapshot: Snapshot, call: Call, body: Mapping[str, Any], native: Mapping[str, Any]) -> Refuses:
     """Ask the adapter itself what of the body a deployment does not take: it cannot be wrong about what it sends."""
 
     def asked(deployment: Deployment) -> str | None:
-        adapter = snapshot.adapters[deployment.provider.id, call.capability]
+        adapter = snapshot.adapter(deployment, call)
+        if adapter is None:
+            return None
         try:
-            dropped = adapter.request(call, body, deployment, None).dropped
+            dropped = adapter.request(call, native if adapter.wire is call.wire else body, deployment, None).dropped
         except InvalidRequest as error:
             return error.param or "body"
         return next(iter(dropped), None)

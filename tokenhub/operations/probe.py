@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tokenhub import clock
-from tokenhub.call import Call, Capability
+from tokenhub.call import Call, Capability, Wire
 from tokenhub.catalog.models import Catalog, Credential, Deployment, Lifecycle
 from tokenhub.errors import NotFound
 from tokenhub.operations import credentials, models
@@ -69,7 +69,7 @@ def _cheap_call(catalog: Catalog, opened: Credential, *, chat: bool) -> tuple[st
     deployment = _cheapest(catalog, opened)
     body = {"model": deployment.model.id, "messages": [{"role": "user", "content": "Say hi."}], "max_tokens": TOKENS}
     call = Call(Capability.CHAT, deployment.model.id, input_bytes=len(json.dumps(body)), messages=1, max_output=TOKENS)
-    adapter = registry.adapters_of(catalog.providers)[provider.id, Capability.CHAT]
+    adapter = registry.adapters_of(catalog.providers)[provider.id, Wire.CHAT]
     return deployment.model.id, adapter.request(call, body, deployment, None)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tokenhub.accounts.accounts import Caller
-from tokenhub.call import Capability
+from tokenhub.call import INSIDE, TRANSLATED, Call, Wire
 from tokenhub.catalog import load, resolve
-from tokenhub.catalog.models import Catalog, Credential
+from tokenhub.catalog.models import Catalog, Credential, Deployment
 from tokenhub.catalog.resolve import Resolution
 from tokenhub.providers.adapter import Adapter
 from tokenhub.providers.registry import adapters_of
@@ -34,8 +34,8 @@ class Snapshot:
     revision: int
     catalog: Catalog
     credentials: tuple[Credential, ...]
-    adapters: Mapping[tuple[str, Capability], Adapter]
-    """How each provider is called, by provider and capability."""
+    adapters: Mapping[tuple[str, Wire], Adapter]
+    """How each provider is called, by provider and wire."""
     chain: Chain = ()
     """What the installation sets about routing."""
     _resolutions: dict[tuple[str, str, int, tuple[str, ...] | None], Resolution] = field(
@@ -44,6 +44,20 @@ class Snapshot:
     _surveys: dict[tuple[str, str, int, tuple[str, ...] | None, Chain], Survey] = field(
         default_factory=dict, repr=False
     )
+
+    def adapter(self, deployment: Deployment, call: Call) -> Adapter | None:
+        """Return how a deployment is called: in the client's own wire where it speaks that, else in the one of calls inside.
+
+        None: it cannot be, because nothing translates that wire.
+        """
+        provider = deployment.provider.id
+        inside = INSIDE[call.capability]
+        if call.wire is not inside:
+            if deployment.speaks(call.wire):
+                return self.adapters.get((provider, call.wire))
+            if call.wire not in TRANSLATED:
+                return None
+        return self.adapters.get((provider, inside))
 
     def resolve(self, name: str, caller: Caller) -> Resolution:
         """Return what a model name means to this caller; raises ModelNotFound, or PermissionDenied by the key's own list."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, Protocol
 
-from tokenhub.call import Call
+from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.values import value
 from tokenhub.wire.faults import Failure
@@ -44,6 +44,9 @@ NO_HINTS = CacheHints()
 
 class Adapter(Protocol):
     """How one provider is called. Stateless; one instance serves all requests."""
+
+    wire: Wire
+    """The wire of the bodies it is given and of the replies it reads: the client's own, or the one of calls inside."""
 
     def request(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from tokenhub.call import Call
+from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
@@ -21,6 +21,8 @@ from tokenhub.wire.replies import Reply, StreamReader
 
 class Anthropic:
     """``/messages`` under the base URL; chat bodies are translated both ways."""
+
+    wire = Wire.CHAT
 
     def __init__(self, provider: Provider) -> None:
         self._classify = partial(failures.of_payload, provider.id)

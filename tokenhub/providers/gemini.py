@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import orjson
 
-from tokenhub.call import Call
+from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
@@ -33,6 +33,8 @@ def _request(deployment: Deployment, method: str, body: dict[str, Any], dropped:
 
 class Gemini:
     """``:generateContent`` and ``:streamGenerateContent``; chat bodies are translated both ways."""
+
+    wire = Wire.CHAT
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
@@ -63,6 +65,8 @@ class Gemini:
 
 class GeminiEmbeddings:
     """``:batchEmbedContents``."""
+
+    wire = Wire.EMBEDDINGS
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider

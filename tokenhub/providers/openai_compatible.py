@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from tokenhub.call import Call
+from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers import chat_body, failures
@@ -24,6 +24,8 @@ from tokenhub.wire.replies import Reply, StreamReader
 
 class OpenAICompatible:
     """Bearer key, ``/chat/completions`` under the base URL, the body as the client sent it but for quirks."""
+
+    wire = Wire.CHAT
 
     steps: Sequence[chat_body.Step] = chat_body.STEPS
 
@@ -70,6 +72,8 @@ class OpenAICompatible:
 
 class OpenAICompatibleEmbeddings:
     """The same for ``/embeddings``."""
+
+    wire = Wire.EMBEDDINGS
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider

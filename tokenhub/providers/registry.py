@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tokenhub.call import Capability
+from tokenhub.call import Wire
 from tokenhub.catalog.models import Credential, Provider, Region
 from tokenhub.providers.adapter import Adapter, UpstreamRequest
 from tokenhub.providers.anthropic import Anthropic
@@ -11,24 +11,24 @@ from tokenhub.providers.headers import headers
 from tokenhub.providers.openai import OpenAI
 from tokenhub.providers.openai_compatible import OpenAICompatible, OpenAICompatibleEmbeddings
 
-ADAPTERS: Mapping[tuple[str, Capability], Callable[[Provider], Adapter]] = {
-    ("openai", Capability.CHAT): OpenAI,
-    ("openai", Capability.EMBEDDINGS): OpenAICompatibleEmbeddings,
-    ("openai_compatible", Capability.CHAT): OpenAICompatible,
-    ("openai_compatible", Capability.EMBEDDINGS): OpenAICompatibleEmbeddings,
-    ("anthropic", Capability.CHAT): Anthropic,
-    ("gemini", Capability.CHAT): Gemini,
-    ("gemini", Capability.EMBEDDINGS): GeminiEmbeddings,
+ADAPTERS: Mapping[tuple[str, Wire], Callable[[Provider], Adapter]] = {
+    ("openai", Wire.CHAT): OpenAI,
+    ("openai", Wire.EMBEDDINGS): OpenAICompatibleEmbeddings,
+    ("openai_compatible", Wire.CHAT): OpenAICompatible,
+    ("openai_compatible", Wire.EMBEDDINGS): OpenAICompatibleEmbeddings,
+    ("anthropic", Wire.CHAT): Anthropic,
+    ("gemini", Wire.CHAT): Gemini,
+    ("gemini", Wire.EMBEDDINGS): GeminiEmbeddings,
 }
 """A provider with an address, auth or body of its own is one more row."""
 
 
-def adapters_of(providers: Mapping[str, Provider]) -> Mapping[tuple[str, Capability], Adapter]:
-    """Return the adapter of every provider and capability; made once for a catalogue."""
+def adapters_of(providers: Mapping[str, Provider]) -> Mapping[tuple[str, Wire], Adapter]:
+    """Return the adapter of every provider and wire; made once for a catalogue."""
     return {
-        (provider.id, capability): make(provider)
+        (provider.id, wire): make(provider)
         for provider in providers.values()
-        for (name, capability), make in ADAPTERS.items()
+        for (name, wire), make in ADAPTERS.items()
         if name == provider.adapter
     }
 

@@ -14,7 +14,6 @@ from tokenhub.accounts import keys
 from tokenhub.accounts.accounts import Caller, Versions
 from tokenhub.billing import bound, features
 from tokenhub.billing.holds import Place, Placed, RateState, Refusal, Refused
-from tokenhub.call import Capability, Wire
 from tokenhub.errors import (
     AuthenticationFailed,
     HubError,
@@ -33,41 +32,41 @@ from tokenhub.operations.snapshots import Snapshot
 from tokenhub.providers.addresses import HOP_HEADER, next_hop
 from tokenhub.proxy import sessions
 from tokenhub.proxy.downstream import ClientGone
-from tokenhub.proxy.exchange_state import Exchange, ParseCall
+from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.store import accounts
 from tokenhub.store.database import Database
-from tokenhub.wire.json_body import parse_object
+from tokenhub.wire.surface import JSON, KEY_HEADERS
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STALE_TRIES = 2
-_WIRES = {Capability.CHAT: Wire.CHAT, Capability.EMBEDDINGS: Wire.EMBEDDINGS}
 
 
-async def admit(request: web.BaseRequest, exchange: Exchange, runtime: Runtime, parse_call: ParseCall) -> None:
+async def admit(request: web.BaseRequest, exchange: Exchange, runtime: Runtime) -> None:
     """Find the caller, read the body, learn what is asked."""
     if runtime.refusing is not None:
         raise runtime.refusing
     exchange.hop = next_hop(request.headers.get(HOP_HEADER), runtime.instance)
-    exchange.digest, exchange.caller = await authenticate(request, runtime)
-    raw = await read_body(request, runtime)
-    body = parse_object(raw)
-    exchange.call = call = parse_call(body, len(raw), exchange.started_at_ms // 1000)
-    exchange.hints = planning.hints_of(body)
-    sessions.recognise(request, body, exchange, runtime)
-    exchange.body, exchange.dropped = features.check(body, _WIRES[call.capability])
-    exchange.downstream.name_stream(call.created_s, call.model)
+    surface = exchange.surface
+    exchange.digest, exchange.caller = await authenticate(request, runtime, surface.key_headers)
+    raw = await read_body(request, surface.media_type, runtime)
+    exchange.native, exchange.dropped = features.check(surface.parse(raw), surface.wire)
+    exchange.call, exchange.body = surface.call(exchange.native, len(raw))
+    exchange.hints = planning.hints_of(exchange.native)
+    sessions.recognise(request, exchange, runtime)
 
 
-async def authenticate(request: web.BaseRequest, runtime: Runtime) -> tuple[bytes, Caller]:
+async def authenticate(
+    request: web.BaseRequest, runtime: Runtime, key_headers: tuple[str, ...] = KEY_HEADERS
+) -> tuple[bytes, Caller]:
     """Return the digest and the caller of the request's key; raises AuthenticationFailed or PermissionDenied."""
-    digest = keys.digest(credential_of(request))
+    digest = keys.digest(credential_of(request, key_headers))
     return digest, callers.accepted(await runtime.caller(digest), clock.now_ms())
 
 
-def credential_of(request: web.BaseRequest) -> str:
-    """Return the one key of a request, from ``Authorization: Bearer`` or ``x-api-key``; two different ones are none (T34)."""
-    found = {value.strip() for value in request.headers.getall("x-api-key", ())}
+def credential_of(request: web.BaseRequest, key_headers: tuple[str, ...] = KEY_HEADERS) -> str:
+    """Return the one key of a request, from ``Authorization: Bearer`` or a header of its API's; two different ones are none (T34)."""
+    found = {value.strip() for name in key_headers for value in request.headers.getall(name, ())}
     for value in request.headers.getall("Authorization", ()):
         scheme, _, rest = value.partition(" ")
         found.add(rest.strip() if scheme.lower() == "bearer" else "")
@@ -76,14 +75,13 @@ def credential_of(request: web.BaseRequest) -> str:
     return key
 
 
-async def read_body(request: web.BaseRequest, runtime: Runtime) -> bytes:
-    """Read the whole JSON body within its size and time limits (T47, T48, T49, T69)."""
+async def read_body(request: web.BaseRequest, media_type: str, runtime: Runtime) -> bytes:
+    """Read the whole body, of this media type, within its size and time limits (T47, T48, T49, T69)."""
     headers, settings = request.headers, runtime.settings
     if headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
         raise UnsupportedMediaType("Send the body without Content-Encoding.", code="unsupported_media_type")
-    media_type = headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType("Send the body as Content-Type: application/json.", code="unsupported_media_type")
+    if headers.get("Content-Type", JSON).partition(";")[0].strip().lower() != media_type:
+        raise UnsupportedMediaType(f"Send the body as Content-Type: {media_type}.", code="unsupported_media_type")
     return await read_bytes(request, settings.server_max_body_bytes, settings.server_body_timeout_s)
 
 
@@ -178,6 +176,7 @@ def plan(exchange: Exchange, snapshot: Snapshot, runtime: Runtime) -> Place:
         call,
         exchange.hints,
         exchange.body,
+        exchange.native,
         availability=runtime.availability,
         seed=sessions.seed(exchange),
         pinned=exchange.pinned,

@@ -30,6 +30,8 @@ class Answer:
     """What the first deployment to answer sent: a whole reply, or a stream that has shown its first content."""
 
     candidate: Candidate
+    native: bool
+    """It is in the wire of the client's own surface."""
     reply: Reply | None = None
     upstream: UpstreamResponse | None = None
     reader: StreamReader | None = None
@@ -146,10 +148,12 @@ async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> An
     assert call is not None
     assert hold is not None
     assert exchange.bound is not None
-    adapter = runtime.snapshot.adapters[candidate.deployment.provider.id, call.capability]
+    adapter = runtime.snapshot.adapter(candidate.deployment, call)
+    assert adapter is not None, "a route holds nothing that cannot be called"
+    native = adapter.wire is call.wire
     limit = hold.output_limit or (exchange.bound.output_wanted if exchange.bound.send_limit else None)
     hints = sessions.cache_hints(exchange, candidate.deployment, runtime)
-    request = adapter.request(call, exchange.body, candidate.deployment, limit, hints)
+    request = adapter.request(call, exchange.native if native else exchange.body, candidate.deployment, limit, hints)
     exchange.dropped = tuple(dict.fromkeys((*exchange.dropped, *request.dropped)))
 
     async def before_resend() -> None:
@@ -167,9 +171,9 @@ async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> An
             raise UpstreamFault(failure)
         if not call.stream:
             reply = adapter.reply(call, candidate.deployment, upstream.status, upstream.headers, await upstream.read())
-            return Answer(candidate, reply=reply)
+            return Answer(candidate, native, reply=reply)
         return await _to_first_content(
-            exchange, Answer(candidate, upstream=upstream, reader=adapter.stream(call, candidate.deployment))
+            exchange, Answer(candidate, native, upstream=upstream, reader=adapter.stream(call, candidate.deployment))
         )
     except BaseException:
         upstream.abort()

@@ -14,10 +14,8 @@ import orjson
 from aiohttp import web
 
 from tokenhub.errors import HubError
-from tokenhub.wire import chat_frames, sse
-
-JSON = "application/json"
-SSE = "text/event-stream; charset=utf-8"
+from tokenhub.wire import chat_frames
+from tokenhub.wire.surface import JSON, Surface
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
@@ -70,13 +68,12 @@ class Downstream:
     __slots__ = (
         "_chunked",
         "_content",
-        "_created",
         "_head_only",
         "_keep_alive",
         "_loop",
-        "_model",
         "_protocol",
         "_silence_s",
+        "_surface",
         "_tick",
         "_transport",
         "_version_10",
@@ -86,7 +83,7 @@ class Downstream:
         "opened",
     )
 
-    def __init__(self, request: web.BaseRequest, *, silence_s: float) -> None:
+    def __init__(self, request: web.BaseRequest, *, silence_s: float, surface: Surface) -> None:
         transport = request.transport
         if transport is None:
             raise ClientGone
@@ -101,15 +98,11 @@ class Downstream:
         self._silence_s = silence_s
         self._written_at = 0.0
         self._tick: asyncio.TimerHandle | None = None
-        self._created, self._model = 0, ""
+        self._surface = surface
         self.headers: dict[str, str] = {}
         """Headers of the reply to come; fixed once it is opened."""
         self.opened = False
         self.ended = False
-
-    def name_stream(self, created: int, model: str) -> None:
-        """Set what an error frame says of its stream: when it began, and the model that was asked for."""
-        self._created, self._model = created, model
 
     def send(self, status: int, body: bytes, content_type: str = JSON, *, close: bool = False) -> Sent:
         """Write a whole reply; it is the connection's last if the request's body was not read to its end."""
@@ -134,13 +127,13 @@ class Downstream:
     def send_error(self, error: HubError, request_id: str) -> Sent:
         """Write an error as a whole reply, or as the last event of a stream that is open already."""
         if self.opened:
-            self.write_now(chat_frames.error_frame(error, request_id, self._created, self._model))
+            self.write_now(self._surface.error_frame(error, request_id))
             return self.end()
         if error.retry_after_s is not None:
             self.headers["Retry-After"] = str(error.retry_after_s)
         return self.send(
             error.status,
-            orjson.dumps(chat_frames.render_error(error, request_id)),
+            orjson.dumps(self._surface.error(error, request_id)),
             close=error.status in (408, 413, 505),
         )
 
@@ -153,7 +146,7 @@ class Downstream:
         framing += "Transfer-Encoding: chunked\r\n" if self._chunked else "Connection: close\r\n"
         if not self._keep_alive and self._chunked:
             framing += "Connection: close\r\n"
-        self._put(_head(200, SSE, self.headers, framing))
+        self._put(_head(200, self._surface.stream_type, self.headers, framing))
 
     def write_now(self, data: bytes) -> None:
         """Write stream bytes without waiting for the client to take them."""
@@ -196,7 +189,9 @@ class Downstream:
         return Sent(keep_alive=False)
 
     def start_keep_alive(self) -> None:
-        """From now on a comment is written whenever the stream has been silent for ``silence_s``."""
+        """From now on a comment is written whenever the stream has been silent for ``silence_s``, if its surface has any."""
+        if not self._surface.keep_alive:
+            return
         self._written_at = self._loop.time()
         self._tick = self._loop.call_later(self._silence_s, self._on_tick)
 
@@ -211,7 +206,7 @@ class Downstream:
             if self._transport.is_closing():
                 return
             if not self._protocol.writing_paused:
-                self.write_now(sse.KEEP_ALIVE)
+                self.write_now(self._surface.keep_alive)
             silent_s = 0.0
         self._tick = self._loop.call_later(self._silence_s - silent_s, self._on_tick)
 

@@ -11,6 +11,8 @@ without waiting, and a stream whose client has left is read on by a task of the 
 """
 
 import asyncio
+from collections.abc import Callable
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -20,21 +22,35 @@ from tokenhub.ids import new_id
 from tokenhub.observability import log
 from tokenhub.proxy import admission, attempts, explanation, relay, settlement
 from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
-from tokenhub.proxy.exchange_state import Exchange, ParseCall
+from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.store.writer import OutcomeUnknown
+from tokenhub.wire.surface import Arrival, Surface
+
+Speak = Callable[[Arrival], Surface]
 
 
-async def carry(request: web.BaseRequest, runtime: Runtime, parse_call: ParseCall) -> Sent:
+def arrival_of(request: web.BaseRequest, now_ms: int) -> Arrival:
+    """Return what of a request is not its body."""
+    path, _, query = request.raw_path.partition("?")
+    return Arrival(
+        path, dict(parse_qsl(query, keep_blank_values=True)) if query else {}, request.headers, now_ms // 1000
+    )
+
+
+async def carry(request: web.BaseRequest, runtime: Runtime, speak: Speak) -> Sent:
     """Carry one request from arrival to settlement."""
     now_ms = clock.now_ms()
-    downstream = Downstream(request, silence_s=runtime.settings.server_keep_alive_s)
-    exchange = Exchange(new_id("req", now_ms), downstream, clock.monotonic_s(), now_ms, task=asyncio.current_task())
+    surface = speak(arrival_of(request, now_ms))
+    downstream = Downstream(request, silence_s=runtime.settings.server_keep_alive_s, surface=surface)
+    exchange = Exchange(
+        new_id("req", now_ms), surface, downstream, clock.monotonic_s(), now_ms, task=asyncio.current_task()
+    )
     downstream.headers["x-request-id"] = exchange.id
     exchange.explain = explanation.is_asked(request)
     runtime.exchanges[exchange.id] = exchange
     try:
-        await admission.admit(request, exchange, runtime, parse_call)
+        await admission.admit(request, exchange, runtime)
         failpoints.hit("hold.before")
         await admission.place_hold(exchange, runtime)
         explanation.tell_route(exchange)

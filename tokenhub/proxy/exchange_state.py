@@ -1,7 +1,6 @@
 """What is known of one request while it is under way. ``exchange.py`` says how it gets there."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +14,7 @@ from tokenhub.proxy.downstream import Downstream
 from tokenhub.routing.route import Candidate, Route
 from tokenhub.routing.session import Session
 from tokenhub.wire.faults import Failure
-
-ParseCall = Callable[[dict[str, Any], int, int], Call]
+from tokenhub.wire.surface import Surface
 
 
 @dataclass(slots=True)
@@ -36,6 +34,7 @@ class Exchange:
     """One request and its reply: what is known so far, changed by the steps of ``carry`` alone."""
 
     id: str
+    surface: Surface
     downstream: Downstream
     started_s: float
     started_at_ms: int
@@ -45,6 +44,9 @@ class Exchange:
     caller: Caller | None = None
     call: Call | None = None
     body: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What was asked, in the form in which it travels inside."""
+    native: dict[str, Any] = field(default_factory=dict, repr=False)
+    """The same in the client's own wire: for an upstream that speaks it too."""
     hints: Hints = NO_HINTS
     """What the request itself says about routing."""
     session: Session | None = None

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller
+from tokenhub.call import INSIDE
 from tokenhub.catalog import endpoints as catalog_endpoints
 from tokenhub.catalog import listing as catalog_listing
 from tokenhub.catalog.models import Deployment
@@ -60,7 +61,7 @@ def _names(snapshot: Snapshot, caller: Caller) -> list[str]:
 
 def _is_served(deployment: Deployment, snapshot: Snapshot) -> bool:
     """Whether there is an endpoint that can call a deployment: the catalogue knows more than this gateway serves."""
-    return (deployment.provider.id, deployment.model.capability) in snapshot.adapters
+    return (deployment.provider.id, INSIDE[deployment.model.capability]) in snapshot.adapters
 
 
 def _callable(snapshot: Snapshot, caller: Caller, name: str) -> list[Deployment]:

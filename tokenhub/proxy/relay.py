@@ -20,13 +20,14 @@ from tokenhub.proxy.downstream import ClientGone, Sent
 from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.store.writer import OutcomeUnknown
-from tokenhub.wire import chat_frames, sse
 from tokenhub.wire.faults import UpstreamFault
+from tokenhub.wire.surface import End
 
 
 async def relay(answer: Answer, exchange: Exchange, runtime: Runtime) -> Sent:
     """Give the answer to the client, whole or streamed, and settle before its end."""
     _name_the_server(answer, exchange)
+    exchange.surface.native = answer.native
     if answer.reply is not None:
         return await _relay_whole(answer, exchange, runtime)
     return await _relay_stream(answer, exchange, runtime)
@@ -45,13 +46,14 @@ async def _relay_whole(answer: Answer, exchange: Exchange, runtime: Runtime) -> 
         reply.upstream_id,
         reply.binds,
     )
+    surface = exchange.surface
     # Rendered first: a reply that could not be sent must fail before it is charged.
-    reply.body.pop("usage", None)
-    unfinished = orjson.dumps(reply.body)[:-1]
+    rendered = surface.reply(reply)
     bill = await settlement.settle(exchange, runtime, result)
     exchange.downstream.headers["x-tokenhub-cost"] = exact(bill.charge.total_nano)
     failpoints.hit("finish.before")
-    sent = exchange.downstream.send(200, b'%b,"usage":%b}' % (unfinished, orjson.dumps(bill.usage_body())))
+    usage = orjson.dumps(surface.usage(bill.usage, bill.cost(), reply))
+    sent = exchange.downstream.send(200, rendered.with_usage(usage), rendered.content_type)
     failpoints.hit("finish.sent")
     return sent
 
@@ -60,18 +62,18 @@ async def _relay_stream(answer: Answer, exchange: Exchange, runtime: Runtime) ->
     downstream, reader, upstream = exchange.downstream, answer.reader, answer.upstream
     assert reader is not None
     assert upstream is not None
-    facts = reader.facts
+    facts, surface = reader.facts, exchange.surface
     try:
         if answer.first:
-            await downstream.write(answer.first)
+            await downstream.write(surface.feed(answer.first))
             failpoints.hit("relay.first")
         while not facts.complete and facts.failure is None:
             data = await upstream.next()
             if not data:
                 reader.close()
                 break
-            if frames := reader.feed(data):
-                downstream.write_now(frames)
+            if (frames := reader.feed(data)) and (given := surface.feed(frames)):
+                downstream.write_now(given)
                 if downstream.must_wait:
                     await downstream.wait()
     except UpstreamFault as fault:
@@ -94,16 +96,7 @@ async def _relay_stream(answer: Answer, exchange: Exchange, runtime: Runtime) ->
     upstream.release()
     bill = await settlement.settle(exchange, runtime, _result(answer))
     failpoints.hit("finish.before")
-    ending = reader.ending()
-    assert exchange.call is not None
-    if exchange.call.include_usage:
-        ending += chat_frames.usage_frame(
-            facts.upstream_id or exchange.id,
-            facts.created or exchange.call.created_s,
-            facts.served_model or exchange.call.model,
-            bill.usage_body(),
-        )
-    downstream.write_now(ending + sse.DONE)
+    downstream.write_now(surface.ending(reader.ending(), End(exchange.id, bill.usage, bill.cost(), facts)))
     sent = downstream.end()
     failpoints.hit("finish.sent")
     return sent

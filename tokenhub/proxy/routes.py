@@ -11,7 +11,6 @@ from aiohttp import web
 
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller
-from tokenhub.call import Call
 from tokenhub.errors import HubError, InternalError, InvalidRequest, MethodNotAllowed, NotFound, VersionNotSupported
 from tokenhub.ids import new_id
 from tokenhub.observability import log
@@ -19,7 +18,7 @@ from tokenhub.operations import receipts
 from tokenhub.proxy import account, admission, exchange, health, models, pages, webhooks
 from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
 from tokenhub.proxy.runtime import Runtime
-from tokenhub.wire import chat, embeddings
+from tokenhub.wire.openai_surfaces import ChatSurface, EmbeddingsSurface
 
 Endpoint = Callable[[web.BaseRequest, Runtime], Awaitable[Sent]]
 Page = Callable[[web.BaseRequest, Runtime], Awaitable[tuple[int, Any]]]
@@ -30,11 +29,11 @@ Answer = Callable[[web.BaseRequest, Runtime, dict[str, str]], Awaitable[tuple[in
 """Status and JSON of a reply; the dictionary takes its headers."""
 
 
-def _carried(parse_call: Callable[..., Call]) -> Endpoint:
+def _carried(speak: exchange.Speak) -> Endpoint:
     """An endpoint whose requests are routed, held and billed."""
 
     async def endpoint(request: web.BaseRequest, runtime: Runtime) -> Sent:
-        return await exchange.carry(request, runtime, parse_call)
+        return await exchange.carry(request, runtime, speak)
 
     return endpoint
 
@@ -90,9 +89,14 @@ def _written(page: WrittenPage) -> Endpoint:
     return endpoint
 
 
+SURFACES: dict[str, exchange.Speak] = {
+    "/v1/chat/completions": ChatSurface,
+    "/v1/embeddings": EmbeddingsSurface,
+}
+"""Where requests are routed, held and billed, and what is spoken there."""
+
 ROUTES: dict[str, dict[str, Endpoint]] = {
-    "/v1/chat/completions": {"POST": _carried(chat.parse_call)},
-    "/v1/embeddings": {"POST": _carried(embeddings.parse_call)},
+    **{path: {"POST": _carried(speak)} for path, speak in SURFACES.items()},
     "/v1/models": {"GET": _for_holders(models.listing)},
     "/v1/key": {"GET": _for_holders(account.key)},
     "/v1/credits": {"GET": _for_holders(account.credits)},
@@ -114,8 +118,11 @@ PREFIXES: dict[str, dict[str, Endpoint]] = {
 
 
 def _downstream(request: web.BaseRequest, runtime: Runtime) -> tuple[Downstream, str]:
-    downstream = Downstream(request, silence_s=runtime.settings.server_keep_alive_s)
-    request_id = new_id("req", clock.now_ms())
+    now_ms = clock.now_ms()
+    arrival = exchange.arrival_of(request, now_ms)
+    surface = SURFACES.get(arrival.path, ChatSurface)(arrival)
+    downstream = Downstream(request, silence_s=runtime.settings.server_keep_alive_s, surface=surface)
+    request_id = new_id("req", now_ms)
     downstream.headers["x-request-id"] = request_id
     return downstream, request_id
 

@@ -4,9 +4,6 @@ Most requests cost two MACs here and no query. One in the middle of a tool loop,
 provider's signatures in its history, is planned after one read of where it is bound.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from aiohttp import web
 
 from tokenhub import clock
@@ -19,11 +16,13 @@ from tokenhub.routing import affinity, boundaries, session
 from tokenhub.store import affinities
 
 
-def recognise(request: web.BaseRequest, body: Mapping[str, Any], exchange: Exchange, runtime: Runtime) -> None:
+def recognise(request: web.BaseRequest, exchange: Exchange, runtime: Runtime) -> None:
     """Find out which session a request belongs to; raises InvalidRequest for a header that is too long."""
     assert exchange.caller is not None
     header = request.headers.get(session.HEADER)
-    exchange.session = session.of(body, header, account_id=exchange.caller.account.id, key=runtime.session_key)
+    exchange.session = session.of(
+        exchange.body, header, exchange.native, account_id=exchange.caller.account.id, key=runtime.session_key
+    )
 
 
 def seed(exchange: Exchange) -> bytes:

@@ -7,7 +7,6 @@ import orjson
 from tokenhub import clock, failpoints
 from tokenhub.billing import pricing
 from tokenhub.billing.holds import End, Ended, Release, RequestRecord, Settle
-from tokenhub.call import Capability
 from tokenhub.errors import HubError, Unavailable
 from tokenhub.money import exact, number
 from tokenhub.proxy import sessions
@@ -16,7 +15,7 @@ from tokenhub.proxy.runtime import Runtime
 from tokenhub.routing.route import Candidate
 from tokenhub.usage import Usage
 from tokenhub.values import value
-from tokenhub.wire import chat_usage, embeddings, estimate
+from tokenhub.wire import estimate
 
 
 @value
@@ -42,27 +41,23 @@ class Bill:
     usage: Usage
     charge: pricing.Charge
     estimated: bool
-    capability: Capability
 
-    def usage_body(self) -> dict[str, Any]:
-        """OpenAI's usage object with the cost as a number and, exactly, as decimal strings."""
+    def cost(self) -> dict[str, Any]:
+        """What a usage object says of the cost: a number, as OpenRouter's, and exact decimal strings."""
         split = self.charge.split
-        body = _RENDER[self.capability](self.usage)
-        body["cost"] = number(self.charge.total_nano)
-        body["is_byok"] = False
-        body["cost_details"] = {
-            "upstream_inference_cost": number(self.charge.model_fee_nano),
-            "upstream_inference_prompt_cost": number(split.prompt_nano),
-            "upstream_inference_completions_cost": number(split.completion_nano),
-            "model_fee": exact(self.charge.model_fee_nano),
-            "service_fee": exact(self.charge.service_fee_nano),
-            "total": exact(self.charge.total_nano),
-            "estimated": self.estimated,
+        return {
+            "cost": number(self.charge.total_nano),
+            "is_byok": False,
+            "cost_details": {
+                "upstream_inference_cost": number(self.charge.model_fee_nano),
+                "upstream_inference_prompt_cost": number(split.prompt_nano),
+                "upstream_inference_completions_cost": number(split.completion_nano),
+                "model_fee": exact(self.charge.model_fee_nano),
+                "service_fee": exact(self.charge.service_fee_nano),
+                "total": exact(self.charge.total_nano),
+                "estimated": self.estimated,
+            },
         }
-        return body
-
-
-_RENDER = {Capability.CHAT: chat_usage.render_usage, Capability.EMBEDDINGS: embeddings.render_usage}
 
 
 def is_billable(result: Result, usage: Usage) -> bool:
@@ -79,8 +74,6 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     client must be told that the reply failed.
     """
     assert exchange.caller is not None
-    assert exchange.call is not None
-    capability = exchange.call.capability
     usage, estimated = result.usage, False
     if usage is None:
         usage = Usage(
@@ -96,7 +89,7 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     if not billable:
         exchange.ended = True
         runtime.writer.post(Release(exchange.id, record))
-        return Bill(usage, pricing.FREE, estimated, capability)
+        return Bill(usage, pricing.FREE, estimated)
     exchange.ended = True
     pin = sessions.pin(exchange, result.candidate.deployment, runtime) if result.binds else None
     outcome = await runtime.writer.submit(
@@ -112,7 +105,7 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     booked = charge
     if outcome.charged_nano != charge.total_nano:
         booked = pricing.Charge(outcome.model_fee_nano, outcome.service_fee_nano, charge.split)
-    return Bill(usage, booked, estimated, capability)
+    return Bill(usage, booked, estimated)
 
 
 def release(exchange: Exchange, runtime: Runtime, error: HubError) -> None:

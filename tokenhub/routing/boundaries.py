@@ -162,6 +162,11 @@ def by_context(deployment: Deployment, call: Call) -> Exclusion | None:
     return Exclusion("context_too_short", detail=f"its context is {context} tokens")
 
 
+def by_wire(call: Call) -> Exclusion:
+    """Return that a deployment cannot be called in the wire of this call."""
+    return Exclusion("wire", detail=f"does not speak {call.wire}")
+
+
 def by_ability(deployment: Deployment, call: Call) -> Exclusion | None:
     """Return what a deployment cannot do that a call of this kind needs; its length is not looked at."""
     if call.capability is not Capability.CHAT:

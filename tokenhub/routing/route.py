@@ -7,7 +7,7 @@ than was set aside (T4).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tokenhub.call import Call
@@ -80,6 +80,7 @@ def plan(
     request: Preferences | None = None,
     pinned: str | None = None,
     refuses: Refuses | None = None,
+    serves: Callable[[Deployment], bool] | None = None,
 ) -> Route:
     """Return what to try for a call, first to last.
 
@@ -88,13 +89,14 @@ def plan(
     preferences. ``seed``: the session, or what stands for it; equal seeds order alike in every process.
     ``pinned``: the deployment that holds a tool loop; it goes first if it is inside the
     boundaries and available, and is never revived otherwise. ``refuses``: asked where some
-    scope requires that every field be taken as it is.
+    scope requires that every field be taken as it is. ``serves``: asked, if given, whether a
+    deployment can be called in this request's wire at all.
     Raises NoEligibleProvider (or ContextTooLong) and NoProviderAvailable.
     """
     own: Chain = (Scoped("request", "", request),) if request is not None else ()
     wishes = boundaries.wishes((*surveys[0].chain, *own)) if own else surveys[0].wishes
     listed = {name: place for place, name in enumerate(wishes.order)}
-    asked = _Asked(call, own, refuses, availability, now_ms, affinity.session_mark(seed), listed, wishes.sort)
+    asked = _Asked(call, own, refuses, serves, availability, now_ms, affinity.session_mark(seed), listed, wishes.sort)
     groups, unwell, outside = _sorted_out(surveys, asked)
     ordered = [one for group in groups for one in _other_providers_first(group)]
     most, why_max = _attempts(wishes, max_attempts)
@@ -131,6 +133,7 @@ class _Asked:
     call: Call
     own: Chain
     refuses: Refuses | None
+    serves: Callable[[Deployment], bool] | None
     availability: Availability
     now_ms: int
     session: int
@@ -183,6 +186,9 @@ def _runners(
     score = affinity.score
     for entrant, card, weight in inside:
         number += 1
+        if asked.serves is not None and not asked.serves(entrant.deployment):
+            outside.append((entrant, boundaries.by_wire(asked.call)))
+            continue
         if chain is not None and (why := _excluded(entrant.deployment, card, chain, asked)):
             outside.append((entrant, why))
             continue

@@ -46,8 +46,17 @@ class Session:
     is sure to understand them."""
 
 
-def of(body: Mapping[str, Any], header: str | None, *, account_id: int, key: bytes) -> Session | None:
+def of(
+    body: Mapping[str, Any],
+    header: str | None,
+    sent: Mapping[str, Any] | None = None,
+    *,
+    account_id: int,
+    key: bytes,
+) -> Session | None:
     """Return the session of a request body; None when it names none and has no conversation to tell it by.
+
+    ``body`` is in chat form; ``sent`` is what the client sent, where that is another.
 
     Names count in this order: ``prompt_cache_key``, ``session_id``, the header, ``metadata.user_id`` (where
     Claude Code puts its session). Without a name, requests that share tools, system prompt and first user turn
@@ -55,7 +64,7 @@ def of(body: Mapping[str, Any], header: str | None, *, account_id: int, key: byt
     Raises InvalidRequest for a header that is too long.
     """
     messages = _messages(body)
-    name = name_of(body, header)
+    name = name_of(body if sent is None else sent, header)
     if name:
         id = _mac(key, b"name", account_id, name.encode("utf-8", "surrogateescape"))
         return Session(id, True, id, is_bound(messages))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tokenhub.call import Call, Capability
+from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage, count
 from tokenhub.wire import chat, chat_reply
@@ -60,6 +60,7 @@ def parse_call(body: Mapping[str, Any], size_bytes: int, now_s: int = 0) -> Call
     return Call(
         capability=Capability.EMBEDDINGS,
         model=model,
+        wire=Wire.EMBEDDINGS,
         input_bytes=size_bytes,
         messages=len(inputs),
         encoding=encoding or "float",
