@@ -53,6 +53,16 @@ def test_a_batch_does_not_prepare_its_statements_anew(settings: Settings, home: 
     assert trace[1:] == ["BEGIN IMMEDIATE", "UPDATE installation SET revision = revision + 1", "COMMIT"] * 3
 
 
+def test_a_write_that_need_not_last_is_told_so_and_the_next_one_lasts_again(settings: Settings, home: Home) -> None:
+    database = open_database(settings, home)
+    found = []
+    for durable in (True, False, False, True, False, True):
+        with database.write(durable=durable):
+            found.append(database.row("PRAGMA synchronous"))
+    database.close()
+    assert found == [(2,), (1,), (1,), (2,), (1,), (2,)]
+
+
 @pytest.mark.parametrize(
     ("pragma", "value"),
     [

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 
 from tests.fakes.bank import NOW, Bank
 from tokenhub import clock
-from tokenhub.billing.holds import End, Ended, Placed, Refusal, Refused
+from tokenhub.billing.holds import End, Ended, OwnerKind, Placed, Refusal, Refused
 from tokenhub.errors import InternalError, NotFound, Unavailable
 from tokenhub.store import leases, requests
 from tokenhub.store.holds import release_holds_of
@@ -62,6 +63,29 @@ async def test_outcome_is_on_disk_when_it_is_told(bank, writer):
     assert bank.database.row("SELECT amount FROM holds WHERE request_id = 'r'") == (100,)
     await writer.submit(bank.settle("r", "a-0", 30))
     assert requests.one(bank.database, "r").charged == 30
+
+
+async def test_a_batch_waits_for_the_disk_only_where_something_is_charged_or_a_job_begins(bank, writer, monkeypatch):
+    """Decision 10: a hold that is lost with the machine has lost nothing but a request that died with it."""
+    bank.account("a", 1000)
+    asked, begin = [], bank.database.peewee.begin_write
+    monkeypatch.setattr(
+        bank.database.peewee, "begin_write", lambda *, durable: (asked.append(durable), begin(durable=durable))[1]
+    )
+
+    async def batch(*operations):
+        pause = Pause(writer)
+        asked.clear()
+        futures = [writer.submit(operation) for operation in operations]
+        pause.end()
+        await asyncio.gather(*futures)
+        return asked[-1]
+
+    assert await batch(bank.place("r1", "a-0", 10), bank.place("r2", "a-0", 10)) is False
+    assert await batch(bank.settle("r1", "a-0", 5), bank.place("r3", "a-0", 10)) is True
+    assert await batch(bank.release("r2", "a-0")) is False
+    assert await batch(replace(bank.place("r4", "a-0", 10), owner=OwnerKind.JOB)) is True
+    bank.check()
 
 
 async def test_posted_release_needs_no_waiter_and_a_waiter_may_go(bank, writer):

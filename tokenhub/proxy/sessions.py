@@ -12,7 +12,7 @@ from tokenhub.catalog.models import Deployment
 from tokenhub.providers.adapter import NO_HINTS, CacheHints
 from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
-from tokenhub.routing import affinity, boundaries, session
+from tokenhub.routing import affinity, session
 from tokenhub.store import affinities
 
 
@@ -53,11 +53,12 @@ def _pin_key(exchange: Exchange, runtime: Runtime) -> bytes:
 
 def cache_hints(exchange: Exchange, deployment: Deployment, runtime: Runtime) -> CacheHints:
     """Return what an upstream may be told of a session, and whether prompts may be written to a cache that costs extra."""
-    caller = exchange.caller
+    caller, route = exchange.caller, exchange.route
     assert caller is not None
+    assert route is not None
     if exchange.session is None:
         return NO_HINTS
     told = ""
     if deployment.provider.quirks["prompt_cache_key"]:
         told = session.cache_key(exchange.session, account_id=caller.account.id, key=runtime.session_key)
-    return CacheHints(told, boundaries.prompt_cache((*runtime.snapshot.chain, *caller.chain)))
+    return CacheHints(told, route.prompt_cache)

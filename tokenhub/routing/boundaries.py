@@ -212,26 +212,23 @@ class Wishes:
     failover: bool = True
     limited: str = ""
     """The scope that allows the fewest attempts."""
+    prompt_cache: bool = False
+    """Prompts may be written to a cache that costs extra."""
 
 
 def wishes(chain: Chain) -> Wishes:
-    """Return the order of the innermost scope that states one, and the fewest attempts that any scope allows."""
+    """Return the order and the word on paid caches of the innermost scope that states one, and the fewest attempts that any scope allows."""
     order: tuple[str, ...] = ()
     sort = None
     attempts: int | None = None
-    failover, limited = True, ""
+    failover, limited, cache = True, "", False
     for scoped in chain:
         stated = scoped.preferences
         if stated.order or stated.sort:
             order, sort = stated.order, stated.sort
+        cache = cache if stated.prompt_cache is None else stated.prompt_cache
         most = 1 if stated.failover is False else stated.max_attempts
         failover = failover and stated.failover is not False
         if most is not None and (attempts is None or most < attempts):
             attempts, limited = most, scoped.scope
-    return Wishes(order, sort, attempts, failover, limited)
-
-
-def prompt_cache(chain: Chain) -> bool:
-    """Say whether prompts may be written to a cache that costs extra: as the innermost scope that speaks of it says."""
-    stated = (scoped.preferences.prompt_cache for scoped in reversed(chain))
-    return next((one for one in stated if one is not None), False)
+    return Wishes(order, sort, attempts, failover, limited, cache)

@@ -42,6 +42,8 @@ class Route:
 
     candidates: tuple[Candidate, ...]
     decision: Decision
+    prompt_cache: bool = False
+    """Prompts may be written to a cache that costs extra."""
 
 
 class NoEligibleProvider(PermissionDenied):
@@ -112,7 +114,7 @@ def plan(
     decision = Decision(names, models, by, most, why_max, tried, ordered[most:], unwell, outside)
     if not tried:
         raise _none_available(decision, now_ms) if unwell else _none_eligible(decision)
-    return Route(tuple([Candidate(one[2].deployment, one[3]) for one in tried]), decision)
+    return Route(tuple([Candidate(one[2].deployment, one[3]) for one in tried]), decision, wishes.prompt_cache)
 
 
 def _models(surveys: Sequence[Survey]) -> tuple[str, ...]:

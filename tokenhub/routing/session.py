@@ -7,7 +7,6 @@ the same name in two accounts gives two sessions (T118).
 """
 
 import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
@@ -71,7 +70,7 @@ def of(
     if not messages:
         return None
     shared, first = _beginning(body, messages)
-    prefix = hashlib.sha256(shared).digest() if shared else b""
+    prefix = hashlib.blake2b(shared, digest_size=32).digest() if shared else b""
     id = _mac(key, b"turn", account_id, prefix + first)
     return Session(id, False, prefix or id, is_bound(messages))
 
@@ -165,7 +164,7 @@ def _unmarked(parts: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def _mac(key: bytes, use: bytes, account_id: int, text: bytes) -> bytes:
-    return hmac.digest(key, b"%b\0%d\0%b" % (use, account_id, text), hashlib.sha256)[:ID_BYTES]
+    return hashlib.blake2b(b"%b\0%d\0%b" % (use, account_id, text), digest_size=ID_BYTES, key=key).digest()
 
 
 def pin_key(session: Session, model: str, *, key: bytes) -> bytes:

@@ -15,7 +15,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tokenhub import failpoints
-from tokenhub.billing.holds import Operation, Outcome, Place, Refusal, Refused, Release, RequestRecord, Settle
+from tokenhub.billing.holds import (
+    Operation,
+    Outcome,
+    OwnerKind,
+    Place,
+    Refusal,
+    Refused,
+    Release,
+    RequestRecord,
+    Settle,
+)
 from tokenhub.errors import InternalError, Unavailable
 from tokenhub.store import database as store
 from tokenhub.store.database import CommitUnknown, Database, StoreBusy, StoreError, StoreRejected
@@ -103,7 +113,7 @@ class Committer:
         return self._holds.release_all(self._lease.id, self._now_ms(), reason="hold_unknown", keep=is_known)
 
     def _write(self, operations: Sequence[Operation]) -> list[Outcome]:
-        with self._database.write():
+        with self._database.write(durable=any(map(_must_last, operations))):
             self._decided = self._holds.apply(operations, self._lease, self._now_ms())
             failpoints.hit("batch.written")
         failpoints.hit("batch.committed")
@@ -160,6 +170,14 @@ class Committer:
             return Result([(item, InternalError("The ledger refused this operation."))])
         item.operation = plainer
         return self.commit([item])
+
+
+def _must_last(operation: Operation) -> bool:
+    """Say whether losing this to a failing machine would lose more than requests that died with it (decision 10).
+
+    A hold without its request frees the money it kept; a release that is lost is made again with the lease.
+    """
+    return isinstance(operation, Settle) or (isinstance(operation, Place) and operation.owner is OwnerKind.JOB)
 
 
 def _plainer(operation: Operation) -> Operation | None:

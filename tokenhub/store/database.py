@@ -92,8 +92,11 @@ class Database:
         return self._here.mode == "write"
 
     @contextmanager
-    def write(self) -> Iterator[None]:
+    def write(self, *, durable: bool = True) -> Iterator[None]:
         """Do what the block does as one transaction, on disk when the block is left.
+
+        Without ``durable`` it may be lost when the machine fails, with all that followed it, and
+        never when only this program does (decision 10).
 
         A write inside a write joins it. Any exception undoes the outermost one whole; one that
         was swallowed inside makes it fail at its end, since half of it must not be kept.
@@ -101,7 +104,7 @@ class Database:
         """
         if self._here.mode == "read":
             raise RuntimeError("a write inside a read: it could fail to get the lock whatever it waits (T87)")
-        with self._transaction("write"):
+        with self._transaction("write", durable=durable):
             yield
 
     @contextmanager
@@ -182,7 +185,7 @@ class Database:
         )
 
     @contextmanager
-    def _transaction(self, mode: Mode) -> Iterator[None]:
+    def _transaction(self, mode: Mode, *, durable: bool = True) -> Iterator[None]:
         here = self._here
         if here.mode:
             try:
@@ -192,7 +195,7 @@ class Database:
                 raise
             return
         with self._failures():
-            self._begin(mode)
+            self._begin(mode, durable=durable)
             try:
                 yield
                 if here.failed:
@@ -202,23 +205,23 @@ class Database:
                 raise
             self._end(commit=True)
 
-    def _begin(self, mode: Mode) -> None:
+    def _begin(self, mode: Mode, *, durable: bool) -> None:
         """Begin; once more on a new connection if the kept one turns out to be dead."""
         here, kept = self._here, not self.peewee.is_closed()
         try:
-            here.transaction = self._started(mode)
+            here.transaction = self._started(mode, durable=durable)
         except Exception:
             if not (kept and self.peewee.is_lost()):
                 self._drop_if_lost()
                 raise
             self.peewee.drop()
-            here.transaction = self._started(mode)
+            here.transaction = self._started(mode, durable=durable)
         here.mode, here.failed = mode, False
         self.peewee.push_transaction(self)
 
-    def _started(self, mode: Mode) -> str:
+    def _started(self, mode: Mode, *, durable: bool) -> str:
         if mode == "write":
-            return self.peewee.begin_write()
+            return self.peewee.begin_write(durable=durable)
         self.peewee.begin_read()
         return ""
 

@@ -73,8 +73,11 @@ class Postgres(peewee.PostgresqlDatabase):
     def text(self, sql: str) -> str:
         return translated_sql(sql)
 
-    def begin_write(self) -> str:
-        """Begin, and return the transaction's id, in one round trip."""
+    def begin_write(self, *, durable: bool) -> str:  # noqa: ARG002
+        """Begin, and return the transaction's id, in one round trip.
+
+        Every commit is durable: a server can crash alone, and its gateways still count on their holds.
+        """
         cursor = self.cursor()
         cursor.execute(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text", prepare=False

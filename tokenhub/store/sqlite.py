@@ -39,6 +39,8 @@ changes are copied into the database file less often, and the log stays below 64
 """
 SCRUB_WAIT_MS = 20
 """How long emptying the log may wait for readers, while writers wait for it."""
+_NOT_DURABLE = 1
+"""NORMAL: in WAL mode a commit is in the log, which the system writes when it likes; the next one that is FULL syncs it whole."""
 _STATEMENTS = 256
 """Prepared statements that a connection keeps: more than the program has."""
 
@@ -83,6 +85,8 @@ class _Writer(threading.local):
 
     connection: sqlite3.Connection | None = None
     active = False
+    durable = True
+    """As the connection is set: whether a commit waits for the disk."""
 
 
 class Sqlite(peewee.SqliteDatabase):
@@ -135,11 +139,14 @@ class Sqlite(peewee.SqliteDatabase):
     def text(self, sql: str) -> str:
         return sql
 
-    def begin_write(self) -> str:
+    def begin_write(self, *, durable: bool) -> str:
         self.connection()  # the reading one, which peewee keeps open and closes
         writer = self._writer
         if writer.connection is None:
-            writer.connection = self._opened(may_write=True)
+            writer.connection, writer.durable = self._opened(may_write=True), True
+        if durable is not writer.durable:
+            writer.connection.execute(f"PRAGMA synchronous = {PRAGMAS['synchronous'] if durable else _NOT_DURABLE}")
+            writer.durable = durable
         writer.connection.execute("BEGIN IMMEDIATE")
         writer.active = True
         return ""
