@@ -69,8 +69,8 @@ def loaded_by(home: Path, *arguments: str) -> set[str]:
 
 
 def test_help_loads_nothing_that_takes_long(home: Path) -> None:
-    assert loaded_by(home, "--help") <= {"rich.table"}
-    assert loaded_by(home, "keys", "create", "--help") <= {"rich.table"}
+    assert loaded_by(home, "--help") == set()
+    assert loaded_by(home, "keys", "create", "--help") == set()
 
 
 def test_making_a_key_loads_the_database_and_little_else(home: Path) -> None:
@@ -80,7 +80,7 @@ def test_making_a_key_loads_the_database_and_little_else(home: Path) -> None:
 def test_without_arguments_every_noun_is_shown() -> None:
     ended = run(None)
     assert ended.code == 0
-    assert all(f"│ {noun.name} " in ended.out for noun in NOUNS.values())
+    assert all(f"\n  {noun.name} " in ended.out for noun in NOUNS.values())
     assert "tokenhub credentials add openai" in ended.out
     assert ended.err == ""
 

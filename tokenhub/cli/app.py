@@ -50,7 +50,7 @@ app = typer.Typer(
     name="tokenhub",
     cls=Nouns,
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog="\n".join(_FIRST_STEPS),
 )

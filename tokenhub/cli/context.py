@@ -23,6 +23,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from tokenhub.cli import render
+from tokenhub.cli.help import Help
 from tokenhub.cli.nouns import NOUNS
 from tokenhub.cli.render import Column, Row
 from tokenhub.errors import InvalidRequest
@@ -177,7 +178,7 @@ class _Single:
         self.type_descriptor = whole.type_descriptor
 
 
-class _Ours:
+class _Ours(Help):
     """What our commands and groups do otherwise than typer's: options are read by :class:`_Text`, help ends with examples."""
 
     epilog: str | None
@@ -189,10 +190,6 @@ class _Ours:
 
     def get_params(self, ctx: Any) -> Any:
         return [_ours(param) for param in super().get_params(ctx)]  # type: ignore[misc]
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        super().format_help(ctx, formatter)  # type: ignore[misc]
-        _print_examples(self.examples)
 
 
 class Command(_Ours, TyperCommand):
@@ -211,13 +208,6 @@ def _ours(param: Any) -> Any:
     return param
 
 
-def _print_examples(lines: str) -> None:
-    """Write the examples that end a command's help, unfolded, so that they can be copied."""
-    bold, plain = ("\x1b[1m", "\x1b[0m") if render.colours(sys.stdout) else ("", "")
-    if lines:
-        print(f" {bold}Examples{plain}", *(f"   $ {line}" for line in lines.splitlines()), sep="\n", end="\n\n")
-
-
 def noun(name: str) -> typer.Typer:
     """Return the command group of a noun."""
     return typer.Typer(
@@ -226,13 +216,13 @@ def noun(name: str) -> typer.Typer:
         cls=Group,
         no_args_is_help=True,
         add_completion=False,
-        rich_markup_mode="rich",
+        rich_markup_mode=None,
     )
 
 
 def verb(name: str) -> typer.Typer:
     """Return the holder of a command that stands alone on the first level."""
-    return typer.Typer(name=name, add_completion=False, rich_markup_mode="rich")
+    return typer.Typer(name=name, add_completion=False, rich_markup_mode=None)
 
 
 def command(
