@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
+from tokenhub.usage import Units
 from tokenhub.values import value
 
 
@@ -72,9 +73,26 @@ class Call:
     uses_tools: bool = False
     forces_tool: bool = False
     wants_json_schema: bool = False
+    effort: str | None = None
+    """How much reasoning was asked for, in OpenAI's words; None: nothing was said."""
     one_tool_call: bool = False
     """``parallel_tool_calls: false``: a wire without such a field cuts the reply to its first call."""
+    units: tuple[Units, ...] = ()
+    """The most of what is not a token that the reply can come to: images asked for, seconds, characters."""
+    tokens_estimate: int = 0
+    """For a provider that counts none. Speech: about how many tokens of sound the text comes to; rerank: of the prompt."""
+    output_beyond: int = 0
+    """Output tokens that can come on top of each choice's most: partial images of a stream."""
+    image_scale: int = 1
+    """How many times the area of a usual image (1536x1024) one of those asked for has, rounded up."""
     encoding: str | None = None
-    """Embeddings: ``float`` or ``base64``, what the client wants; None for chat."""
+    """What the client wants of the reply's form. Embeddings: ``float`` or ``base64``; images: ``url`` or ``b64_json``;
+    speech: ``audio`` or ``sse``; transcriptions: the ``response_format``; None for chat."""
+    operation: str = ""
+    """Which of a capability's operations, where it has several: ``translations`` of a recording."""
+    seconds: float | None = None
+    """How long the recording to be transcribed is by its own header; None where it does not say."""
+    betas: tuple[str, ...] = ()
+    """Names of unreleased features that the client asks for beside the body: ``anthropic-beta``."""
     created_s: int = 0
     """When the request arrived, in seconds since 1970: a reply's ``created`` where an upstream sends none."""

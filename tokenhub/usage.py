@@ -6,7 +6,23 @@ part of the output count (``notes/providers.md`` section 5 in the design materia
 this one is priced.
 """
 
+from typing import Any
+
 from tokenhub.values import value
+
+
+@value
+class Units:
+    """So many of what is sold and is not a token."""
+
+    kind: str
+    """``image``, ``second``, ``video``, ``character`` or ``search``: a name of ``UNIT_KINDS``."""
+    count: int
+    variant: str = ""
+    """What the price may depend on, as the price card spells it: ``1080p``, ``high 1024x1024``."""
+
+
+UNIT_KINDS = ("image", "second", "video", "character", "search")
 
 
 @value
@@ -27,6 +43,12 @@ class Usage:
     image_output: int = 0
     unknown: int = 0
     """Tokens that a provider counted in a bucket TokenHub does not know; priced at the dearest rate."""
+    units: tuple[Units, ...] = ()
+    """What the reply came to beside tokens, such as images or seconds of video."""
+
+    def units_of(self, kind: str) -> int:
+        """Return how many units of a kind there are, whatever their variant."""
+        return sum(one.count for one in self.units if one.kind == kind)
 
     @property
     def prompt_total(self) -> int:
@@ -42,6 +64,13 @@ class Usage:
     @property
     def total(self) -> int:
         return self.prompt_total + self.output_total + self.unknown
+
+
+def units_to_data(units: tuple[Units, ...]) -> list[dict[str, Any]]:
+    """Return units as plain data, for JSON: kind, count and, where there is one, variant."""
+    return [
+        {"kind": one.kind, "count": one.count, **({"variant": one.variant} if one.variant else {})} for one in units
+    ]
 
 
 MAX_TOKENS = 2**40

@@ -1,5 +1,7 @@
 """The bound covers every legal usage at every deployment of a route, and every limit the write may choose (T3, T4)."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from tokenhub.call import Call, Capability
 from tokenhub.catalog import load
 from tokenhub.catalog.models import Credential, Deployment
 from tokenhub.catalog.prices import PriceCard
-from tokenhub.usage import Usage
+from tokenhub.usage import Units, Usage
 
 CATALOG = load.load()
 CREDENTIALS = [
@@ -190,6 +192,49 @@ def test_t3_peak_price_is_held_in_the_peak():
     assert peak.output_token_atto == 2 * off_peak.output_token_atto
 
 
+OTHERS = [
+    deployment
+    for model, deployments in CATALOG.offered(CREDENTIALS).items()
+    if CATALOG.models[model].capability in (Capability.IMAGES, Capability.VIDEOS)
+    for deployment in deployments
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_t3_units_and_image_tokens_cost_at_most_what_is_wanted(data):
+    draw, fee_bp = data.draw, data.draw(st.integers(0, 10_000))
+    route = [(one, one.prices.at(NOON)) for one in draw(st.lists(st.sampled_from(OTHERS), min_size=1, max_size=3))]
+    count, kind = draw(st.integers(1, 10)), draw(st.sampled_from(["image", "second", "video"]))
+    variant = draw(st.sampled_from(["", "720p", "1080P", "high 1024x1024", "unheard of"]))
+    asked = call(
+        capability=Capability.IMAGES,
+        choices=count,
+        output_beyond=100,
+        units=(Units(kind, count, variant),),
+        images=2,
+        image_scale=3,
+    )
+    limits = bound(asked, route, fee_bp)
+    assert (limits.minimum_nano, limits.send_limit) == (limits.wanted_nano, False)
+    for deployment, card in route:
+        image = bounds.image_most(asked, deployment)
+        text = bounds.output_most(asked, deployment)
+        usage = Usage(
+            image_input=bounds.prompt_most(asked, deployment),
+            output=count * text if image else 0,
+            image_output=count * ((image or text) + 100),
+            units=(
+                Units(
+                    kind,
+                    draw(st.integers(0, count)),
+                    variant or draw(st.sampled_from(["720p", "1080p", "low 512x512"])),
+                ),
+            ),
+        )
+        assert pricing.charge_for(usage, card, fee_bp).total_nano <= limits.wanted_nano
+
+
 def test_t3_reasoning_that_the_limit_leaves_out_is_held_too():
     deployment, card = deployed("alibaba/qwen3.8-flash@cn-beijing")
     limits = bound(call(max_output=10), [(deployment, card)], 0)
@@ -218,3 +263,50 @@ def test_embeddings_hold_their_prompt_and_nothing_else():
     limits = bound(asked, [(found, found.prices.at(NOON))], 0)
     assert limits.wanted_nano == limits.minimum_nano == 1000 * 20 + bounds.ROUNDING_NANO
     assert (limits.output_wanted, limits.output_token_atto, limits.send_limit) == (0, 0, False)
+
+
+def test_t3_context_of_embeddings_is_that_of_each_input():
+    found = CATALOG.offered(CREDENTIALS)["text-embedding-3-small"][0]
+    asked = call(capability=Capability.EMBEDDINGS, messages=100, input_bytes=800_000)
+    assert bounds.prompt_most(asked, found) == 800_000 + bounds.CALL_TOKENS + 100 * bounds.MESSAGE_TOKENS
+    assert (
+        bounds.prompt_most(call(capability=Capability.EMBEDDINGS, messages=2, input_bytes=800_000), found) == 2 * 8192
+    )
+
+
+def test_t3_rerank_and_recordings_are_read_in_pieces_that_no_context_bounds():
+    found = replace(
+        CATALOG.offered(CREDENTIALS)["qwen3-rerank"][0], model=replace(CATALOG.models["qwen3-rerank"], context=4_000)
+    )
+    assert (
+        bounds.prompt_most(call(capability=Capability.RERANK, messages=500, input_bytes=2_000_000), found) > 2_000_000
+    )
+    limits = bound(call(capability=Capability.RERANK, input_bytes=9), [(found, found.prices.at(NOON))], 0)
+    assert (limits.output_wanted, limits.send_limit) == (0, False)
+
+
+AUDIO = [
+    deployment
+    for model, deployments in CATALOG.offered(CREDENTIALS).items()
+    if CATALOG.models[model].capability in (Capability.SPEECH, Capability.TRANSCRIPTIONS)
+    for deployment in deployments
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(AUDIO), st.integers(0, 10_000), st.integers(1, 100_000), st.floats(0, 1), st.floats(0, 1))
+def test_t3_sound_costs_at_most_what_is_wanted(deployment, fee_bp, count, read, made):
+    capability = deployment.model.capability
+    kind = "character" if capability is Capability.SPEECH else "second"
+    asked = call(
+        capability=capability, input_bytes=count * 25, max_output=count * 48, messages=1, units=(Units(kind, count),)
+    )
+    card = deployment.prices.at(NOON)
+    limits = bound(asked, [(deployment, card)], fee_bp)
+    assert (limits.minimum_nano, limits.send_limit) == (limits.wanted_nano, False)
+    prompt, output = int(bounds.prompt_most(asked, deployment) * read), int(count * 48 * made)
+    for usage in (
+        Usage(audio_input=prompt, output=output, units=(Units(kind, count),)),
+        Usage(input=prompt, output=output),
+    ):
+        assert pricing.charge_for(usage, card, fee_bp).total_nano <= limits.wanted_nano

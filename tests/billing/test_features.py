@@ -121,3 +121,59 @@ def test_embeddings_are_checked_by_the_same_table():
         {"model": "text-embedding-3-small", "input": "Hi"},
         ("service_tier",),
     )
+
+
+def test_speed_of_a_voice_is_another_thing_than_speed_of_an_answer():
+    asked = {"model": "tts-1", "input": "Hi", "voice": "alloy", "speed": 1.5, "service_tier": "flex"}
+    kept, dropped = features.check(asked, Wire.SPEECH)
+    assert (kept["speed"], dropped) == (1.5, ("service_tier",))
+
+
+def test_a_responses_request_keeps_the_tools_its_client_runs_wherever_they_stand() -> None:
+    own = [
+        {"type": "function", "name": "f"},
+        {"type": "namespace", "name": "n", "tools": [{"type": "custom", "name": "c"}]},
+    ]
+    search = {"type": "web_search"}
+    item = {"type": "additional_tools", "role": "developer", "tools": [*own, search]}
+    user = {"role": "user", "content": "Hi"}
+    body = {"model": "m", "tools": [*own, search], "tool_choice": "auto", "input": [item, user]}
+    kept, dropped = features.check(body, Wire.RESPONSES)
+    assert kept == {**body, "tools": own, "input": [{**item, "tools": own}, user]}
+    assert set(dropped) == {"tools.web_search"}
+    alone = {"model": "m", "input": [{**item, "tools": [search]}, user]}
+    assert features.check(alone, Wire.RESPONSES)[0]["input"][0]["tools"] == []
+    with pytest.raises(InvalidRequest) as caught:
+        features.check({**alone, "tool_choice": {"type": "web_search"}}, Wire.RESPONSES)
+    assert caught.value.code == "unpriced_feature"
+    plain = {"model": "m", "tools": own, "input": [{**item, "tools": own}]}
+    assert features.check(plain, Wire.RESPONSES)[0] is plain
+
+
+def test_messages_keep_the_tools_that_their_client_runs_by_anthropics_schema():
+    own = [{"name": "f", "input_schema": {}}, {"type": "bash_20250124", "name": "bash"}]
+    hosted = {"type": "web_search_20250305", "name": "web_search"}
+    kept, dropped = features.check(body(tools=[*own, hosted]), Wire.MESSAGES)
+    assert (kept["tools"], dropped) == (own, ("tools.web_search_20250305",))
+    same = body(tools=own)
+    assert features.check(same, Wire.MESSAGES) == (same, ())
+
+
+@pytest.mark.parametrize("choice", [{"type": "tool", "name": "web_search"}, {"type": "any"}])
+def test_hosted_tool_that_messages_force_is_refused(choice):
+    asked = body(tools=[{"type": "web_search_20250305", "name": "web_search"}], tool_choice=choice)
+    with pytest.raises(InvalidRequest) as refused:
+        features.check(asked, Wire.MESSAGES)
+    assert (refused.value.code, refused.value.param) == ("unpriced_feature", "tool_choice")
+
+
+@pytest.mark.parametrize("field", ["billing_policy", "compaction", "fallback_credit_token", "fallbacks"])
+def test_fields_of_messages_that_change_payer_model_or_length_are_left_out(field):
+    assert features.check(body(**{field: ["x"]}), Wire.MESSAGES) == (body(), (field,))
+    assert features.check(body(**{field: ["x"]}), Wire.CHAT)[1] == ()
+
+
+def test_stored_thread_is_refused():
+    with pytest.raises(InvalidRequest) as refused:
+        features.check(body(thread={"id": "t"}), Wire.MESSAGES)
+    assert refused.value.param == "thread"

@@ -12,7 +12,7 @@ from tokenhub.catalog import load
 from tokenhub.catalog.models import Endpoint
 from tokenhub.catalog.prices import PriceCard, Rates
 from tokenhub.money import exact, parse_price_per_million
-from tokenhub.usage import Usage
+from tokenhub.usage import Units, Usage
 from tokenhub.wire.chat_usage import parse_usage
 
 CHARGES = 1_000_000 if os.environ.get("TOKENHUB_SOAK") else 100_000
@@ -34,17 +34,23 @@ def endpoint(model: str, place: str) -> Endpoint:
     return next(one for one in CATALOG.endpoints[model] if (one.provider.id, one.region.id) == (provider, region))
 
 
+UNITS = ("image", "image high", "second 720p", "character")
+
+
 def random_card(dice: random.Random) -> PriceCard:
     def some() -> Rates:
         return Rates(*(dice.choice((0, dice.randrange(10**6), dice.randrange(10**14))) for _ in Rates.__slots__))
 
     thresholds = sorted(dice.sample(range(1, 300_000), dice.randrange(3)))
-    return PriceCard(some(), tuple((above, some()) for above in thresholds))
+    units = {name: dice.choice((0, dice.randrange(10**18))) for name in UNITS}
+    return PriceCard(some(), tuple((above, some()) for above in thresholds), units)
 
 
 def random_usage(dice: random.Random) -> Usage:
     size = 10 ** dice.randrange(1, 8)
-    return Usage(*(dice.choice((0, dice.randrange(size))) for _ in Usage.__slots__))
+    tokens = {name: dice.choice((0, dice.randrange(size))) for name in Usage.__slots__ if name != "units"}
+    units = [Units(name.partition(" ")[0], dice.randrange(100), name.partition(" ")[2]) for name in UNITS]
+    return Usage(**tokens, units=tuple(dice.sample(units, dice.randrange(3))))
 
 
 def exact_nano(usage: Usage, card: PriceCard) -> Fraction:
@@ -57,6 +63,7 @@ def exact_nano(usage: Usage, card: PriceCard) -> Fraction:
     total = sum(Fraction(getattr(usage, name)) * getattr(tier, name) for name in buckets)
     total += Fraction(usage.output) * (tier.output_thinking if usage.reasoning > 0 else tier.output)
     total += Fraction(usage.unknown) * max(tier.input, tier.output)
+    total += sum(Fraction(one.count) * card.units[f"{one.kind} {one.variant}".strip()] for one in usage.units)
     return total / 10**9
 
 

@@ -12,7 +12,7 @@ from tokenhub.call import Capability
 from tokenhub.catalog import load
 from tokenhub.catalog.models import Endpoint
 from tokenhub.money import ATTO_PER_USD
-from tokenhub.usage import Usage
+from tokenhub.usage import Units, Usage
 
 THEIR_PROVIDER = {
     ("openai", "global"): "openai",
@@ -111,3 +111,44 @@ def test_our_prices_differ_from_genai_prices_only_where_a_reason_is_given(moment
 
 def test_most_of_the_shipped_makers_prices_are_compared():
     assert len(covered()) > 60
+
+
+BY_UNIT = {
+    "second": (3600, lambda count: {"audio_seconds": count}),
+    "character": (10**6, lambda count: {"input_characters": count}),
+}
+"""What is sold by the second or the character: so many in our words and in theirs. An hour's price that no atto-USD divides is rounded up."""
+ROUNDING = Fraction(3600, ATTO_PER_USD)
+
+
+def test_our_prices_of_sound_are_those_of_genai_prices():
+    checked = set()
+    for endpoints in load.load().endpoints.values():
+        for one in endpoints:
+            known = {**THEIR_PROVIDER, ("groq", "default"): "groq"}.get((one.provider.id, one.region.id))
+            if known is None or one.model.capability not in (Capability.SPEECH, Capability.TRANSCRIPTIONS):
+                continue
+            checked.add(place(one))
+            card = one.prices.at(int(MOMENTS["off-peak"].timestamp() * 1000))
+            kinds = [kind for kind in BY_UNIT if card.has_unit(kind)]
+            for kind in kinds:
+                count, said = BY_UNIT[kind]
+                theirs = Fraction(
+                    calc_price(TheirUsage(**said(count)), one.offering.upstream_id, provider_id=known).total_price
+                )
+                ours = Fraction(pricing.units_atto((Units(kind, count),), card), ATTO_PER_USD)
+                assert 0 <= ours - theirs < ROUNDING, place(one)
+            if not kinds:
+                theirs = calc_price(
+                    TheirUsage(input_tokens=1000, input_audio_tokens=400, output_tokens=50)
+                    if one.model.capability is Capability.TRANSCRIPTIONS
+                    else TheirUsage(input_tokens=1000, output_tokens=50),
+                    one.offering.upstream_id,
+                    provider_id=known,
+                )
+                usage = Usage(input=600, audio_input=400, output=50)
+                if one.model.capability is Capability.SPEECH:
+                    usage = Usage(input=1000, output=50)
+                atto = pricing.prompt_atto(usage, card.rates) + pricing.completion_atto(usage, card.rates)
+                assert Fraction(atto, ATTO_PER_USD) == Fraction(theirs.total_price), place(one)
+    assert len(checked) >= 9

@@ -163,3 +163,65 @@ def test_version_names_the_prices_and_nothing_else():
 def test_prices_of_images_and_seconds_are_kept_by_resolution():
     card = parsed(Capability.VIDEOS, per_second={"720p": "0.40", "4k": "0.60"}, per_video="0.143266").at(0)
     assert card.units == {"second 720p": 4 * 10**17, "second 4k": 6 * 10**17, "video": 143266 * 10**12}
+    assert card.unit_price("second", "4K") == card.unit_price("second", "8k") == card.unit_price("second") == 6 * 10**17
+    assert card.unit_price("second", "720P") == 4 * 10**17
+    assert card.has_unit("video")
+    assert not card.has_unit("image")
+    assert card.unit_price("image", "high") == 0
+
+
+def test_variant_without_a_price_costs_the_general_one_where_there_is_one():
+    card = parsed(Capability.IMAGES, per_image={"": "0.02", "high": "0.08"}).at(0)
+    assert [card.unit_price("image", variant) for variant in ("high", "low", "")] == [
+        8 * 10**16,
+        2 * 10**16,
+        2 * 10**16,
+    ]
+
+
+def test_variant_of_several_words_is_priced_by_those_the_card_names():
+    card = parsed(Capability.IMAGES, per_image={"hd": "0.08", "1024x1792": "0.10", "hd 1024x1792": "0.12"}).at(0)
+    price = {
+        one: card.unit_price("image", one) * 100 // 10**18 for one in ("HD 1024x1024", "sd 1024x1792", "hd 1024x1792")
+    }
+    assert price == {"HD 1024x1024": 8, "sd 1024x1792": 10, "hd 1024x1792": 12}
+
+
+def test_most_of_a_unit_is_the_dearest_until_its_variant_is_known():
+    card = parsed(Capability.IMAGES, per_image={"": "0.02", "hd": "0.08", "hd 4k": "0.20"}).at(0)
+    most = {one: card.unit_price_most("image", one) * 100 // 10**18 for one in ("", "hd", "hd 4k", "sd 1k")}
+    assert most == {"": 20, "hd": 8, "hd 4k": 20, "sd 1k": 2}
+    assert card.unit_price_most("second") == 0
+
+
+def test_offerings_of_one_model_are_compared_by_tokens_and_units_alike():
+    cheap, dear = (parsed(Capability.IMAGES, per_image={"": price, "hd": "0.09"}).at(0) for price in ("0.02", "0.04"))
+    assert cheap.compared == dear.compared == 9 * 10**16
+    assert parsed(Capability.IMAGES, per_image="0.02").at(0).compared == 2 * 10**16
+    assert parsed(price={"input": "1", "output": "2"}).at(0).compared == 5 * 10**12
+
+
+def test_characters_are_priced_by_the_million_and_searches_each():
+    card = parsed(Capability.SPEECH, per_million_characters="15", per_search="0.002").at(0)
+    assert card.units == {"character": 15 * 10**12, "search": 2 * 10**15}
+
+
+def test_later_prices_and_windows_keep_the_units_that_they_do_not_name():
+    prices = parsed(
+        Capability.IMAGES,
+        per_image="0.04",
+        scheduled_prices=[
+            {"effective_from": "2027-01-01", "per_image": "0.05"},
+            {"effective_from": "2027-02-01", "input": "1", "image_output": "30"},
+        ],
+        price_windows=[{"label": "peak", "weekdays_utc": [5], "utc": ["10:00-12:00"], "per_image": "0.08"}],
+    )
+    at = [prices.at(ms(day)) for day in ("2026-11-20T11:00:00", "2026-11-21", "2027-01-01", "2027-02-01")]
+    assert [card.unit_price("image") for card in at] == [8 * 10**16, 4 * 10**16, 5 * 10**16, 5 * 10**16]
+    assert [card.rates.image_output for card in at] == [0, 0, 0, 30 * 10**12]
+
+
+@pytest.mark.parametrize("stated", ["free", 0.04, {"high": "4e-2"}])
+def test_unit_price_that_is_no_decimal_in_quotes_is_refused(stated):
+    with pytest.raises(SetupError, match="per_image"):
+        parsed(Capability.IMAGES, per_image=stated)

@@ -13,12 +13,16 @@ Prompt tokens are bounded without a tokenizer:
 * audio: its bytes (no provider counts more than a token for a byte of sound);
 * a file (PDF and the like) may unfold to any length: the whole context.
 
-No prompt is longer than the deployment's context, where that is known.
+What is not a token (images, seconds, characters) is what the call says it can come to at most,
+at this deployment's price. Only chat has an output limit that can be lowered.
+
+No prompt is longer than the deployment's context, where that is known; embeddings have one for each input,
+and what reads a query beside every document, or a recording in pieces, has no bound by it.
 """
 
 from collections.abc import Sequence
 
-from tokenhub.call import Call, Capability
+from tokenhub.call import Call, Capability, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.catalog.prices import PriceCard
 from tokenhub.money import ATTO_PER_NANO, BASIS_POINTS, ceil_div
@@ -35,6 +39,10 @@ TOOLS_TOKENS = 1024
 """The hidden prompt that makes a model use tools: 264 to 804 tokens at Anthropic (tool use page, 2026-10)."""
 FILE_TOKENS = 1_048_576
 """A file, where the context is not known."""
+NO_OUTPUT = frozenset({Capability.EMBEDDINGS, Capability.MODERATIONS, Capability.RERANK, Capability.VIDEOS})
+"""Capabilities whose replies have no output tokens."""
+IN_PIECES = frozenset({Capability.RERANK, Capability.TRANSCRIPTIONS})
+"""Capabilities whose context is that of a piece: it bounds no request."""
 ROUNDING_NANO = 3
 """Two fees are rounded up, and the second is a share of the first: a charge exceeds the exact sum by less than this."""
 
@@ -58,7 +66,8 @@ def bound(call: Call, route: Sequence[tuple[Deployment, PriceCard]], fee_bp: int
     """Return the most a call can cost on a route of at least one deployment, each with its price card."""
     lines = [_line(call, deployment, card) for deployment, card in route]
     wanted = max(line[2] for line in lines) if len(lines) > 1 else lines[0][2]
-    minimum = wanted if call.max_output is not None else min(OUTPUT_FLOOR, wanted)
+    can_lower = call.max_output is None and call.capability is Capability.CHAT
+    minimum = min(OUTPUT_FLOOR, wanted) if can_lower else wanted
     share = BASIS_POINTS + fee_bp
     wanted_nano = minimum_nano = token = 0
     for fixed, output_token, output_max in lines:
@@ -73,9 +82,7 @@ def bound(call: Call, route: Sequence[tuple[Deployment, PriceCard]], fee_bp: int
         ceil_div(token * share, BASIS_POINTS),
         wanted,
         minimum,
-        send_limit=call.max_output is None
-        and call.capability is not Capability.EMBEDDINGS
-        and any(deployment.max_output is None for deployment, _ in route),
+        send_limit=can_lower and any(deployment.max_output is None for deployment, _ in route),
     )
 
 
@@ -86,7 +93,7 @@ def _nano(atto: int, share: int) -> int:
 
 def prompt_most(call: Call, deployment: Deployment) -> int:
     """Return the most prompt tokens a call can be counted as at a deployment."""
-    context = deployment.context
+    context = _context(call, deployment)
     if call.files:
         return context or call.files * FILE_TOKENS + call.input_bytes
     image: int = deployment.model.traits["image_tokens"] or deployment.provider.quirks["image_tokens"]
@@ -100,9 +107,20 @@ def prompt_most(call: Call, deployment: Deployment) -> int:
     return min(tokens, context) if context else tokens
 
 
+def _context(call: Call, deployment: Deployment) -> int | None:
+    """Return the most that all of a call's prompt can be read as at once; None where nothing bounds it."""
+    if deployment.context is None or call.capability in IN_PIECES:
+        return None
+    many = call.capability is Capability.EMBEDDINGS or call.wire is Wire.COMPLETIONS
+    return deployment.context * (call.messages if many else 1)
+
+
 def output_most(call: Call, deployment: Deployment) -> int:
-    """Return the most output tokens of one choice: the client's limit, else the model's maximum."""
-    if call.capability is Capability.EMBEDDINGS:
+    """Return the most output tokens of one choice: the client's limit, else the model's maximum.
+
+    A choice of an images call is one image.
+    """
+    if call.capability in NO_OUTPUT:
         return 0
     most = deployment.max_output or min(OUTPUT_UNSTATED, deployment.context or OUTPUT_UNSTATED)
     if call.max_output is None:
@@ -117,6 +135,13 @@ def reasoning_most(deployment: Deployment) -> int:
     return max(int(traits["reasoning_beyond_limit"]), int(at_provider))
 
 
+def image_most(call: Call, deployment: Deployment) -> int:
+    """Return the most image tokens of one image asked for; 0 where they count as any output."""
+    if call.capability is not Capability.IMAGES:
+        return 0
+    return int(deployment.model.traits["image_output_tokens"]) * call.image_scale
+
+
 def _line(call: Call, deployment: Deployment, card: PriceCard) -> tuple[int, int, int]:
     """Return the line at one deployment: its fixed part, the price of a token of output, and the most of them.
 
@@ -124,7 +149,15 @@ def _line(call: Call, deployment: Deployment, card: PriceCard) -> tuple[int, int
     """
     prompt = prompt_most(call, deployment)
     prompt_token, output_token = card.dearest(prompt)
-    output_token *= call.choices
     output_max = output_most(call, deployment)
-    beyond = reasoning_most(deployment) if output_max else 0
-    return prompt * prompt_token + beyond * output_token, output_token, output_max
+    beyond = reasoning_most(deployment) + call.output_beyond if output_max else 0
+    fixed = prompt * prompt_token
+    if call.units:
+        fixed += sum(one.count * card.unit_price_most(one.kind, one.variant) for one in call.units)
+    if image := image_most(call, deployment):
+        # Image tokens have a bound and a price of their own; what is left is the text beside them.
+        image_token, output_token = card.dearest_output
+        fixed += call.choices * (image + call.output_beyond) * image_token
+        beyond = 0
+    output_token *= call.choices
+    return fixed + beyond * output_token, output_token, output_max

@@ -10,11 +10,21 @@ Fields that are not named here pass, whatever they are.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tokenhub.billing import gemini_features
 from tokenhub.call import Wire
 from tokenhub.errors import InvalidRequest
 
 OWN_TOOLS = frozenset({"function", "custom"})
 """Tools that the client runs itself; every other type runs, and is billed, at the provider."""
+_OWN_BY_WIRE: Mapping[Wire, frozenset[str]] = {
+    # Lists of functions, and two whose calls come back to the client (OpenAI's guides to tools, 2026-11).
+    Wire.RESPONSES: OWN_TOOLS | {"namespace", "apply_patch", "local_shell"},
+    # Tools whose schema Anthropic's models know, run by the client and paid for in tokens (anthropic SDK 2.12.0, 2026-11).
+    Wire.MESSAGES: OWN_TOOLS
+    | {"bash_20241022", "bash_20250124", "computer_20241022", "computer_20250124", "computer_20251124"}
+    | {"memory_20250818", "text_editor_20241022", "text_editor_20250124", "text_editor_20250429"}
+    | {"text_editor_20250728"},
+}
 PRICED_CACHE_LIFETIMES = frozenset({"30m", "5m", "1h"})
 
 _ABSENT: tuple[Any, ...] = (None, False, "", [], {})
@@ -87,6 +97,30 @@ _RULES: Mapping[str, Callable[[Any], bool]] = {
     "prompt_cache_options": _cache_options,
 }
 """Field to its rule: True leaves the field out, False lets it pass, ValueError refuses it."""
+_MORE_RULES: Mapping[Wire, Mapping[str, Callable[[Any], bool]]] = {
+    # Other models than the one that is held for, other payers, tokens beside the reply's, conversations that are
+    # stored (anthropic SDK 2.12.0, beta messages, 2026-11).
+    Wire.MESSAGES: {
+        "billing_policy": _strip,
+        "compaction": _strip,
+        "fallback_credit_token": _strip,
+        "fallbacks": _strip,
+        "thread": _needless(),
+    },
+    # More pictures than `n` says: SiliconFlow, fal-like servers, Volcengine's series (their API pages, 2026-11).
+    Wire.IMAGES: {
+        "batch_size": _needless(1),
+        "num_images": _needless(1),
+        "num_outputs": _needless(1),
+        "sequential_image_generation": _needless("disabled"),
+    },
+}
+"""Rules for fields that only one wire has."""
+_OTHER_MEANING: Mapping[Wire, frozenset[str]] = {
+    # How fast the voice speaks, which changes the price by what it makes longer.
+    Wire.SPEECH: frozenset({"speed"}),
+}
+"""Fields that mean something else in a wire, and pass there."""
 
 
 def check(body: Body, wire: Wire) -> tuple[Body, tuple[str, ...]]:
@@ -95,18 +129,43 @@ def check(body: Body, wire: Wire) -> tuple[Body, tuple[str, ...]]:
     The same body comes back when nothing changes. Raises InvalidRequest with code
     ``unpriced_feature`` and the field as ``param``.
     """
-    dropped = [name for name in body if name in _RULES and _leaves_out(name, body[name])]
+    if wire is Wire.GEMINI:
+        return gemini_features.check(body)
+    passing = _OTHER_MEANING.get(wire, frozenset())
+    rules = {**_RULES, **_MORE_RULES[wire]} if wire in _MORE_RULES else _RULES
+    dropped = [
+        name for name in body if name in rules and name not in passing and _leaves_out(name, body[name], rules[name])
+    ]
     kept = {name: value for name, value in body.items() if name not in dropped} if dropped else body
     said = [name for name in dropped if body[name] not in _ABSENT]
     if wire is not Wire.EMBEDDINGS and body.get("tools"):
-        kept, hosted = _without_hosted_tools(kept)
+        kept, hosted = _without_hosted_tools(kept, _OWN_BY_WIRE.get(wire, OWN_TOOLS))
+        said += hosted
+    if wire is Wire.RESPONSES:
+        kept, hosted = _without_hosted_in_items(kept)
         said += hosted
     return kept, tuple(sorted(said))
 
 
-def _leaves_out(name: str, value: Any) -> bool:
+def _without_hosted_in_items(body: Body) -> tuple[Body, list[str]]:
+    """Leave out hosted tools that a Responses request brings inside its input (``additional_tools``: Codex CLI 0.169, 2026-11)."""
+    items = body.get("input")
+    if not isinstance(items, list) or not any(isinstance(item, dict) and item.get("tools") for item in items):
+        return body, []
+    kept, said = [], []
+    for item in items:
+        if isinstance(item, dict) and item.get("tools"):
+            forced = {"tools": item["tools"], "tool_choice": body.get("tool_choice")}
+            own, hosted = _without_hosted_tools(forced, _OWN_BY_WIRE[Wire.RESPONSES])
+            item = {**item, "tools": own.get("tools", [])} if hosted else item
+            said += hosted
+        kept.append(item)
+    return ({**body, "input": kept} if said else body), sorted(set(said))
+
+
+def _leaves_out(name: str, value: Any, rule: Callable[[Any], bool]) -> bool:
     try:
-        return _RULES[name](value)
+        return rule(value)
     except ValueError:
         raise _unpriced(name, f"{name} asks for something that has no price here") from None
 
@@ -115,18 +174,22 @@ def _unpriced(param: str, problem: str) -> InvalidRequest:
     return InvalidRequest(f"{problem}; leave it out.", code="unpriced_feature", param=param)
 
 
-def _without_hosted_tools(body: Body) -> tuple[Body, list[str]]:
+def _without_hosted_tools(body: Body, own_types: frozenset[str]) -> tuple[Body, list[str]]:
     """Leave out tools that run at the provider; refuse them where the client insists."""
     tools = body["tools"]
     if not isinstance(tools, list):
         return body, []
-    own = [tool for tool in tools if _type_of(tool) in OWN_TOOLS]
+    own = [tool for tool in tools if _type_of(tool) in own_types]
     if len(own) == len(tools):
         return body, []
     choice = body.get("tool_choice")
     forced = _type_of(choice) if isinstance(choice, Mapping) else choice
-    hosted = sorted({_type_of(tool) for tool in tools if _type_of(tool) not in OWN_TOOLS})
-    if forced in hosted or (forced in ("required", "any", "allowed_tools") and not own):
+    hosted = sorted({_type_of(tool) for tool in tools if _type_of(tool) not in own_types})
+    named = choice.get("name") if isinstance(choice, Mapping) else None
+    by_name = named is not None and any(
+        tool.get("name") == named for tool in tools if isinstance(tool, Mapping) and _type_of(tool) not in own_types
+    )
+    if by_name or forced in hosted or (forced in ("required", "any", "allowed_tools") and not own):
         raise _unpriced("tool_choice", f"the hosted tool {hosted[0]!r} has no price here and tool_choice asks for it")
     kept = {**body, "tools": own} if own else {k: v for k, v in body.items() if k not in _TOOL_FIELDS}
     return kept, [f"tools.{kind}" for kind in hosted]

@@ -8,6 +8,7 @@
     I6  a request whose end the caller saw is settled
     I9  the lines of a closed day are what its requests were charged (``day_invariants.py``)
     I10 a payment makes one lot, and no more of it goes back than was paid (``payment_invariants.py``)
+    I11 a job's hold is open as long as the job: neither is without the other
 
 The rows below put what a row says beside what the rows it sums up say. I7 (no content at
 rest) and I8 (no attempt outside its boundaries) are not about money and have tests of their own.
@@ -89,6 +90,14 @@ class HoldSums:
     """Whether the request has an end as well."""
 
 
+@dataclass(frozen=True, slots=True)
+class JobSums:
+    """A job's hold without an open job, or an open job without its hold and without an end of that."""
+
+    request_id: str
+    has_hold: bool
+
+
 class Seen(StrEnum):
     """What a caller saw of a request, as far as it is known."""
 
@@ -112,7 +121,9 @@ class RequestSums:
 
 
 PaymentSums = TopupSums | RefundSums | DisputeSums | StraySums
-Sums = LotSums | AccountSums | KeySums | HoldSums | RequestSums | DaySums | LineSums | LotDaySums | PaymentSums
+Sums = (
+    LotSums | AccountSums | KeySums | HoldSums | JobSums | RequestSums | DaySums | LineSums | LotDaySums | PaymentSums
+)
 
 
 def check(rows: Iterable[Sums]) -> list[Discrepancy]:
@@ -130,6 +141,8 @@ def _check_one(row: Sums) -> Iterator[Discrepancy]:
             return differences("I1", f"key {row.id}", {"held in this period": (row.period_held, row.holds)})
         case HoldSums():
             return _check_hold(row)
+        case JobSums():
+            return _check_job(row)
         case RequestSums():
             return _check_request(row)
         case DaySums():
@@ -193,6 +206,13 @@ def _check_hold(hold: HoldSums) -> Iterator[Discrepancy]:
     yield from differences("I4", subject, {"amount and its lots' parts": (hold.amount, hold.parts)})
     if hold.ended:
         yield Discrepancy("I3", subject, "is open although its request has ended")
+
+
+def _check_job(job: JobSums) -> Iterator[Discrepancy]:
+    if job.has_hold:
+        yield Discrepancy("I11", f"hold {job.request_id}", "is a job's, and no such job is open: nothing will end it")
+    else:
+        yield Discrepancy("I11", f"job {job.request_id}", "is open without a hold: it could not be charged")
 
 
 def _check_request(request: RequestSums) -> Iterator[Discrepancy]:

@@ -1,8 +1,10 @@
 """What a reply costs: usage times price card, exactly, rounded up once for each of the two fees."""
 
+from collections.abc import Sequence
+
 from tokenhub.catalog.prices import PriceCard, Rates
 from tokenhub.money import ATTO_PER_NANO, fee, nano_from_atto
-from tokenhub.usage import Usage
+from tokenhub.usage import Units, Usage
 from tokenhub.values import value
 
 
@@ -50,13 +52,20 @@ def completion_atto(usage: Usage, rates: Rates) -> int:
     return usage.output * rate + usage.image_output * rates.image_output
 
 
+def units_atto(units: Sequence[Units], card: PriceCard) -> int:
+    """The cost of what is not a token: images, seconds, characters, searches."""
+    return sum(one.count * card.unit_price(one.kind, one.variant) for one in units)
+
+
 def charge_for(usage: Usage, card: PriceCard, fee_bp: int) -> Charge:
     """Return model fee and service fee; ``fee_bp`` are the account's basis points.
 
-    In the split the prompt's part is rounded down and the completion's is the rest.
+    In the split the prompt's part is rounded down and the completion's, units included, is the rest.
     """
     rates = card.rates_for(usage.prompt_total)
     prompt, completion = prompt_atto(usage, rates), completion_atto(usage, rates)
+    if usage.units:
+        completion += units_atto(usage.units, card)
     model_fee = nano_from_atto(prompt + completion)
     prompt_nano = prompt // ATTO_PER_NANO if completion else model_fee
     return Charge(model_fee, fee(model_fee, fee_bp), Split(prompt_nano, model_fee - prompt_nano))

@@ -37,7 +37,7 @@ _CHAT_PARAMETERS = ("max_completion_tokens", "max_tokens", "n", "seed", "stop", 
 def describe(model: Model, deployments: Sequence[Deployment], now_ms: int) -> dict[str, Any]:
     """Describe a model that these deployments, at least one, can serve; prices are those of the cheapest, now."""
     priced = [(one, one.prices.at(now_ms)) for one in deployments]
-    first, card = min(priced, key=lambda pair: (pair[1].rates.of_four, pair[0].id))
+    first, card = min(priced, key=lambda pair: (pair[1].compared, pair[0].id))
     return {
         "id": model.id,
         "object": "model",

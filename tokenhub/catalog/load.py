@@ -15,12 +15,13 @@ from typing import Any
 from tokenhub.catalog import tables
 from tokenhub.catalog.fields import Fields, refusal
 from tokenhub.catalog.models import Catalog, Endpoint, Model, PriceClass, Provider
+from tokenhub.catalog.price_tables import UNIT_PRICES
 from tokenhub.errors import SetupError
 from tokenhub.money import InvalidAmount
 
 Table = Mapping[str, Any]
 
-PRICE_KEYS = ("price", "price_tiers", "scheduled_prices", "price_windows", "price_cny", "per_image", "per_second", "per_video")  # fmt: skip
+PRICE_KEYS = ("price", "price_tiers", "scheduled_prices", "price_windows", "price_cny", *UNIT_PRICES)
 """What a ``price`` override may hold: it replaces all of these of an offering."""
 
 

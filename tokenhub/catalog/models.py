@@ -45,6 +45,8 @@ class SpokenWire:
     """Where it is: from ``/`` on at the address's origin, else under the base URL."""
     models: tuple[str, ...] = ()
     """Beginnings of the upstream ids that can be called in it; empty: all."""
+    adapter: str = ""
+    """The adapter that calls it, by its name in ``providers/registry.py``; empty: the provider's."""
     source: str = ""
 
     def url(self, base_url: str) -> str:

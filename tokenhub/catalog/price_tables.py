@@ -1,12 +1,12 @@
 """Price tables of an offering to a PriceSchedule.
 
-Prices are decimals in quotes, USD per million tokens; ``per_image``, ``per_second`` and
-``per_video`` are USD each. A bucket without a price costs what ``_DEFAULTS`` says; an
+Prices are decimals in quotes, USD per million tokens; what is not a token (``UNIT_PRICES``)
+is USD each, or per million where the name says so. A bucket without a price costs what ``_DEFAULTS`` says; an
 offering without any price is not sold (T14), and free is an explicit "0".
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -40,6 +40,14 @@ _DEFAULTS = {
     "output_thinking": "output",
 }
 """A bucket without a price of its own costs what this one costs; in this order."""
+UNIT_PRICES: Mapping[str, tuple[str, Callable[[str], int]]] = {
+    "per_image": ("image", lambda text: parse_decimal(text, 18)),
+    "per_second": ("second", lambda text: parse_decimal(text, 18)),
+    "per_video": ("video", lambda text: parse_decimal(text, 18)),
+    "per_search": ("search", lambda text: parse_decimal(text, 18)),
+    "per_million_characters": ("character", parse_price_per_million),
+}
+"""Names of prices in the data to kinds of unit, and how their text is read into atto-USD a unit."""
 
 
 def schedule(fields: Fields, capability: Capability, calendars: Calendars) -> PriceSchedule | None:
@@ -47,7 +55,7 @@ def schedule(fields: Fields, capability: Capability, calendars: Calendars) -> Pr
     price = fields.left.pop("price", None)
     units = _units(fields)
     tiers, later = fields.tables("price_tiers"), fields.tables("scheduled_prices")
-    windows = [_window(one, capability, calendars) for one in fields.tables("price_windows")]
+    windows = fields.tables("price_windows")
     if price is None and not units:
         if tiers or later or windows:
             raise fields.bad("price is missing although other prices are there")
@@ -57,11 +65,14 @@ def schedule(fields: Fields, capability: Capability, calendars: Calendars) -> Pr
     base = Fields(price if price is not None else {"input": "0", "output": "0"}, f"{fields.where}, price")
     rates = _rates(base, capability)
     base.end()
-    first = PricePeriod(0, PriceCard(rates, _tiers(fields, tiers, capability), units), tuple(windows))
-    periods = (first, *(_period(one, capability) for one in later))
+    card = PriceCard(rates, _tiers(fields, tiers, capability), units)
+    first = PricePeriod(0, card, tuple(_window(one, capability, calendars, card) for one in windows))
+    periods = [first]
+    for one in later:
+        periods.append(_period(one, capability, periods[-1].card))
     if any(a.from_ms >= b.from_ms for a, b in pairwise(periods)):
         raise fields.bad("scheduled_prices must ascend")
-    return PriceSchedule(periods)
+    return PriceSchedule(tuple(periods))
 
 
 def _rates(fields: Fields, capability: Capability) -> Rates:
@@ -98,17 +109,26 @@ def _tiers(owner: Fields, tiers: Sequence[Fields], capability: Capability) -> tu
     return tuple(found)
 
 
-def _period(fields: Fields, capability: Capability) -> PricePeriod:
+def _period(fields: Fields, capability: Capability, before: PriceCard) -> PricePeriod:
     day = fields.day("effective_from")
     if day is None:
         raise fields.bad("effective_from is missing")
     tiers = _tiers(fields, fields.tables("price_tiers"), capability)
-    card = PriceCard(_rates(fields, capability), tiers)
+    card = _changed(fields, capability, before, tiers)
     fields.end()
     return PricePeriod(seconds(day) * 1000, card)
 
 
-def _window(fields: Fields, capability: Capability, calendars: Calendars) -> PriceWindow:
+def _changed(
+    fields: Fields, capability: Capability, base: PriceCard, tiers: tuple[tuple[int, Rates], ...] = ()
+) -> PriceCard:
+    """Return a card that takes the place of another; units, and tokens beside them, that it does not name stay."""
+    units = _units(fields)
+    stays = bool(base.units) and not any(name in fields.left for name in _RATES)
+    return PriceCard(base.rates if stays else _rates(fields, capability), tiers, units or base.units)
+
+
+def _window(fields: Fields, capability: Capability, calendars: Calendars, base: PriceCard) -> PriceWindow:
     weekdays = fields.take("weekdays_utc", list)
     calendar = fields.take("excluded", str, "")
     if not weekdays or not set(weekdays) <= set(range(1, 8)):
@@ -116,7 +136,7 @@ def _window(fields: Fields, capability: Capability, calendars: Calendars) -> Pri
     if calendar and calendar not in calendars:
         raise fields.bad(f"there is no calendar {calendar[:60]!r}")
     label, spans = fields.take("label", str), tuple(_span(fields, text) for text in fields.texts("utc"))
-    card = PriceCard(_rates(fields, capability))
+    card = _changed(fields, capability, base)
     fields.end()
     return PriceWindow(label, frozenset(weekdays), spans, calendars.get(calendar, frozenset()), card)
 
@@ -133,18 +153,18 @@ def _span(fields: Fields, text: str) -> tuple[int, int]:
 
 
 def _units(fields: Fields) -> dict[str, int]:
-    """Take prices of images, videos and seconds: a decimal in USD, or a table of them by resolution."""
+    """Take prices of images, seconds and the like: a decimal in USD, or a table of them by variant."""
     units = {}
-    for name in ("image", "second", "video"):
-        stated = fields.left.pop(f"per_{name}", None)
+    for name, (kind, read) in UNIT_PRICES.items():
+        stated = fields.left.pop(name, None)
         if stated is None:
             continue
         by_size = stated if isinstance(stated, dict) else {"": stated}
         for size, price in by_size.items():
             try:
-                units[f"{name} {size}".strip()] = parse_decimal(price, 18)
+                units[f"{kind} {size}".strip()] = read(price)
             except (InvalidAmount, TypeError):
-                raise fields.bad(f"per_{name} is {str(price)[:60]!r}, not a decimal in quotes") from None
+                raise fields.bad(f"{name} is {str(price)[:60]!r}, not a decimal in quotes") from None
     return units
 
 

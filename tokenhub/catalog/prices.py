@@ -68,7 +68,7 @@ class PriceCard:
     tiers: tuple[tuple[int, Rates], ...] = ()
     """(above_prompt_tokens, rates), ascending: the whole request is billed at the last tier that is exceeded (T13)."""
     units: Mapping[str, int] = field(default_factory=dict, hash=False)
-    """Atto-USD of what is not a token: ``image``, ``video``, ``second``, ``second 720p``."""
+    """Atto-USD of what is not a token: ``image``, ``video``, ``second``, ``second 720p``, ``character``, ``search``."""
 
     def rates_for(self, prompt_total: int) -> Rates:
         """Return the rates for a request whose prompt, cached parts included, has this many tokens."""
@@ -89,6 +89,15 @@ class PriceCard:
         return prompt, output
 
     @cached_property
+    def dearest_output(self) -> tuple[int, int]:
+        """The most an image token and a token of text can cost in the output, whatever the tier."""
+        every = (self.rates, *(rates for _, rates in self.tiers))
+        return (
+            max(rates.image_output for rates in every),
+            max(max(rates.output, rates.output_thinking) for rates in every),
+        )
+
+    @cached_property
     def _dearest(self) -> list[tuple[int, int, int]]:
         """(above_prompt_tokens, dearest prompt token, dearest output token) of each tier and all below it."""
         prompt = output = 0
@@ -96,6 +105,44 @@ class PriceCard:
         for above, rates in ((0, self.rates), *self.tiers):
             prompt, output = max(prompt, rates.prompt_dearest), max(output, rates.output_dearest)
             found.append((above, prompt, output))
+        return found
+
+    def unit_price(self, kind: str, variant: str = "") -> int:
+        """Return the atto-USD of one unit: the variant's price, else the kind's, else the dearest of the kind.
+
+        A variant of several words (quality, size) may be priced by one of them; the dearest
+        such price holds. Compared without regard to case. 0 where the card prices no such
+        unit: the offering is billed by tokens then, and its units are only told.
+        """
+        stated, words = self._units_by_name, variant.lower().split()
+        for names in ((" ".join((kind, *words)),), tuple(f"{kind} {word}" for word in words)):
+            if found := [stated[name] for name in names if name in stated]:
+                return max(found)
+        return stated.get(kind, self._dearest_units.get(kind, 0))
+
+    def unit_price_most(self, kind: str, variant: str = "") -> int:
+        """Return the most one unit can cost: the variant's price, or the dearest while the variant is not known."""
+        return self.unit_price(kind, variant) if variant else self._dearest_units.get(kind, 0)
+
+    def has_unit(self, kind: str) -> bool:
+        """Say whether this kind of unit has a price here, were it 0."""
+        return kind in self._dearest_units
+
+    @cached_property
+    def compared(self) -> int:
+        """One number to compare the prices of one model by: of four tokens, and of one unit of each kind at its dearest."""
+        return self.rates.of_four + sum(self._dearest_units.values())
+
+    @cached_property
+    def _units_by_name(self) -> dict[str, int]:
+        return {name.lower(): price for name, price in self.units.items()}
+
+    @cached_property
+    def _dearest_units(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name, price in self.units.items():
+            kind = name.partition(" ")[0]
+            found[kind] = max(found.get(kind, 0), price)
         return found
 
     @cached_property

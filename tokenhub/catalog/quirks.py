@@ -72,8 +72,13 @@ QUIRKS: Mapping[str, Key] = {
     "tool_call_ids": Key("any", "nine: tool call ids must be nine letters and digits", ("any", "nine")),
     "prompt_cache_key": Key(False, "is sent a prompt_cache_key made from the session where the client sent none"),
     "image_tokens": Key(50_000, "most prompt tokens one image can become"),
+    "result_hosts": Key(
+        (), "hosts, beside its own, at which results (images, videos) may be fetched; * stands for part of one label"
+    ),
+    "poll_ms": Key(2000, "milliseconds between two looks at a task that is waited for"),
     "embeddings_inputs": Key(2048, "most inputs of one embeddings request"),
     "embeddings_base64": Key(True, "takes encoding_format base64"),
+    "rerank_documents": Key(10_000, "most documents of one rerank request"),
 }
 """Keys of a provider's ``quirks`` table."""
 
@@ -83,12 +88,24 @@ TRAITS: Mapping[str, Key] = {
     "tools": Key(True, "takes function tools"),
     "tools_need_responses_api": Key(False, "refuses function tools on chat completions while it reasons"),
     "json_schema": Key(True, "takes response_format json_schema"),
+    "completions_only": Key(False, "knows no conversation: answers legacy text completions alone"),
     "sampling": Key(True, "takes temperature and top_p"),
     "reasoning": Key(False, "can reason before it answers"),
     "reasoning_none": Key(True, "takes reasoning_effort none"),
     "reasoning_default": Key("", "whether it reasons when not told: on, off, or not known", ("", "on", "off")),
     "reasoning_beyond_limit": Key(0, "most reasoning tokens that can come on top of the output limit"),
     "image_tokens": Key(0, "most prompt tokens one image can become; 0: the provider's"),
+    "speech_events": Key(False, "speaks in events too (stream_format sse), which tell its usage"),
+    "translations": Key(True, "translates recordings, beside transcribing them"),
+    "seconds_min": Key(0, "a shorter recording is billed as so many seconds"),
+    "image_output_tokens": Key(
+        0, "most image tokens of one generated image of usual size, at image_output; max_output is the text beside it"
+    ),
+    "image_task": Key(
+        "",
+        "how DashScope makes its images: in the reply, or by a task at text2image/image-synthesis, image2image/…, image-generation/generation",
+        ("", "text2image", "image2image", "image-generation"),
+    ),
 }
 """Keys of a model's ``traits`` table."""
 

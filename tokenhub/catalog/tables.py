@@ -18,6 +18,8 @@ _BASE_URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s/?#]+)*", re.ASCII)
 _WIRE_PATH = re.compile(r"/?[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*", re.ASCII)
 _DATA_REGION = re.compile(r"[a-z]{2}|global|unknown|self-hosted", re.ASCII)
 _ADAPTERS = ("openai", "anthropic", "gemini", "openai_compatible")
+_WIRE_ADAPTERS = ("dashscope", "zhipu")
+"""Adapters of single wires beside those."""
 _DATA_POLICIES = ("no_training", "no_retention", "unknown")
 _AUTHS = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "none")
 
@@ -26,15 +28,16 @@ def provider(table: object, where: str, *, custom: bool) -> Provider:
     """Read a provider with its regions."""
     fields = Fields(table, where)
     regions = [_region(one) for one in fields.tables("regions")]
+    adapter = fields.word("adapter", _ADAPTERS, "openai_compatible")
     found = Provider(
         id=fields.match("id", PROVIDER_ID),
         name=fields.take("name", str),
-        adapter=fields.word("adapter", _ADAPTERS, "openai_compatible"),
+        adapter=adapter,
         regions={region.id: region for region in regions},
         auth=fields.word("auth", _AUTHS, "bearer"),
         models_path=fields.take("models_path", str, "/models"),
         quirks=_filled(fields, "quirks", QUIRKS),
-        wires=_wires(fields),
+        wires=_wires(fields, adapter),
         data_policy=fields.word("data_policy", _DATA_POLICIES, "unknown"),
         data_policy_source=fields.take("data_policy_source", str, ""),
         data_policy_date=fields.day("data_policy_date") or "",
@@ -49,14 +52,26 @@ def provider(table: object, where: str, *, custom: bool) -> Provider:
     return found
 
 
-def _wires(fields: Fields) -> dict[Wire, SpokenWire]:
+_WIRES_OF_ADAPTERS = {
+    "anthropic": {Wire.MESSAGES: SpokenWire("messages")},
+    "gemini": {Wire.GEMINI: SpokenWire("models")},
+}
+"""What every provider of an adapter speaks: its own wire."""
+
+
+def _wires(fields: Fields, adapter: str) -> dict[Wire, SpokenWire]:
     """Take the wires that a provider speaks: a path each, with the models that can be called in it."""
-    found = {}
+    found = dict(_WIRES_OF_ADAPTERS.get(adapter, {}))
     for name, stated in fields.take("wires", dict, {}).items():
         if name not in tuple(Wire):
             raise fields.bad(f"wires: there is no wire {str(name)[:60]!r}")
         one = Fields(stated, f"{fields.where}, wire {name}")
-        found[Wire(name)] = SpokenWire(one.match("path", _WIRE_PATH), one.texts("models"), one.take("source", str, ""))
+        found[Wire(name)] = SpokenWire(
+            path=one.match("path", _WIRE_PATH),
+            models=one.texts("models"),
+            adapter=one.word("adapter", ("", *_ADAPTERS, *_WIRE_ADAPTERS), ""),
+            source=one.take("source", str, ""),
+        )
         one.end()
     return found
 
