@@ -59,6 +59,19 @@ PAYMENT_FAILPOINTS = (
 BOOKS_FAILPOINTS = ("day.added", "day.drafted", "day.closed", "purge.begun", "purge.deleted", "purge.scrubbed")
 """Every place between two steps of closing a day and deleting its requests."""
 
+JOB_FAILPOINTS = (
+    "job.begun",
+    "job.created",
+    "job.adopting",
+    "job.adopted",
+    "job.answered",
+    "job.polled",
+    "job.ending",
+    "job.ended",
+    "job.end_committed",
+)
+"""Every place between two steps of a video: the row, the provider's answer, the hold made its own, a look, the end."""
+
 _name, _, _count = os.environ.get("TOKENHUB_FAILPOINT", "").partition(":")
 _left = int(_count or 1)
 

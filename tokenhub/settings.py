@@ -77,6 +77,11 @@ class Settings:
         0.2, "Second and third attempts as a share of active requests", low=0, high=10
     )
 
+    jobs_poll_s: float = _option(10.0, "Time between two looks at a video that is being made", low=0.05, high=600)
+    jobs_expire_s: float = _option(
+        86_400.0, "Time after which a video that is not complete is given up, and not charged", low=1, high=172_800
+    )
+
     routing_max_attempts: int = _option(3, "Deployments tried for one request", low=1, high=3)
     routing_failover: bool = _option(True, "Try another deployment when one fails before content")
     routing_probe_s: float = _option(

@@ -48,6 +48,7 @@ def test_an_installation_in_order_has_nothing_to_do(installed: Hub) -> None:
         "catalog",
         "ledger",
         "shortfalls",
+        "videos",
         "stripe",
         "payments",
         "notices",

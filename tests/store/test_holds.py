@@ -10,7 +10,7 @@ from tokenhub.billing.holds import End, Ended, OwnerKind, Placed, Refusal, Refus
 from tokenhub.store import leases, ledger, requests, usage
 from tokenhub.store.database import StoreBusy
 from tokenhub.store.holds import LeaseLost, release_holds_of
-from tokenhub.usage import Usage
+from tokenhub.usage import Units, Usage
 
 
 @pytest.fixture
@@ -33,7 +33,15 @@ def test_t30_a_thousand_tiny_charges_are_charged_to_the_nano_dollar(bank):
 def test_record_of_a_settled_request_is_kept_as_given(bank):
     account = bank.account("a", 10_000)
     usage = Usage(
-        input=1, cache_read=2, cache_write=3, cache_write_1h=4, audio_input=5, image_input=6, output=7, reasoning=8
+        input=1,
+        cache_read=2,
+        cache_write=3,
+        cache_write_1h=4,
+        audio_input=5,
+        image_input=6,
+        output=7,
+        reasoning=8,
+        units=(Units("second", 5, "720p"), Units("image", 1)),
     )
     bank.do(bank.place("r", "a-0", 100))
     bank.do(
@@ -53,6 +61,7 @@ def test_record_of_a_settled_request_is_kept_as_given(bank):
         reasoning_tokens=8, image_output_tokens=0, unknown_tokens=0, estimated=True, cancelled=True, held=100, model_fee=50,
         service_fee=2, charged=52, shortfall=0, lot_id=kept.lot_id, fee_bp=300, price_version="p1", first_content_ms=12,
         duration_ms=34, attempts='[{"ms":1}]', decision='', session=None, saved=0,
+        units='[{"kind":"second","count":5,"variant":"720p"},{"kind":"image","count":1}]',
     )  # fmt: skip
 
 
@@ -107,6 +116,12 @@ def test_t21_holds_of_an_ended_process_are_released_once_with_the_reason(bank):
     account = bank.account("a", 1000)
     names = [f"r{number:03}" for number in range(450)]
     bank.apply(*(bank.place(name, "a-0", 2) for name in names), bank.place("job", "a-0", 3, owner=OwnerKind.JOB))
+    with bank.database.write():
+        bank.database.execute(
+            "INSERT INTO jobs (id, account_id, key_id, capability, state, next_poll_at, expires_at, created_at)"
+            " VALUES ('job', ?, 'a-0', 'videos', 'queued', 0, 0, 0)",
+            (account,),
+        )
     leases.end(bank.database, bank.lease)
     assert release_holds_of(bank.database, bank.lease.id, NOW + 7) == 450
     assert release_holds_of(bank.database, bank.lease.id, NOW + 8) == 0

@@ -85,6 +85,7 @@ async def test_a_batch_waits_for_the_disk_only_where_something_is_charged_or_a_j
     assert await batch(bank.settle("r1", "a-0", 5), bank.place("r3", "a-0", 10)) is True
     assert await batch(bank.release("r2", "a-0")) is False
     assert await batch(replace(bank.place("r4", "a-0", 10), owner=OwnerKind.JOB)) is True
+    assert await batch(bank.release("r4", "a-0")) is False
     bank.check()
 
 

@@ -47,6 +47,7 @@ _ALL: Final = (
     Noun("status", REPORTS, "How providers do: what is down, success rates, times to first content."),
     Noun("usage", REPORTS, "Spending and tokens, by day, model, key or provider."),
     Noun("requests", REPORTS, "Single requests of the last days: what served them, what they cost."),
+    Noun("videos", REPORTS, "Videos that providers make: list, show, give one up."),
     Noun("notify", INSTALLATION, "Who is told of outages, refused credentials and low balances, by mail or webhook."),
     Noun("doctor", INSTALLATION, "Check everything that can be wrong, and say how to mend it."),
     Noun("config", INSTALLATION, "Settings in config.toml: list, get, set, reset."),

@@ -96,6 +96,7 @@ def row(request: "EndedRequest", accounts: dict[str, str]) -> dict[str, Any]:
         "end": request.end.value,
         "prompt_tokens": sum(counts[f"{name}_tokens"] for name in _PROMPT),
         **counts,
+        "units": json.loads(request.units) if request.units else [],
         **{
             f"{name}_usd": money.exact(getattr(request, name))
             for name in ("held", "model_fee", "service_fee", "charged", "shortfall")

@@ -202,6 +202,27 @@ def _shortfalls(hub: Hub) -> Iterator[Finding]:
         yield Finding("shortfalls", Health.OK, f"No request of the last {SHORTFALL_DAYS} days cost more than its hold.")
 
 
+def _jobs(hub: Hub) -> Iterator[Finding]:
+    """Videos that are being made: each has a hold, and some gateway must look at it."""
+    from tokenhub.operations import jobs
+
+    state = jobs.standing(hub, clock.now_ms())
+    if state.overdue:
+        yield Finding(
+            "videos", Health.WARNING,
+            f"{state.overdue} of {state.open} videos under way have not been looked at for {jobs.OVERDUE_S // 60} minutes; their holds stay.",
+            "Videos are looked at while a gateway runs: tokenhub serve. See: tokenhub videos list --open",
+        )  # fmt: skip
+    elif state.unanswered:
+        yield Finding(
+            "videos", Health.WARNING,
+            f"{state.unanswered} of {state.open} videos under way get no answer from their provider ({', '.join(state.codes)}).",
+            "See tokenhub videos list --open; mend the credential, or give one up: tokenhub videos cancel ID",
+        )  # fmt: skip
+    else:
+        yield Finding("videos", Health.OK, f"{state.open} are being made." if state.open else "None is being made.")
+
+
 def _payments(hub: Hub) -> Iterator[Finding]:
     from tokenhub.operations.payments import checkup
 
@@ -238,6 +259,7 @@ _OF_THE_HUB: Final[tuple[Check, ...]] = (
     _catalog,
     _ledger,
     _shortfalls,
+    _jobs,
     _payments,
     _notices,
     _clock,

@@ -19,15 +19,30 @@ from tokenhub.store.database import Database
 
 _RESET = {SpendPeriod.DAY: "daily", SpendPeriod.WEEK: "weekly", SpendPeriod.MONTH: "monthly", SpendPeriod.TOTAL: None}
 
+_API_TYPES = {
+    "chat": "completions",
+    "embeddings": "embeddings",
+    "images": "image",
+    "videos": "video",
+    "speech": "tts",
+    "transcriptions": "stt",
+    "rerank": "rerank",
+}
+"""Capabilities in OpenRouter's words; it has none for moderations."""
+
 
 def rates(database: Database, caller: Caller) -> tuple[RateState, RateState]:
     """Return how much of the key's and of the account's rate window is free; asking counts as nothing."""
+    key_window, account_window = windows(database, caller)
+    return key_window.state(caller.key_rpm), account_window.state(caller.account_rpm)
+
+
+def windows(database: Database, caller: Caller) -> tuple[RateWindow, RateWindow]:
+    """Return the key's and the account's rate window as they are now, to look at."""
     with database.read():
         state = spend.limit_state(database, caller.key.id)
         now_s, tag = database.now_s(), database.window_epoch()
-    key_window = RateWindow.load(state.key_window, tag, now_s)
-    account_window = RateWindow.load(state.account_window, tag, now_s)
-    return key_window.state(caller.key_rpm), account_window.state(caller.account_rpm)
+    return RateWindow.load(state.key_window, tag, now_s), RateWindow.load(state.account_window, tag, now_s)
 
 
 def key(database: Database, caller: Caller, now_ms: int) -> dict[str, Any]:
@@ -112,7 +127,7 @@ def generation(database: Database, caller: Caller, request_id: str) -> dict[str,
         "provider_responses": attempts,
         "routing": orjson.loads(row.decision) if row.decision else None,
         "data_region": row.region,
-        "api_type": "embeddings" if row.capability == "embeddings" else "completions",
+        "api_type": _API_TYPES.get(row.capability),
         "created_at": clock.iso(row.started_at),
         "latency": first if first is not None else row.duration_ms,
         "generation_time": row.duration_ms - (first or 0),
@@ -133,6 +148,7 @@ def generation(database: Database, caller: Caller, request_id: str) -> dict[str,
         "native_tokens_completion": row.output_tokens,
         "native_tokens_reasoning": row.reasoning_tokens,
         "native_tokens_cached": row.cache_read_tokens,
+        "units": orjson.loads(row.units) if row.units else [],
         "estimated": bool(row.estimated),
         "total_cost": number(row.charged),
         "usage": number(row.charged),

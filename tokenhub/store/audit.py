@@ -13,7 +13,7 @@ from typing import Final
 from tokenhub.billing import invariants
 from tokenhub.billing.discrepancies import Discrepancy
 from tokenhub.billing.holds import End
-from tokenhub.billing.invariants import AccountSums, HoldSums, KeySums, LotSums, RequestSums, Sums
+from tokenhub.billing.invariants import AccountSums, HoldSums, JobSums, KeySums, LotSums, RequestSums, Sums
 from tokenhub.store import audit_books, audit_requests
 from tokenhub.store.audit_books import REF_HEAD, Statement
 from tokenhub.store.database import Database
@@ -78,6 +78,19 @@ SELECT p.request_id, 0, SUM(p.amount), 0 FROM hold_lots p
 WHERE NOT EXISTS (SELECT 1 FROM holds h WHERE h.request_id = p.request_id) GROUP BY p.request_id
 """
 
+_JOBS: Final = """
+SELECT h.request_id, 1 FROM holds h
+WHERE h.owner = 'job' AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = h.request_id AND j.state IN ('queued', 'in_progress'))
+UNION ALL
+SELECT j.id, 0 FROM jobs j
+WHERE j.next_poll_at IS NOT NULL AND j.state IN ('queued', 'in_progress')
+AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.request_id = j.id AND h.owner = 'job')
+AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = j.id)
+UNION ALL
+SELECT j.id, 0 FROM jobs j WHERE j.next_poll_at IS NULL AND j.state IN ('queued', 'in_progress')
+"""
+"""An open job whose hold has ended already is told so by the next look at it; one that nobody will look at is not."""
+
 _REQUESTS: Final = """
 SELECT r.id, r."end", r.held, r.model_fee, r.service_fee, r.charged,
        CASE WHEN r.lot_id IS NULL THEN 0 ELSE r.charged END
@@ -95,6 +108,7 @@ _ROWS: Final[tuple[Statement, ...]] = (
     (_ACCOUNTS, AccountSums),
     (_KEYS, KeySums),
     (_HOLDS, lambda request_id, amount, parts, ended: HoldSums(request_id, amount, parts, bool(ended))),
+    (_JOBS, lambda request_id, has_hold: JobSums(request_id, bool(has_hold))),
 )
 _REST: Final[tuple[Statement, ...]] = (
     *_ROWS,

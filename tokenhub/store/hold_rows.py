@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import orjson
+
 from tokenhub.accounts.accounts import AccountStatus, KeyStatus, SpendPeriod
 from tokenhub.billing.batch import AccountState, Ending, HoldState, KeyState
 from tokenhub.billing.holds import End, Ended, OwnerKind
@@ -10,6 +12,7 @@ from tokenhub.billing.journal import Entry
 from tokenhub.billing.lots import NEVER_MS, LotState, Part
 from tokenhub.store.database import clean_text
 from tokenhub.store.requests import EndedRequest
+from tokenhub.usage import Units, units_to_data
 
 TEXT_CHARS: Final = 2_000
 """How much is kept of a text; most are words, some are what an upstream wrote."""
@@ -189,7 +192,12 @@ def request_row(ending: Ending, now_ms: int) -> tuple[Any, ...]:
         decision,
         record.session,
         record.saved_nano,
+        _units_json(usage.units),
     )
+
+
+def _units_json(units: tuple[Units, ...]) -> str:
+    return orjson.dumps(units_to_data(units)).decode() if units else ""
 
 
 def _only_lot(parts: Sequence[Part]) -> int | None:

@@ -70,6 +70,10 @@ class Holds:
             raise LeaseLost
         return self._decide(operations, lease.id, standing, now_ms) if operations else []
 
+    def apply_alone(self, operations: Sequence[Operation], now_ms: int) -> list[Outcome]:
+        """Decide operations in the caller's write transaction for one who works without a lease: a command."""
+        return self._decide(operations, 0, leases.standing(self._database), now_ms)
+
     def release_all(self, lease_id: int, now_ms: int, *, reason: str, keep: Callable[[str], bool] | None = None) -> int:
         """Release the open holds of a lease in transactions of their own; return how many.
 

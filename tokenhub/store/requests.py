@@ -54,6 +54,7 @@ class EndedRequest:
     decision: str
     session: bytes | None
     saved: int
+    units: str
 
 
 @dataclass(frozen=True, slots=True)

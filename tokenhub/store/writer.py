@@ -140,6 +140,12 @@ class Writer:
         self._queue.put(_Job(write, future))
         return future
 
+    def hand_over(self, request_id: str, write: Callable[[Database], T]) -> "Future[T]":
+        """Run a write that makes a hold somebody else's to end: this process will not look after it any more."""
+        future = self.run(write)
+        future.add_done_callback(lambda done: None if done.exception() else self._open.discard(request_id))
+        return future
+
     def place_planned(self, plan: Callable[[Database], Place]) -> "asyncio.Future[Outcome]":
         """Plan a place on rows read in the write itself, so that it cannot be stale, and return its outcome to come.
 

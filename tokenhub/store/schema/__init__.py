@@ -4,6 +4,7 @@
     ledger       credit and charges: lots, journal, holds, requests, closed days
     payments     purchases through Stripe, refunds, disputes, recharges
     upstreams    credentials, the operator's catalogue, preferences, circuits, sessions
+    jobs         work that goes on at a provider
     household    processes, secrets, notices
 
 Amounts are nano-USD, times are milliseconds since 1970 UTC unless a name says otherwise.
@@ -15,6 +16,7 @@ compares what they build with these classes.
 
 from tokenhub.store.schema.accounts import AccountRow, InstallationRow, KeyRow, PlanRow
 from tokenhub.store.schema.household import LeaseRow, NamedLeaseRow, NoticeRow, SecretRow, SubscriptionRow
+from tokenhub.store.schema.jobs import JobRow
 from tokenhub.store.schema.ledger import (
     ClosedDayRow,
     DailyLineRow,
@@ -58,6 +60,7 @@ TABLES = (
     HoldLotRow,
     RequestRow,
     RequestLotRow,
+    JobRow,
     CredentialRow,
     OverrideRow,
     CustomerRow,

@@ -152,6 +152,8 @@ class RequestRow(Row):
     """An HMAC that names the caller's session."""
     saved = BigIntegerField(default=0)
     """Nano-USD that cached input saved."""
+    units = TextField(default="")
+    """JSON: what it used that is not a token (images, seconds); empty: nothing."""
 
     class Meta:
         table_name = "requests"

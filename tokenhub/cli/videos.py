@@ -1,0 +1,133 @@
+"""``tokenhub videos``: what is being made at providers, what became of it, and giving one up."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tokenhub import clock, money
+from tokenhub.cli import values
+from tokenhub.cli.context import Door, command, noun
+from tokenhub.cli.render import Column
+
+if TYPE_CHECKING:
+    from tokenhub.operations.jobs import Job
+
+app = noun("videos")
+
+COLUMNS = (
+    Column("id", "Id"),
+    Column("account", "Account"),
+    Column("model", "Model"),
+    Column("provider", "Provider"),
+    Column("state", "State"),
+    Column("seconds", "Seconds", right=True),
+    Column("size", "Size"),
+    Column("amount_usd", "Held or charged", right=True),
+    Column("created_at", "Created (UTC)"),
+)
+FIELDS = (
+    Column("id", "Id"),
+    Column("request", "Request"),
+    Column("account", "Account"),
+    Column("key", "Key"),
+    Column("state", "State"),
+    Column("error_code", "Error"),
+    Column("reason", "Why"),
+    Column("model", "Model"),
+    Column("provider", "Provider"),
+    Column("region", "In region"),
+    Column("credential", "With credential"),
+    Column("upstream_id", "Provider's id"),
+    Column("seconds", "Seconds"),
+    Column("size", "Size"),
+    Column("progress", "Progress, %"),
+    Column("held_usd", "Held"),
+    Column("charged_usd", "Charged"),
+    Column("polls", "Looks"),
+    Column("misses", "Looks without an answer"),
+    Column("created_at", "Created (UTC)"),
+    Column("ended_at", "Ended (UTC)"),
+    Column("gives_up_at", "Given up at (UTC)"),
+    Column("kept_until", "Kept by the provider until (UTC)"),
+)
+
+
+def row(door: Door, job: "Job", accounts: dict[str, str]) -> dict[str, Any]:
+    """Return a video as it is shown. Neither its prompt nor its address is known here."""
+    from tokenhub.operations import jobs
+
+    asked, amounts = json.loads(job.asked), jobs.amounts(door.hub, job)
+    return {
+        "id": jobs.video_id(job.id),
+        "request": job.id,
+        "account": accounts.get(str(job.account_id)),
+        "key": job.key_id,
+        "state": job.state.value,
+        "error_code": job.error_code,
+        "reason": job.reason or None,
+        "model": job.model,
+        "provider": job.provider,
+        "region": job.region,
+        "credential": job.credential_id,
+        "upstream_id": job.upstream_id,
+        "seconds": asked.get("seconds"),
+        "size": asked.get("size"),
+        "progress": job.progress,
+        "held_usd": None if amounts.held_nano is None else money.exact(amounts.held_nano),
+        "charged_usd": None if amounts.charged_nano is None else money.exact(amounts.charged_nano),
+        "amount_usd": money.exact(amounts.held_nano or amounts.charged_nano or 0),
+        "polls": job.polls,
+        "misses": job.misses,
+        "created_at": clock.iso(job.created_at),
+        "ended_at": None if job.ended_at is None else clock.iso(job.ended_at),
+        "gives_up_at": clock.iso(job.expires_at) if job.is_open else None,
+        "kept_until": None if job.content_until is None else clock.iso(job.content_until),
+    }
+
+
+@command(
+    app, "list", examples=["tokenhub videos list", "tokenhub videos list --open", "tokenhub videos list --account acme"]
+)
+def list_(
+    door: Door,
+    account: Annotated[str | None, typer.Option("--account", metavar="NAME", help="Only this account's. Else all.", show_default=False)] = None,
+    only_open: Annotated[bool, typer.Option("--open", help="Only those that are being made.")] = False,
+    limit: Annotated[Any, typer.Option("--limit", metavar="N", parser=values.whole(1, 100_000), help="How many of the newest.")] = "20",
+) -> None:  # fmt: skip
+    """List videos, the newest first; they are kept as long as requests are."""
+    from tokenhub.operations import accounts, jobs
+
+    account_id = accounts.the_account(door.hub, account).id if account is not None else None
+    names = _names(door)
+    found = jobs.listing(door.hub, account_id=account_id, only_open=only_open, limit=limit)
+    door.rows([row(door, job, names) for job in found], COLUMNS, empty="No video has been made yet.")
+
+
+@command(app, examples=["tokenhub videos show video_019acb3f"])
+def show(
+    door: Door,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The video's id, or its request's.")],
+) -> None:
+    """Show one video: where it is made, how it is, what it holds or cost."""
+    from tokenhub.operations import jobs
+
+    door.record(row(door, jobs.find(door.hub, id), _names(door)), FIELDS)
+
+
+@command(app, examples=["tokenhub videos cancel video_019acb3f"])
+def cancel(
+    door: Door,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The video's id, or its request's.")],
+) -> None:
+    """Give a video up: its hold goes back to the account. One that its provider calls complete is charged instead."""
+    from tokenhub.operations import job_work
+
+    job = job_work.cancel_here(door.hub, id, clock.now_ms())
+    door.record(row(door, job, _names(door)), FIELDS)
+
+
+def _names(door: Door) -> dict[str, str]:
+    from tokenhub.operations import accounts
+
+    return {str(state.account.id): state.account.name for state in accounts.listing(door.hub)}
