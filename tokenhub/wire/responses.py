@@ -1,0 +1,180 @@
+"""OpenAI Responses: what bodies of this API have in common, whoever makes them.
+
+Nothing is stored here, so a conversation comes whole with every request: what would refer to
+something kept (``previous_response_id``, ``conversation``, a stored prompt, a file's id) is refused.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tokenhub.errors import InvalidRequest
+from tokenhub.usage import Usage, count
+
+REASONING_FORMAT = "openai-responses-v1"
+"""OpenRouter's name for reasoning that OpenAI made (openrouter.ai/docs, reasoning details, 2026-11)."""
+
+_KEPT = {
+    "previous_response_id": "nothing is stored here: send the whole conversation as input",
+    "conversation": "nothing is stored here: send the whole conversation as input",
+    "prompt": "no prompts are stored here: send instructions and input",
+}
+_INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_REASONS = {reason: word for word, reason in _INCOMPLETE.items()}
+
+
+def refuse_kept(body: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for what needs something stored, or a reply that is fetched later."""
+    for name, words in _KEPT.items():
+        if body.get(name) is not None:
+            raise InvalidRequest(f"{name} is not supported, because {words}.", code="unsupported_parameter", param=name)
+    if body.get("background"):
+        raise InvalidRequest(
+            "background is not supported, because no reply is kept here: wait for it, or stream it.",
+            code="unsupported_parameter",
+            param="background",
+        )
+    for position, item in enumerate(items_of(body.get("input"))):
+        _refuse_reference(item, f"input[{position}]")
+
+
+def _refuse_reference(item: Mapping[str, Any], place: str) -> None:
+    if item.get("type") == "item_reference":
+        raise InvalidRequest(
+            f"{place} refers to a stored item, and nothing is stored here: send the item itself.",
+            code="unsupported_parameter",
+            param=place,
+        )
+    for name in ("content", "output"):
+        for number, part in enumerate(items_of(item.get(name))):
+            if part.get("file_id") is not None:
+                raise InvalidRequest(
+                    f"{place}.{name}[{number}] has a file_id, and no files are kept here: send file_data or a URL.",
+                    code="unsupported_parameter",
+                    param=f"{place}.{name}[{number}].file_id",
+                )
+
+
+def items_of(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; what is no list has none."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def texts_of(value: Any) -> str:
+    """Return the text of all parts in a list of them."""
+    return "".join(part["text"] for part in items_of(value) if isinstance(part.get("text"), str))
+
+
+_IMAGES = frozenset({"input_image", "computer_screenshot"})
+
+
+def count_parts(given: Any) -> tuple[int, int]:
+    """Return how many images and files an input has, in items of any kind: what a bound must cover."""
+    images = files = 0
+    for item in items_of(given):
+        for holder in (item.get("content"), item.get("output")):
+            kinds = [part.get("type") for part in items_of([holder] if isinstance(holder, dict) else holder)]
+            images += sum(kind in _IMAGES for kind in kinds)
+            files += kinds.count("input_file")
+    return images, files
+
+
+# Usage -------------------------------------------------------------------------------------------
+
+
+def parse_usage(raw: object) -> Usage | None:
+    """Return the counts in disjoint buckets; None when there are none, or nonsense (T7, T9, T12).
+
+    ``input_tokens`` includes what was read from and written to a cache, ``output_tokens`` the reasoning.
+    """
+    if not isinstance(raw, Mapping):
+        return None
+    inputs, outputs = _details(raw, "input_tokens_details"), _details(raw, "output_tokens_details")
+    prompt, output = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
+    read, written = count(inputs.get("cached_tokens") or 0), count(inputs.get("cache_write_tokens") or 0)
+    reasoning = count(outputs.get("reasoning_tokens") or 0)
+    total = count(raw.get("total_tokens") or 0)
+    if prompt is None or output is None or read is None or written is None or reasoning is None or total is None:
+        return None
+    if read + written > prompt or reasoning > output:
+        return None
+    return Usage(
+        input=prompt - read - written,
+        cache_read=read,
+        cache_write=written,
+        output=output,
+        reasoning=reasoning,
+        unknown=max(0, total - prompt - output),
+    )
+
+
+def _details(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = raw.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def render_usage(usage: Usage) -> dict[str, Any]:
+    """Return the usage in this API's words."""
+    output = usage.output_total + usage.unknown
+    return {
+        "input_tokens": usage.prompt_total,
+        "input_tokens_details": {
+            "cached_tokens": usage.cache_read,
+            "cache_write_tokens": usage.cache_write + usage.cache_write_1h,
+        },
+        "output_tokens": output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.prompt_total + output,
+    }
+
+
+# Ends --------------------------------------------------------------------------------------------
+
+CALLS = frozenset({"function_call", "custom_tool_call"})
+
+
+def finish_of(response: Mapping[str, Any]) -> tuple[str, str]:
+    """Return why a response ended, in chat's word and in its own."""
+    if response.get("status") == "incomplete":
+        details = response.get("incomplete_details")
+        word = details.get("reason") if isinstance(details, Mapping) else None
+        native = word if isinstance(word, str) else "incomplete"
+        return _INCOMPLETE.get(native, "length"), native
+    calls = any(item.get("type") in CALLS for item in items_of(response.get("output")))
+    return "tool_calls" if calls else "stop", "completed"
+
+
+def status_of(finish_reason: str | None) -> tuple[str, dict[str, str] | None]:
+    """Return the status and the incomplete_details for chat's word of an end."""
+    reason = _REASONS.get(finish_reason or "")
+    return ("incomplete", {"reason": reason}) if reason else ("completed", None)
+
+
+# What an output holds ----------------------------------------------------------------------------
+
+
+def shows(item: Mapping[str, Any]) -> bool:
+    """Return whether an output item is content: text, refusal, reasoning, a call, an image."""
+    kind = item.get("type")
+    if kind == "message":
+        return any(part.get("text") or part.get("refusal") for part in items_of(item.get("content")))
+    if kind == "reasoning":
+        return bool(item.get("encrypted_content") or texts_of(item.get("summary")) or texts_of(item.get("content")))
+    return isinstance(kind, str)
+
+
+def binds(items: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether an output ties the next request to its maker: a call, or reasoning only its maker can read."""
+    return any(item.get("type") in CALLS or item.get("encrypted_content") for item in items)
+
+
+def text_bytes(items: Iterable[Mapping[str, Any]]) -> int:
+    """Return the size of the generated text, for an estimate (T7)."""
+    return sum(_item_bytes(item) for item in items)
+
+
+def _item_bytes(item: Mapping[str, Any]) -> int:
+    texts = [item.get("name"), item.get("arguments"), item.get("input")]
+    for name in ("content", "summary"):
+        for part in items_of(item.get(name)):
+            texts += [part.get("text"), part.get("refusal")]
+    return sum(len(text.encode("utf-8", "replace")) for text in texts if isinstance(text, str))
