@@ -20,7 +20,10 @@ from tokenhub.wire.gemini_stream import GeminiReader
 from tokenhub.wire.replies import Reply, StreamReader
 
 
-def _request(deployment: Deployment, method: str, body: dict[str, Any], dropped: tuple[str, ...]) -> UpstreamRequest:
+def model_request(
+    deployment: Deployment, method: str, body: dict[str, Any], dropped: tuple[str, ...]
+) -> UpstreamRequest:
+    """Return the request that calls a method of a deployment's model."""
     # The id is the catalogue's, and escaped all the same: nothing can step out of its path segment (T52).
     model = quote(deployment.upstream_id, safe="")
     return UpstreamRequest(
@@ -51,7 +54,7 @@ class Gemini:
         sent, dropped = chat_over_gemini.request(body, deployment.upstream_id, output_limit=limit)
         # Without alt=sse a stream is one JSON array in pieces.
         method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
-        return _request(deployment, method, sent, dropped)
+        return model_request(deployment, method, sent, dropped)
 
     def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         return gemini_reply.reply(chat_reply.parse_body(body), call)
@@ -80,7 +83,7 @@ class GeminiEmbeddings:
         hints: CacheHints = NO_HINTS,
     ) -> UpstreamRequest:
         sent, dropped = embeddings_over_gemini.request(body, deployment.upstream_id)
-        return _request(deployment, "batchEmbedContents", sent, dropped)
+        return model_request(deployment, "batchEmbedContents", sent, dropped)
 
     def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         return embeddings_over_gemini.reply(chat_reply.parse_body(body), call, deployment.upstream_id)

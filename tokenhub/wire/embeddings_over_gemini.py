@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenhub.call import Call
+from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage, count
 from tokenhub.wire import embeddings, gemini_errors
+from tokenhub.wire.chat import GATEWAY_FIELDS
 from tokenhub.wire.embeddings import Limits
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply
@@ -29,6 +31,17 @@ def request(body: Mapping[str, Any], upstream_id: str) -> tuple[dict[str, Any], 
     ]
     dropped = tuple(name for name, value in body.items() if value is not None and name not in _READ)
     return {"requests": requests}, dropped
+
+
+def native_request(body: Mapping[str, Any], upstream_id: str) -> dict[str, Any]:
+    """Return a request in Google's own words for an upstream: each names the model that serves it. Raises InvalidRequest beyond a batch."""
+    name = f"models/{upstream_id}"
+    if "requests" not in body:
+        return {**{key: value for key, value in body.items() if key not in GATEWAY_FIELDS}, "model": name}
+    requests = body["requests"]
+    if len(requests) > LIMITS.inputs:
+        raise InvalidRequest(f"requests can hold at most {LIMITS.inputs} inputs for this model.", param="requests")
+    return {"requests": [{**one, "model": name} for one in requests]}
 
 
 def reply(raw: Mapping[str, Any], call: Call, upstream_id: str) -> Reply:

@@ -17,9 +17,7 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.wire import gemini_parts
 from tokenhub.wire.gemini_models import Traits
 from tokenhub.wire.gemini_parts import Part
-
-NO_SIGNATURE = "skip_thought_signature_validator"
-"""Stands for the signature of a call that Gemini did not make (ai.google.dev/gemini-api/docs/thought-signatures)."""
+from tokenhub.wire.gemini_signatures import NO_SIGNATURE
 
 _INSTRUCTING = ("system", "developer")
 

@@ -9,7 +9,7 @@ import base64
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from tokenhub.errors import InvalidRequest
 
@@ -43,7 +43,7 @@ _EXTENSIONS: Mapping[str, str] = {
 }
 """File name endings to the media types Gemini lists (ai.google.dev/gemini-api/docs, 2026-11-22)."""
 
-_AUDIO_FORMATS: Mapping[str, str] = {
+AUDIO_FORMATS: Mapping[str, str] = {
     "aac": "audio/aac",
     "aiff": "audio/aiff",
     "flac": "audio/flac",
@@ -86,12 +86,13 @@ def media(url: Any, param: str, *, fallback: str | None = None, name: str = "") 
         raise InvalidRequest(f"{param} must be a URL.", param=param)
     if url[:5].lower() == "data:":
         return _inline(url, param, fallback or "image/jpeg")
-    parts = _split(url, param)
+    parts = public_url(url, param)
     kind = _kind_of(parts.path) or _kind_of(name) or fallback
     return {"fileData": {"fileUri": url} | ({"mimeType": kind} if kind else {})}
 
 
-def _split(url: str, param: str) -> Any:
+def public_url(url: str, param: str) -> SplitResult:
+    """Take an address apart that the provider fetches; raises InvalidRequest for one that it would read with the operator's key."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -151,9 +152,9 @@ def _url(item: Mapping[str, Any], name: str) -> Any:
 def _audio(item: Mapping[str, Any], param: str) -> Part:
     audio = item.get("input_audio")
     data, form = (audio.get("data"), audio.get("format", "wav")) if isinstance(audio, dict) else (None, None)
-    kind = _AUDIO_FORMATS.get(form) if isinstance(form, str) else None
+    kind = AUDIO_FORMATS.get(form) if isinstance(form, str) else None
     if not isinstance(data, str) or not data or kind is None:
-        formats = ", ".join(sorted(_AUDIO_FORMATS))
+        formats = ", ".join(sorted(AUDIO_FORMATS))
         raise InvalidRequest(
             f"{param}.input_audio needs base64 data and a format ({formats}).", param=f"{param}.input_audio"
         )
@@ -163,11 +164,14 @@ def _audio(item: Mapping[str, Any], param: str) -> Part:
 def _file(item: Mapping[str, Any], param: str) -> Part:
     file = item.get("file")
     members = file if isinstance(file, dict) else {}
-    data, name = members.get("file_data"), members.get("filename")
+    data, url, name = members.get("file_data"), members.get("file_url"), members.get("filename")
     name = name if isinstance(name, str) else ""
+    if url and not data:
+        return media(url, f"{param}.file.file_url", fallback=_kind_of(name) or "application/pdf", name=name)
     if not isinstance(data, str) or not data:
         raise InvalidRequest(
-            f"{param}.file needs file_data: files stored at a provider cannot be used here.", param=f"{param}.file"
+            f"{param}.file needs file_data or file_url: files stored at a provider cannot be used here.",
+            param=f"{param}.file",
         )
     fallback = _kind_of(name) or "application/pdf"
     if data.startswith(("data:", "http:", "https:")):

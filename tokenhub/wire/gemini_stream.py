@@ -161,7 +161,8 @@ class GeminiReader:
         self.facts.upstream_id = gemini_choice.response_id(event)
         self._ids = gemini_choice.own_id(self.facts.upstream_id)
         served = self.facts.served_model or self._call.model
-        self._writer = ChunkWriter(f"chatcmpl-{self._ids}", self._call.created_s, served)
+        self.facts.shown_id = f"chatcmpl-{self._ids}"
+        self._writer = ChunkWriter(self.facts.shown_id, self._call.created_s, served)
         return self._writer
 
     def _candidate(self, candidate: Mapping[str, Any], position: int, writer: ChunkWriter, chunks: list[bytes]) -> None:

@@ -1,0 +1,80 @@
+"""Media of a Gemini request: all are counted, and none is read with the operator's key."""
+
+from typing import Any
+
+import pytest
+
+from tokenhub.errors import InvalidRequest
+from tokenhub.wire.gemini_media import Media, media_of
+from tokenhub.wire.gemini_spelling import normalised
+from tokenhub.wire.gemini_surface import GenerateSurface
+from tokenhub.wire.surface import Arrival
+
+
+def inline(kind: str) -> dict[str, Any]:
+    return {"inline_data": {"mime_type": kind, "data": "AAAA"}}
+
+
+def fetched(uri: str, kind: str = "image/png") -> dict[str, Any]:
+    return {"file_data": {"file_uri": uri, "mime_type": kind}}
+
+
+PARTS = [
+    inline("image/png"),
+    inline("IMAGE/WEBP"),
+    inline("audio/wav"),
+    inline("video/mp4"),
+    inline("application/pdf"),
+    inline("text/plain"),
+    inline("strange"),
+    fetched("https://example.com/a.png"),
+    fetched("https://example.com/a.mp3", "audio/mp3"),
+    {"file_data": {"file_uri": "https://youtu.be/x"}},
+    {"text": "x"},
+]
+
+
+@pytest.mark.parametrize("role", ["user", "model", "function", "system"])
+def test_every_part_of_every_turn_counts(role: str) -> None:
+    body = normalised({"contents": [{"role": role, "parts": PARTS}, {"role": "user", "parts": {"text": "y"}}]})
+    assert media_of(body) == Media(images=3, audio_parts=1, files=5)
+
+
+def test_what_tools_returned_and_instructions_count_as_well() -> None:
+    answer = {"function_response": {"name": "f", "response": {}, "parts": PARTS}}
+    body = {"system_instruction": {"parts": [inline("image/png")]}, "contents": {"parts": [answer]}}
+    assert media_of(normalised(body)) == Media(images=4, audio_parts=1, files=5)
+
+
+def test_the_call_has_these_counts() -> None:
+    surface = GenerateSurface(Arrival("/v1beta/models/m:generateContent", {}, {}, 0))
+    body = normalised({"contents": [{"role": "user", "parts": [{"text": "x"}]}, {"role": "model", "parts": PARTS}]})
+    call, _ = surface.call(body, 100)
+    assert (call.images, call.audio_parts, call.files) == (3, 1, 5)
+
+
+@pytest.mark.parametrize("role", ["user", "model", "function"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "gs://bucket/x",
+        "https://generativelanguage.googleapis.com/v1beta/files/x",
+        "files/x",
+        "file:///etc/passwd",
+        7,
+        None,
+    ],
+)
+def test_what_only_the_operators_key_can_read_is_refused(role: str, uri: Any) -> None:
+    for part in (fetched(uri), {"functionResponse": {"name": "f", "parts": [fetched(uri)]}}):
+        with pytest.raises(InvalidRequest) as refused:
+            media_of(normalised({"contents": [{"role": role, "parts": [{"text": "x"}, part]}]}))
+        assert refused.value.param is not None
+        assert refused.value.param.startswith("contents[0].parts[1].")
+        assert refused.value.param.endswith("fileData.fileUri")
+
+
+@pytest.mark.parametrize("parts", [[1], [None], 7])
+def test_parts_that_are_no_objects_are_refused(parts: Any) -> None:
+    with pytest.raises(InvalidRequest, match="list of objects"):
+        media_of({"contents": [{"role": "user", "parts": parts}]})

@@ -1,0 +1,78 @@
+"""Google's Gemini API for clients that speak it themselves: their bodies and its replies pass as they are."""
+
+# ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from tokenhub.call import Call, Capability, Wire
+from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.providers import chat_body, failures
+from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
+from tokenhub.providers.headers import headers
+from tokenhub.usage import count
+from tokenhub.wire import chat_reply, embeddings_over_gemini, gemini_native
+from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
+from tokenhub.wire.gemini_native import GeminiRelay
+from tokenhub.wire.replies import Reply, StreamReader
+
+
+class NativeGemini:
+    """``:generateContent``, ``:streamGenerateContent``, ``:embedContent`` and ``:batchEmbedContents`` in Google's own words."""
+
+    wire = Wire.GEMINI
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    def request(
+        self,
+        call: Call,
+        body: Mapping[str, Any],
+        deployment: Deployment,
+        output_limit: int | None,
+        hints: CacheHints = NO_HINTS,
+    ) -> UpstreamRequest:
+        if call.capability is Capability.EMBEDDINGS:
+            sent = embeddings_over_gemini.native_request(body, deployment.upstream_id)
+            return method_request(deployment, "batchEmbedContents" if "requests" in sent else "embedContent", sent)
+        sent = gemini_native.request(body, chat_body.limit_of(call, deployment, output_limit))
+        # Without alt=sse a stream is one JSON array in pieces.
+        return method_request(deployment, "streamGenerateContent?alt=sse" if call.stream else "generateContent", sent)
+
+    def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+        raw = chat_reply.parse_body(body)
+        return (gemini_native.embeddings if call.capability is Capability.EMBEDDINGS else gemini_native.reply)(
+            raw, call
+        )
+
+    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
+        return GeminiRelay(call)
+
+    def count_request(self, call: Call, body: Mapping[str, Any], deployment: Deployment) -> UpstreamRequest | None:
+        """Return the request for the size of a prompt."""
+        return method_request(deployment, "countTokens", gemini_native.count_request(body, deployment.upstream_id))
+
+    def count(self, body: bytes) -> int:
+        """Read the reply to a ``count_request``; raises UpstreamFault for what is none."""
+        tokens = count(chat_reply.parse_body(body).get("totalTokens"))
+        if tokens is None:
+            raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="no_total_tokens"))
+        return tokens
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        return failures.of_gemini(status, body)
+
+
+def method_request(deployment: Deployment, method: str, body: Mapping[str, Any]) -> UpstreamRequest:
+    """Return the request of a method of a deployment's model, in Google's own wire."""
+    # The id is the catalogue's, and escaped all the same: nothing can step out of its path segment (T52).
+    model = quote(deployment.upstream_id, safe="")
+    return UpstreamRequest(
+        url=f"{deployment.url_of(Wire.GEMINI)}/{model}:{method}",
+        headers=headers(deployment.provider, deployment.credential),
+        body=orjson.dumps({**body, **deployment.region.body_fields}),
+    )
