@@ -1,9 +1,11 @@
 """Deployments made by hand, for tests of adapters."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from tokenhub.call import Capability
-from tokenhub.catalog.models import Credential, Deployment, Lifecycle, Model, Offering, Provider, Region
+from tokenhub.call import Capability, Wire
+from tokenhub.catalog.models import Credential, Deployment, Lifecycle, Model, Offering, Provider, Region, SpokenWire
 from tokenhub.catalog.prices import PriceSchedule
 from tokenhub.catalog.quirks import QUIRKS, TRAITS, filled
 
@@ -15,6 +17,11 @@ def provider(adapter: str = "openai_compatible", *, id: str = "maker", auth: str
     return Provider(
         id=id, name="Maker", adapter=adapter, regions={"default": region}, auth=auth, quirks=filled(QUIRKS, quirks)
     )
+
+
+def speaking(by: Provider, wires: Mapping[Wire, SpokenWire]) -> Provider:
+    """Return the provider with wires beside its adapter's own."""
+    return replace(by, wires=wires)
 
 
 def deployment(

@@ -1,12 +1,14 @@
 """What each quirk does to a chat body on its way out."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
 from tests.providers.made import deployment, provider
+from tokenhub.call import Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers.openai import OpenAI
@@ -414,3 +416,26 @@ def test_tool_call_ids_are_shortened_alike_where_only_nine_characters_are_taken(
     assert re.fullmatch(r"[A-Za-z0-9]{9}", first)
     assert got[2]["tool_call_id"] == first
     assert second == "abcDEF123"
+
+
+@pytest.mark.parametrize(
+    ("effort", "traits", "custom", "said"),
+    [
+        ("none", {"reasoning": True, "reasoning_none": False}, False, None),
+        ("none", {"reasoning": True}, False, "none"),
+        ("high", {"reasoning": True}, False, "high"),
+        ("high", {}, False, None),
+        ("high", {}, True, "high"),
+    ],
+)
+def test_effort_of_other_wires_goes_only_where_it_is_taken(
+    effort: str, traits: dict[str, Any], custom: bool, said: str | None
+) -> None:
+    """Clients of Messages and Responses name one whatever the model: it is left out, where a chat client would be refused."""
+    body = {"model": "asked", "messages": HELLO, "reasoning_effort": effort}
+    target = to(**traits)
+    target = replace(target, provider=replace(target.provider, custom=custom))
+    call = replace(chat.parse_call(body, 100), wire=Wire.MESSAGES)
+    request = OpenAICompatible(target.provider).request(call, body, target, None)
+    assert orjson.loads(request.body).get("reasoning_effort") == said
+    assert request.dropped == (() if said else ("reasoning_effort",))

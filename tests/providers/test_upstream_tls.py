@@ -57,6 +57,21 @@ async def test_t82_a_trusted_certificate_is_served_and_its_connection_kept(
         assert await by_name.read() == b'{"a": 1}'
 
 
+@pytest.mark.parametrize("secure", [True, False])
+async def test_a_body_in_pieces_arrives_whole_and_its_connection_is_kept(
+    client: UpstreamClient, authority: Authority, secure: bool
+) -> None:
+    large = bytes(range(256)) * 4096
+    pieces = [b"--head--", memoryview(large)[16:], b"", b"--tail--"]
+    tls = authority.server("127.0.0.1") if secure else None
+    async with FakeUpstream(lambda request: json_reply({"size": len(request.body)}), tls=tls) as fake:
+        for reused in (False, True):
+            response = await client.send(UpstreamRequest(fake.url, {}, pieces), stream=False)
+            assert response.reused is reused
+            assert await response.read() == b'{"size": %d}' % len(b"".join(pieces))
+        assert {one.body for one in fake.received} == {b"".join(pieces)}
+
+
 @pytest.mark.parametrize(
     "context",
     [

@@ -1,6 +1,6 @@
 """One exchange: a request on its way, then the reply piece by piece."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from tokenhub.providers.client.channel import Channel, MalformedReply
 from tokenhub.providers.client.connections import Origin
@@ -30,6 +30,7 @@ class UpstreamResponse:
         "_origin",
         "_quiet_since",
         "_reads",
+        "_redirects",
         "_spent_s",
         "_started",
         "_taken",
@@ -49,6 +50,7 @@ class UpstreamResponse:
         reused: bool,
         first_byte_s: float,
         spent_s: float,
+        redirects: bool,
         forget: Callable[["UpstreamResponse"], None],
     ) -> None:
         self.status = 0
@@ -58,6 +60,7 @@ class UpstreamResponse:
         self._channel = channel
         self._first_byte_s = first_byte_s
         self._spent_s = spent_s
+        self._redirects = redirects
         self._forget = forget
         self._taken = 0
         self._limit = origin.limits.reply_bytes
@@ -70,17 +73,17 @@ class UpstreamResponse:
 
     @property
     def ok(self) -> bool:
-        """Whether the status is 2xx; send() lets nothing below 200 and no 3xx through."""
+        """Whether the status is 2xx; send() lets nothing below 200 and, unless asked to, no 3xx through."""
         return self.status < 300
 
-    async def start(self, head: bytes, body: bytes) -> None:
+    async def start(self, head: bytes, body: Sequence[bytes | memoryview]) -> None:
         """Send the request and take the head of the reply; raises UpstreamFault, or Stale."""
         channel = self._channel
         before = channel.reads
         try:
             channel.begin()
             assert channel.transport is not None
-            channel.transport.writelines((head, body))
+            channel.transport.writelines((head, *body))
             await self._take_head()
         except Exception as error:
             ended = self._code
@@ -104,7 +107,7 @@ class UpstreamResponse:
             if self._code:
                 raise ConnectionAbortedError
         status = channel.status
-        if 300 <= status < 400:
+        if 300 <= status < 400 and not self._redirects:
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, status, "redirect"))
         if not 200 <= status < 600:
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, status, "malformed_reply"))
@@ -164,6 +167,10 @@ class UpstreamResponse:
         while data := await self.next():
             parts.append(data)
         return b"".join(parts)
+
+    def allow(self, limit: int) -> None:
+        """Let the body have this many bytes: a result that is passed on and never whole in memory may be larger than a reply."""
+        self._limit = limit
 
     async def error_body(self) -> bytes:
         """Return the start of an error's body: what came of it, at most ``Limits.error_bytes``; raises nothing."""

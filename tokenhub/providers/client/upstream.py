@@ -48,28 +48,30 @@ class UpstreamClient:
         hop: str | None = None,
         spent_s: float = 0.0,
         before_resend: Callable[[], Awaitable[None]] | None = None,
+        redirects: bool = False,
     ) -> UpstreamResponse:
         """Send a request and return the reply once its head is there; raises UpstreamFault.
 
         A kept connection that breaks before any byte came back is replaced by a fresh one,
         once and at once; ``before_resend`` is awaited first and may forbid it by raising
-        (T78). ``spent_s`` is what earlier attempts have used up of the total time (T80). 3xx, compressed and malformed replies are PROTOCOL faults, never followed.
+        (T78). ``spent_s`` is what earlier attempts have used up of the total time (T80). 3xx, compressed and malformed replies are PROTOCOL faults, never followed;
+        with ``redirects`` a 3xx is returned, for a caller that has rules for where it may lead.
         """
         origin, target = self._targets.get(request.url) or self._target(request.url)
         head = _head(origin, target, request, hop or self._hop)
         first_byte_s = self.timeouts.first_byte_s if stream else self.timeouts.whole_reply_s
         channel = origin.take()
         if channel is not None:
-            kept = self._watched(origin, channel, first_byte_s, spent_s, reused=True)
+            kept = self._watched(origin, channel, first_byte_s, spent_s, reused=True, redirects=redirects)
             try:
-                await kept.start(head, request.body)
+                await kept.start(head, request.pieces)
             except Stale:
                 if before_resend is not None:
                     await before_resend()
             else:
                 return kept
-        fresh = self._watched(origin, await origin.connect(), first_byte_s, spent_s, reused=False)
-        await fresh.start(head, request.body)
+        fresh = self._watched(origin, await origin.connect(), first_byte_s, spent_s, reused=False, redirects=redirects)
+        await fresh.start(head, request.pieces)
         return fresh
 
     def tls_context(self) -> ssl.SSLContext:
@@ -91,10 +93,23 @@ class UpstreamClient:
         await asyncio.sleep(0)  # let the transports see their end
 
     def _watched(
-        self, origin: Origin, channel: Channel, first_byte_s: float, spent_s: float, *, reused: bool
+        self,
+        origin: Origin,
+        channel: Channel,
+        first_byte_s: float,
+        spent_s: float,
+        *,
+        reused: bool,
+        redirects: bool,
     ) -> UpstreamResponse:
         response = UpstreamResponse(
-            origin, channel, reused=reused, first_byte_s=first_byte_s, spent_s=spent_s, forget=self._open.discard
+            origin,
+            channel,
+            reused=reused,
+            first_byte_s=first_byte_s,
+            spent_s=spent_s,
+            redirects=redirects,
+            forget=self._open.discard,
         )
         self._open.add(response)
         if self._timer is None:
@@ -128,7 +143,7 @@ class UpstreamClient:
 
 def _head(origin: Origin, target: str, request: UpstreamRequest, hop: str) -> bytes:
     """Render the request line and headers; a line break smuggled into one is refused."""
-    fixed = f"{origin.fixed_headers}{HOP_HEADER}: {hop}\r\ncontent-length: {len(request.body)}"
+    fixed = f"{origin.fixed_headers}{HOP_HEADER}: {hop}\r\ncontent-length: {request.size_bytes}"
     lines = [f"{request.method} {target} HTTP/1.1\r\n{fixed}"]
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
     text = "\r\n".join(lines) + "\r\n\r\n"

@@ -1,0 +1,121 @@
+"""What the adapters of all providers' videos do alike: seconds, created replies, failed tasks, results."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from tokenhub.call import Call
+from tokenhub.catalog.models import Deployment
+from tokenhub.errors import InvalidRequest
+from tokenhub.providers import failures, results
+from tokenhub.providers.adapter import UpstreamRequest
+from tokenhub.providers.headers import headers
+from tokenhub.providers.jobs import JobAt, Phase, Report
+from tokenhub.usage import Units, Usage
+from tokenhub.wire import videos
+from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind, UpstreamFault
+from tokenhub.wire.replies import Reply
+
+TASK_ID_CHARS: Final = 512
+"""The longest id of a task that is believed."""
+BY_ALL: Final = frozenset({"model", "prompt", "seconds", "size", "input_reference"})
+"""Members of a call that every provider has a word for."""
+GONE: Final = frozenset({404, 410})
+
+
+def check_price(deployment: Deployment) -> None:
+    """Refuse a deployment that states no price per second or per video: what is made there would be free (T14)."""
+    cards = [period.card for period in deployment.prices.periods]
+    if not all(card.has_unit("second") or card.has_unit("video") for card in cards):
+        raise InvalidRequest(
+            f"{deployment.model.id} has no price per second or per video at {deployment.provider.id}.", param="model"
+        )
+
+
+def seconds(body: Mapping[str, Any], offered: Sequence[int]) -> int:
+    """Return how long the video will be: as asked, which must be offered; else the offered length nearest to the default."""
+    asked: int | None = body.get("seconds")
+    if asked is None:
+        return min(offered, key=lambda one: (abs(one - videos.SECONDS_DEFAULT), one))
+    if asked not in offered:
+        words = f"{offered[0]} to {offered[-1]}" if len(offered) > 4 else ", ".join(map(str, offered))
+        raise InvalidRequest(f"seconds must be one of {words} for {body.get('model')}.", param="seconds")
+    return asked
+
+
+def tier(body: Mapping[str, Any], offered: Sequence[str]) -> str:
+    """Return the size's tier (``720p``), which must be offered."""
+    found = videos.resolution(body["size"])
+    if found not in offered:
+        raise InvalidRequest(
+            f"size must be of {', '.join(offered)} for {body.get('model')}; {body['size']} is {found}.", param="size"
+        )
+    return found
+
+
+def dropped(body: Mapping[str, Any], known: frozenset[str]) -> tuple[str, ...]:
+    """Return the members of a call that this provider has no word for."""
+    return tuple(sorted(body.keys() - known - BY_ALL - videos.SAID_ELSEWHERE))
+
+
+def created(upstream_id: object, call: Call, phase: Phase = Phase.QUEUED) -> Reply:
+    """Return the reply to a creation; one without the id of a task is a PROTOCOL fault: nobody could ask for it."""
+    if not isinstance(upstream_id, str) or not 0 < len(upstream_id) <= TASK_ID_CHARS or not upstream_id.isascii():
+        raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="no_task_id"))
+    return Reply({"status": phase.value, "model": call.model}, None, None, None, upstream_id, has_content=True)
+
+
+def usage(count: int, variant: str, made: int = 1) -> Usage:
+    """Return what a finished video came to: its seconds, and that it is one; the price card says which of them is billed."""
+    return Usage(units=(Units("second", count, variant), Units("video", made, variant)))
+
+
+def failed(provider_id: str, error: object) -> Report:
+    """Return the report of a task that its provider calls failed, with a reason in words that may be shown."""
+    failure = failures.of_payload(provider_id, {"error": error} if isinstance(error, Mapping) else {"error": {}})
+    if failure.kind is FaultKind.FILTER:
+        return filtered()
+    reason = failure.message if failure.kind in CLIENT_FAULTS else ""
+    return Report(
+        Phase.FAILED, code=failure.code or "upstream_failed", reason=reason or "The provider failed to make it."
+    )
+
+
+def filtered() -> Report:
+    """Return the report of a task whose video the provider holds back."""
+    return Report(
+        Phase.FAILED,
+        code="content_filter",
+        reason="The provider's content filter held the video back; try another prompt.",
+    )
+
+
+def get(job: JobAt, url: str, method: str = "GET") -> UpstreamRequest:
+    """Return a request for a task at its provider, with the key that made it."""
+    return UpstreamRequest(url, headers(job.provider, job.credential), b"", method=method)
+
+
+def segment(upstream_id: str) -> str:
+    """Return a task's id as one segment of a path, which it cannot leave (T52)."""
+    return quote(upstream_id, safe="")
+
+
+def fetch(job: JobAt, url: str) -> UpstreamRequest:
+    """Return the request for a result, if its address is within the provider's rules; the key goes only to the provider's own origin."""
+    checked = results.checked(job.provider, job.base_url, url)
+    sent = {"accept": "*/*"}
+    if results.is_own(job.base_url, urlsplit(checked)):
+        sent = {**headers(job.provider, job.credential), **sent}
+        del sent["content-type"]
+    return UpstreamRequest(checked, sent, b"", method="GET")
+
+
+def refuse_failures(
+    status: int, headers: Mapping[str, str], body: bytes, failure: Callable[[int, Mapping[str, str], bytes], Failure]
+) -> Report | None:
+    """Return the report of a poll that found no such task; raises UpstreamFault for any other failure; None: it succeeded."""
+    if 200 <= status < 300:
+        return None
+    if status in GONE:
+        return Report(Phase.UNKNOWN, code="upstream_lost", reason="The provider no longer knows this video.")
+    raise UpstreamFault(failure(status, headers, body))

@@ -1,0 +1,133 @@
+"""A finished video on its way from its provider to the client, piece by piece; nothing of it is kept.
+
+Its address is asked for anew each time, since the address alone would open it. Only what the
+provider's own data allows is fetched, also after a redirect (``providers/results.py``).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+from urllib.parse import urljoin
+
+from aiohttp import web
+
+from tokenhub import clock
+from tokenhub.accounts.accounts import Caller
+from tokenhub.errors import HubError, InvalidRequest, NotFound, Unavailable, UpstreamFailed, UpstreamTimeout
+from tokenhub.observability import log
+from tokenhub.operations import job_work
+from tokenhub.operations.job_work import Known
+from tokenhub.operations.jobs import Job
+from tokenhub.providers.client import UpstreamResponse, tasks
+from tokenhub.providers.jobs import JobAdapter, JobAt, Phase
+from tokenhub.proxy import admission
+from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
+from tokenhub.proxy.runtime import Runtime
+from tokenhub.store.jobs import JobState
+from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
+
+MAX_BYTES: Final = 4 * 1024**3
+REDIRECTS: Final = 2
+AT_ONCE: Final = 64
+"""Results that one process passes on at the same time."""
+_TYPES: Final = ("video/", "image/")
+
+Mine = Callable[[Caller], Awaitable[Job]]
+
+
+async def send(downstream: Downstream, request: web.BaseRequest, runtime: Runtime, mine: Mine) -> Sent:
+    """Pass a finished video on; raises HubError as long as nothing was sent, and breaks the connection off after that."""
+    await runtime.fresh()
+    _, caller = await admission.authenticate(request, runtime)
+    job = await mine(caller)
+    variant = request.query.get("variant", "video")
+    if variant not in ("video", "thumbnail"):
+        raise InvalidRequest("variant must be video or thumbnail.", param="variant")
+    _check_ready(job)
+    if runtime.contents >= AT_ONCE:
+        raise Unavailable("Too many videos are being fetched; try again.", code="overloaded", retry_after_s=5)
+    runtime.contents += 1
+    try:
+        upstream = await _open(job, variant, runtime)
+        try:
+            return await _pass_on(downstream, upstream)
+        finally:
+            upstream.abort()
+    except UpstreamFault as fault:
+        raise _failed(job, fault.failure) from None
+    finally:
+        runtime.contents -= 1
+
+
+def _check_ready(job: Job) -> None:
+    if job.state is JobState.COMPLETED:
+        if job.content_until is not None and job.content_until <= clock.now_ms():
+            raise _gone()
+        return
+    if job.is_open:
+        raise NotFound("The video is not ready yet; ask GET /v1/videos/{id} how it is.", code="video_not_ready")
+    raise NotFound("There is no video: it was not made.", code="video_not_made")
+
+
+async def located(job: Job, runtime: Runtime) -> tuple[JobAdapter, JobAt]:
+    """Return how a job's provider is asked, with the credential that made it; raises UpstreamFault."""
+    snapshot = runtime.snapshot
+    at = Known(snapshot.revision, snapshot.catalog, snapshot.adapters)
+    return await runtime.read(lambda _: job_work.locate(runtime.hub, job, at))
+
+
+async def _open(job: Job, variant: str, runtime: Runtime) -> UpstreamResponse:
+    """Ask for the result's address and open it, through as many redirects as there may be."""
+    adapter, at = await located(job, runtime)
+    report = await tasks.ask(runtime.client, adapter, at)
+    url = report.url if variant == "video" else report.thumbnail
+    if report.phase is not Phase.COMPLETE:
+        raise _gone()
+    if not url:
+        raise InvalidRequest("This provider makes no thumbnails.", param="variant")
+    for _ in range(REDIRECTS + 1):
+        upstream = await runtime.client.send(adapter.content(at, url), stream=True, redirects=True)
+        if upstream.ok:
+            upstream.allow(MAX_BYTES)
+            return upstream
+        location = upstream.headers.get("location", "")
+        if not 300 <= upstream.status < 400 or not location:
+            status = upstream.status
+            upstream.abort()
+            if status in (403, 404, 410):  # signed addresses that have run out are refused
+                raise _gone()
+            raise UpstreamFault(Failure(FaultKind.SERVER, status, "no_content"))
+        upstream.abort()
+        url = urljoin(url, location)
+    raise UpstreamFault(Failure(FaultKind.PROTOCOL, None, "redirect"))
+
+
+async def _pass_on(downstream: Downstream, upstream: UpstreamResponse) -> Sent:
+    stated = upstream.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = stated if stated.startswith(_TYPES) and stated.isascii() and stated.isprintable() else "video/mp4"
+    data = await upstream.next()
+    if not data:
+        raise UpstreamFault(Failure(FaultKind.PROTOCOL, upstream.status, "empty_result"))
+    try:
+        downstream.open_stream(kind)
+        while data:
+            await downstream.write(data)
+            data = await upstream.next()
+        return downstream.end()
+    except UpstreamFault as fault:
+        log.event("video_cut", level="warning", code=fault.failure.code)
+        return downstream.abort()
+    except (ClientGone, asyncio.CancelledError):
+        downstream.abort()
+        raise
+
+
+def _gone() -> NotFound:
+    return NotFound("The provider no longer keeps this video.", code="video_expired")
+
+
+def _failed(job: Job, failure: Failure) -> HubError:
+    metadata = {"provider": job.provider, "reason": failure.kind.value, "code": failure.code}
+    if failure.kind is FaultKind.TIMEOUT:
+        return UpstreamTimeout(f"{job.provider} did not send the video in time; try again.", metadata=metadata)
+    return UpstreamFailed(f"{job.provider} did not send the video; try again.", metadata=metadata)
