@@ -1,0 +1,51 @@
+"""What adapters share whose calls are one JSON body and one whole reply, OpenAI's or close to it."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from tokenhub.call import Call, Wire
+from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.errors import InvalidRequest
+from tokenhub.providers import failures
+from tokenhub.wire.faults import Failure
+from tokenhub.wire.replies import StreamReader
+
+
+class WholeReplies:
+    """Address, errors, and the refusal to stream."""
+
+    wire: Wire
+    path: str
+    """Under the base URL, where the catalogue names no other for this wire."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._classify = partial(failures.of_payload, provider.id)
+
+    def url(self, deployment: Deployment) -> str:
+        """Return where a deployment takes this wire."""
+        return address(deployment, self.wire, self.path)
+
+    def stream(self, call: Call, deployment: Deployment) -> StreamReader:  # noqa: ARG002 (the contract's arguments)
+        raise InvalidRequest(
+            f"{call.capability.value.capitalize()} are not streamed; leave stream out.", param="stream"
+        )
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        return failures.classify(self._provider.id, status, headers, body)
+
+
+def address(deployment: Deployment, wire: Wire, path: str) -> str:
+    """Return where a deployment takes a wire: where the catalogue says, else at this path under its base URL."""
+    return deployment.url_of(wire) if deployment.speaks(wire) else f"{deployment.base_url}/{path}"
+
+
+def is_sold_by(deployment: Deployment, kind: str) -> bool:
+    """Say whether a deployment has a price for this kind of unit, at any time."""
+    return any(period.card.has_unit(kind) for period in deployment.prices.periods)
+
+
+def is_free(deployment: Deployment) -> bool:
+    """Say whether a deployment asks for no tokens' price, at any time."""
+    cards = [period.card for period in deployment.prices.periods]
+    return bool(cards) and all(card.dearest(0) == (0, 0) and not card.tiers for card in cards)
