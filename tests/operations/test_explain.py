@@ -5,8 +5,9 @@ import json
 import pytest
 
 from tokenhub import clock
+from tokenhub.call import Capability
 from tokenhub.errors import InvalidRequest, ModelNotFound
-from tokenhub.operations import accounts, credentials, explain, keys, preferences
+from tokenhub.operations import accounts, credentials, explain, hello, keys, preferences
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.explain import Question
 from tokenhub.operations.hub import Hub
@@ -130,3 +131,10 @@ def test_an_embeddings_model_is_asked_in_its_own_way(hub: Hub, account: int) -> 
     assert found.session is None
     assert found.decision is not None
     assert found.decision.considered[0].verdict == "try"
+
+
+@pytest.mark.parametrize("capability", list(Capability))
+def test_hello_is_a_request_of_the_models_own_kind(capability: Capability) -> None:
+    surface, raw = hello.to("some-model", capability, 1_795_000_000)
+    call, _ = surface.call(surface.parse(raw), len(raw))
+    assert (call.capability, call.model) == (capability, "some-model")

@@ -563,3 +563,17 @@ def test_t51_no_shape_of_a_body_is_more_than_a_refusal(body: dict[str, Any], mes
     except InvalidRequest as error:
         refused = error
     assert refused is None or refused.param
+
+
+def test_a_file_at_an_address_is_given_to_google_to_fetch() -> None:
+    def sent(file: dict[str, Any]) -> dict[str, Any]:
+        message = {"role": "user", "content": [{"type": "file", "file": file}]}
+        built, _ = chat_over_gemini.request({"model": "m", "messages": [message]}, "gemini-2.5-flash")
+        (part,) = built["contents"][0]["parts"]
+        return part
+
+    page = "https://example.com/a.pdf"
+    assert sent({"file_url": page}) == {"fileData": {"fileUri": page, "mimeType": "application/pdf"}}
+    for own in ({"file_id": "file-1"}, {"file_url": "gs://bucket/x"}, {"file_url": "files/abc"}):
+        with pytest.raises(InvalidRequest):
+            sent(own)

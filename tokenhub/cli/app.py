@@ -115,8 +115,9 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _usage(error: Any) -> int:
-    """Say in one line what was wrong with a command line; a bare noun has shown its help already."""
+    """Say in one line what was wrong with a command line; a bare noun shows its help."""
     if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message())
         return DONE
     path = error.ctx.command_path if getattr(error, "ctx", None) else "tokenhub"
     message = " ".join(error.format_message().split()).rstrip(".")

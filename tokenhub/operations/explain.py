@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from tokenhub import clock
 from tokenhub.accounts.accounts import Account, ApiKey, Caller, KeyStatus
 from tokenhub.billing import features
-from tokenhub.call import Call, Capability, Wire
+from tokenhub.call import Call, Capability
 from tokenhub.catalog.models import Credential
 from tokenhub.catalog.prices import PriceCard
 from tokenhub.catalog.siblings import StandIn
 from tokenhub.errors import HubError, InvalidRequest, NotFound
 from tokenhub.ids import new_id
-from tokenhub.operations import accounts, advice, availability, callers, keys, models, planning, snapshots
+from tokenhub.operations import accounts, advice, availability, callers, hello, keys, models, planning, snapshots
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.planning import Hints
 from tokenhub.operations.snapshots import Snapshot
@@ -26,11 +26,8 @@ from tokenhub.routing.session import Session
 from tokenhub.store import accounts as accounts_store
 from tokenhub.store import affinities, preferences
 from tokenhub.store.database import Database
-from tokenhub.wire import chat, embeddings
 from tokenhub.wire.json_body import parse_object
-
-_HELLO: Final = {"messages": [{"role": "user", "content": "Hello"}]}
-_PARSERS: Final = {Capability.CHAT: (chat.parse_call, Wire.CHAT), Capability.EMBEDDINGS: (embeddings.parse_call, Wire.EMBEDDINGS)}  # fmt: skip
+from tokenhub.wire.surface import Surface
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +77,16 @@ def explain(hub: Hub, question: Question) -> Explanation:
         caller = _caller(hub, question, now_ms)
         snapshot = snapshots.read(hub.database, hub.vault, _embedded(hub))
         known = availability.read(hub.database)
-    raw, body = _body(snapshot, caller, question)
+    surface, body, size_bytes = _asked(snapshot, caller, question, now_ms)
     try:
         if question.key is not None:
             callers.accepted(caller, now_ms)
-        call, hints, kept = _read(body, len(raw), now_ms)
+        native, _ = features.check(body, surface.wire)
+        call, inside = surface.call(native, size_bytes)
+        hints = planning.hints_of(native)
     except HubError as error:
         return _refused(question, caller, (*snapshot.chain, *caller.chain), now_ms, error)
-    told = session.of(body, question.session, account_id=caller.account.id, key=_session_key(hub))
+    told = session.of(inside, question.session, native, account_id=caller.account.id, key=_session_key(hub))
     pinned = _pinned(hub, told, call, now_ms)
     own: Chain = (Scoped("request", "", hints.preferences),) if hints.preferences is not None else ()
     decision: Decision | None
@@ -98,8 +97,8 @@ def explain(hub: Hub, question: Question) -> Explanation:
             caller,
             call,
             hints,
-            kept,
-            kept,
+            inside,
+            native,
             availability=known,
             seed=told.id if told is not None else new_id("req", now_ms).encode(),
             now_ms=now_ms,
@@ -165,25 +164,22 @@ def _embedded(hub: Hub) -> tuple[Credential, ...]:
 # What is asked -------------------------------------------------------------------------------------
 
 
-def _body(snapshot: Snapshot, caller: Caller, question: Question) -> tuple[bytes, dict[str, Any]]:
-    """Return the body as bytes and as an object; without one given, it says hello to the model in its own way."""
-    if question.body is not None:
-        body = {**parse_object(question.body), "model": question.model}
-        return question.body, body
-    first = snapshot.resolve(question.model, caller).models[0]
-    hello: dict[str, Any] = dict(_HELLO) if first.capability is not Capability.EMBEDDINGS else {"input": "Hello"}
-    body = {"model": question.model, **hello}
-    return orjson.dumps(body), body
+def _asked(snapshot: Snapshot, caller: Caller, question: Question, now_ms: int) -> tuple[Surface, dict[str, Any], int]:
+    """Return how the model is asked, with what, and its size; without a body given, hello in the model's own way."""
+    if question.body is None:
+        first = snapshot.resolve(question.model, caller).models[0]
+        surface, raw = hello.to(question.model, first.capability, now_ms // 1000)
+        return surface, surface.parse(raw), len(raw)
+    body = {**parse_object(question.body), "model": question.model}
+    surface = hello.given(body, _capability(snapshot, caller, question.model), now_ms // 1000)
+    return surface, surface.parse(orjson.dumps(body)), len(question.body)
 
 
-def _read(body: Mapping[str, Any], size_bytes: int, now_ms: int) -> tuple[Call, Hints, Mapping[str, Any]]:
-    """Read a body as admission does; raises InvalidRequest."""
-    is_chat = "messages" in body or "input" not in body
-    parse, wire = _PARSERS[Capability.CHAT if is_chat else Capability.EMBEDDINGS]
-    call = parse(body, size_bytes, now_ms // 1000)
-    hints = planning.hints_of(body)
-    kept, _ = features.check(dict(body), wire)
-    return call, hints, kept
+def _capability(snapshot: Snapshot, caller: Caller, model: str) -> Capability:
+    try:
+        return snapshot.resolve(model, caller).models[0].capability
+    except HubError:
+        return Capability.CHAT  # that there is no such model is said by the plan
 
 
 def _session_key(hub: Hub) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokenhub.call import Call
+from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers.adapter import NO_HINTS, CacheHints
@@ -200,9 +200,20 @@ def reasoning(shaping: Shaping) -> None:
         shaping.thinks = _thinks_unasked(shaping)
         return
     if word == _OFF and shaping.traits["reasoning"] and not shaping.traits["reasoning_none"]:
+        if shaping.call.wire is not Wire.CHAT:  # there "off" is what everybody says who expects no thoughts
+            shaping.thinks = True
+            shaping.dropped.append("reasoning_effort")
+            return
         raise shaping.refuse(
             "reasoning_effort", "always reasons; send a reasoning_effort such as low, or none of the field."
         )
+    if (
+        not shaping.traits["reasoning"]
+        and shaping.call.wire is not Wire.CHAT
+        and not shaping.deployment.provider.custom
+    ):
+        shaping.dropped.append("reasoning_effort")  # coding agents name an effort whatever the model
+        return
     shaping.thinks = shaping.asked_to_think = word != _OFF
     say = _SAY.get(style)
     if say is None or (style in _SWITCHES and not shaping.traits["reasoning"]):

@@ -70,6 +70,7 @@ class Gateway:
         writer = Writer(hub.database, lease, on_fenced=on_fenced)
         client = UpstreamClient(hub.instance, _timeouts(settings), _limits(settings))
         runtime = Runtime(hub, writer, client, hub.instance)
+        runtime.lease = lease
         runtime.own_credentials = tuple(own_credentials)
         runtime.snapshot = snapshots.read(hub.database, hub.vault, runtime.own_credentials)
         background = Background(hub, lease)

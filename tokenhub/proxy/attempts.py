@@ -13,7 +13,7 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.observability import log
 from tokenhub.operations import callers, planning
 from tokenhub.providers.client import UpstreamResponse
-from tokenhub.proxy import failed, sessions
+from tokenhub.proxy import failed, pending, sessions
 from tokenhub.proxy.availability import WITHDRAWN
 from tokenhub.proxy.exchange_state import Attempt, Exchange
 from tokenhub.proxy.runtime import Runtime
@@ -134,7 +134,7 @@ async def _attempt(exchange: Exchange, candidate: Candidate, runtime: Runtime) -
         watch.failed(deployment, fault.failure)
         _note(exchange, candidate, fault.failure)
         if fault.failure.kind in CLIENT_FAULTS:
-            raise _client_fault(fault.failure, candidate) from None
+            raise client_fault(fault.failure, candidate) from None
         return None
     except BaseException:
         watch.let_go(deployment)
@@ -170,8 +170,8 @@ async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> An
             failure = adapter.failure(upstream.status, upstream.headers, await upstream.error_body())
             raise UpstreamFault(failure)
         if not call.stream:
-            reply = adapter.reply(call, candidate.deployment, upstream.status, upstream.headers, await upstream.read())
-            return Answer(candidate, native, reply=reply)
+            found = adapter.reply(call, candidate.deployment, upstream.status, upstream.headers, await upstream.read())
+            return Answer(candidate, native, reply=await pending.followed(found, exchange, runtime))
         return await _to_first_content(
             exchange, Answer(candidate, native, upstream=upstream, reader=adapter.stream(call, candidate.deployment))
         )
@@ -223,7 +223,8 @@ _CLIENT_CODES = {
 }
 
 
-def _client_fault(failure: Failure, candidate: Candidate) -> InvalidRequest:
+def client_fault(failure: Failure, candidate: Candidate) -> InvalidRequest:
+    """Return what a client is told whose request an upstream found at fault."""
     provider = candidate.deployment.provider.id
     return InvalidRequest(
         failure.message or f"{provider} refused this request as not valid.",

@@ -1,7 +1,7 @@
 """Periodic work of a serving process, in threads beside its event loop.
 
 Several, so that nothing slow holds up what cannot wait: *keeping* (dead holders, expiry),
-*payments* (Stripe), *chores* (outages, notices, books), *probes* (idle providers, if that is wanted). Every process looks for holders that have died;
+*jobs* (videos), *payments* (Stripe), *chores* (outages, notices, books), *probes* (idle providers, if that is wanted). Every process looks for holders that have died;
 what only one process needs to do for all runs under a named lease. All of it can be killed at
 any moment and done again: at shutdown a thread that waits for a network is not waited for long.
 """
@@ -16,13 +16,14 @@ from tokenhub.billing.invariants import Discrepancy
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.errors import HubError
 from tokenhub.observability import log
-from tokenhub.operations import notices, outages, probing, retention
+from tokenhub.operations import job_work, notices, outages, probing, retention
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.outages import Told
 from tokenhub.operations.payments import connection
 from tokenhub.operations.payments import work as payments
 from tokenhub.store import audit, circuits, health, leases, ledger
-from tokenhub.store.holds import release_holds_of
+from tokenhub.store import jobs as job_rows
+from tokenhub.store.holds import Holds, LeaseLost, release_holds_of
 from tokenhub.store.leases import Lease, Reaper
 
 REAPS_PER_LEASE = 3
@@ -31,6 +32,7 @@ PAYMENTS_EVERY_S = 2.0
 NOTICES_EVERY_S = 5.0
 BOOKS_EVERY_S = 60.0
 PROBES_EVERY_S = 10.0
+JOBS_EVERY_S = 1.0
 STOP_S = 5.0
 """What runs when the process stops gets so long to end."""
 TELL_AGAIN_S = 300.0
@@ -128,6 +130,9 @@ class Background:
         self._reaper = Reaper(hub.home, hub.settings.database_lease_s)
         self._clock = retention.Clockwatch()
         self._payments_begun = False
+        self._holds = Holds(hub.database)
+        self._known: job_work.Known | None = None
+        """The catalogue, while it is this process that looks at jobs."""
         self._told: Told | None = None
         """What people were told of outages, while it is this process that tells them."""
         self.discrepancies: Sequence[Discrepancy] = ()
@@ -142,7 +147,13 @@ class Background:
         )
         close = self._database.close
         self._payments = Crew("payments", (Job("payments", PAYMENTS_EVERY_S, self._work_payments),), close)
-        self._crews: tuple[Crew, ...] = (Crew("keeping", keeping, close), self._payments, Crew("chores", chores, close))
+        jobs_every_s = min(JOBS_EVERY_S, hub.settings.jobs_poll_s)
+        self._crews: tuple[Crew, ...] = (
+            Crew("keeping", keeping, close),
+            Crew("jobs", (Job("jobs", jobs_every_s, self._look_at_jobs),), close),
+            self._payments,
+            Crew("chores", chores, close),
+        )
         if hub.settings.routing_probe_s:
             self._crews += (Crew("probes", (Job("probes", PROBES_EVERY_S, self._probe),), close),)
 
@@ -180,6 +191,18 @@ class Background:
         now_ms = clock.now_ms()
         if self._is_mine("expire", now_ms):
             ledger.expire_due(self._database, now_ms)
+
+    def _look_at_jobs(self) -> None:
+        """Ask providers about the videos they make, and end those that have an end."""
+        now_ms = clock.now_ms()
+        if not job_rows.is_due(self._database, now_ms) or not self._is_mine("jobs", now_ms):
+            return
+        self._known = job_work.known(self._database, self._known)
+        try:
+            for job, state in job_work.work(self._hub, self._lease, self._holds, self._known, now_ms):
+                log.event("job_ended", request_id=job.id, state=state.value, provider=job.provider)
+        except LeaseLost:
+            return  # the writer finds out too, and says so
 
     def _work_payments(self) -> None:
         """Do what is due at Stripe, as soon as there is a key for it; noticed without a restart."""

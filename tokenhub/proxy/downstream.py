@@ -125,9 +125,15 @@ class Downstream:
         return self.send(status, orjson.dumps(value))
 
     def send_error(self, error: HubError, request_id: str) -> Sent:
-        """Write an error as a whole reply, or as the last event of a stream that is open already."""
+        """Write an error as a whole reply, or as the last event of a stream that is open already.
+
+        A stream that has no place for an error (sound) is broken off, so that nobody takes its half for the whole.
+        """
         if self.opened:
-            self.write_now(self._surface.error_frame(error, request_id))
+            frame = self._surface.error_frame(error, request_id)
+            if not frame:
+                return self.abort()
+            self.write_now(frame)
             return self.end()
         if error.retry_after_s is not None:
             self.headers["Retry-After"] = str(error.retry_after_s)
@@ -137,8 +143,8 @@ class Downstream:
             close=error.status in (408, 413, 505),
         )
 
-    def open_stream(self) -> None:
-        """Write the head of an event stream, once."""
+    def open_stream(self, content_type: str = "") -> None:
+        """Write the head of a stream, once; without a content type, of the surface's own."""
         if self.opened:
             return
         self.opened = True
@@ -146,10 +152,12 @@ class Downstream:
         framing += "Transfer-Encoding: chunked\r\n" if self._chunked else "Connection: close\r\n"
         if not self._keep_alive and self._chunked:
             framing += "Connection: close\r\n"
-        self._put(_head(200, self._surface.stream_type, self.headers, framing))
+        self._put(_head(200, content_type or self._surface.stream_type, self.headers, framing))
 
     def write_now(self, data: bytes) -> None:
-        """Write stream bytes without waiting for the client to take them."""
+        """Write stream bytes without waiting for the client to take them; nothing is not written: an empty chunk would end the body."""
+        if not data:
+            return
         if not self.opened:
             self.open_stream()
         self._written_at = self._loop.time()
@@ -174,8 +182,9 @@ class Downstream:
             raise ClientGone from None
 
     def end(self) -> Sent:
-        """End the stream as HTTP frames it; what the stream says of its own end is written before."""
+        """End the stream as HTTP frames it; what the stream says of its own end is written before. One that said nothing is opened here."""
         self.stop_keep_alive()
+        self.open_stream()
         self.ended = True
         if self._chunked:
             self._put(b"0\r\n\r\n")

@@ -11,7 +11,7 @@ without waiting, and a stream whose client has left is read on by a task of the 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -28,6 +28,8 @@ from tokenhub.store.writer import OutcomeUnknown
 from tokenhub.wire.surface import Arrival, Surface
 
 Speak = Callable[[Arrival], Surface]
+Begin = Callable[[Exchange, Runtime], Awaitable[None]]
+Deliver = Callable[[attempts.Answer, Exchange, Runtime], Awaitable[Sent]]
 
 
 def arrival_of(request: web.BaseRequest, now_ms: int) -> Arrival:
@@ -38,15 +40,25 @@ def arrival_of(request: web.BaseRequest, now_ms: int) -> Arrival:
     )
 
 
-async def carry(request: web.BaseRequest, runtime: Runtime, speak: Speak) -> Sent:
-    """Carry one request from arrival to settlement."""
+async def carry(
+    request: web.BaseRequest,
+    runtime: Runtime,
+    speak: Speak,
+    *,
+    begin: Begin | None = None,
+    deliver: Deliver = relay.relay,
+) -> Sent:
+    """Carry one request from arrival to settlement, or to where ``deliver`` takes an answer.
+
+    ``begin`` is done when the hold stands and no provider has been asked.
+    """
     now_ms = clock.now_ms()
     surface = speak(arrival_of(request, now_ms))
     downstream = Downstream(request, silence_s=runtime.settings.server_keep_alive_s, surface=surface)
     exchange = Exchange(
         new_id("req", now_ms), surface, downstream, clock.monotonic_s(), now_ms, task=asyncio.current_task()
     )
-    downstream.headers["x-request-id"] = exchange.id
+    downstream.headers.update(dict.fromkeys(surface.id_headers, exchange.id))
     exchange.explain = explanation.is_asked(request)
     runtime.exchanges[exchange.id] = exchange
     try:
@@ -55,8 +67,10 @@ async def carry(request: web.BaseRequest, runtime: Runtime, speak: Speak) -> Sen
         await admission.place_hold(exchange, runtime)
         explanation.tell_route(exchange)
         failpoints.hit("hold.committed")
+        if begin is not None:
+            await begin(exchange, runtime)
         answer = await attempts.first_to_answer(exchange, runtime)
-        return await relay.relay(answer, exchange, runtime)
+        return await deliver(answer, exchange, runtime)
     except HubError as error:
         return refuse(error, exchange, runtime)
     except ClientGone:

@@ -23,7 +23,7 @@ _ENDPOINTS = "/endpoints"
 async def listing(_request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """List the models that this key may call and that a configured provider offers, and the plan's own names."""
     snapshot = runtime.snapshot
-    data = [_describe(snapshot, caller, name) for name in _names(snapshot, caller)]
+    data = [_describe(snapshot, caller, name) for name in names(snapshot, caller)]
     found = [one for one in data if one is not None]
     return {"object": "list", "data": found, "total_count": len(found)}
 
@@ -35,19 +35,20 @@ async def one(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any
         return {"data": await _endpoints(runtime, caller, name.removesuffix(_ENDPOINTS))}
     described = _describe(runtime.snapshot, caller, name)
     if described is None:
-        raise _unknown()
+        raise unknown()
     return described
 
 
-def _unknown() -> ModelNotFound:
+def unknown() -> ModelNotFound:
+    """Return the refusal of a name that means nothing to a key."""
     return ModelNotFound("No such model for this key; GET /v1/models lists what there is.", param="model")
 
 
 async def _endpoints(runtime: Runtime, caller: Caller, name: str) -> Any:
     """Describe where a name is served, and how well, to a key that may call it there."""
-    deployments = _callable(runtime.snapshot, caller, name)
+    deployments = callable_by(runtime.snapshot, caller, name)
     if not deployments:
-        raise _unknown()
+        raise unknown()
     now_ms = clock.now_ms()
     measured = await runtime.read(
         lambda database: measures.of_places(database, deployments, runtime.availability, now_ms)
@@ -55,7 +56,8 @@ async def _endpoints(runtime: Runtime, caller: Caller, name: str) -> Any:
     return catalog_endpoints.describe(name, deployments, measured, now_ms)
 
 
-def _names(snapshot: Snapshot, caller: Caller) -> list[str]:
+def names(snapshot: Snapshot, caller: Caller) -> list[str]:
+    """Return every name that could be listed for a key: its plan's own, then the models'."""
     return [*caller.plan.model_names, *sorted(snapshot.catalog.models)]
 
 
@@ -64,7 +66,7 @@ def _is_served(deployment: Deployment, snapshot: Snapshot) -> bool:
     return (deployment.provider.id, INSIDE[deployment.model.capability]) in snapshot.adapters
 
 
-def _callable(snapshot: Snapshot, caller: Caller, name: str) -> list[Deployment]:
+def callable_by(snapshot: Snapshot, caller: Caller, name: str) -> list[Deployment]:
     """Return what a key may call under a name; nothing when it does not resolve or nobody configured offers it."""
     try:
         found = snapshot.resolve(name, caller)
@@ -76,7 +78,7 @@ def _callable(snapshot: Snapshot, caller: Caller, name: str) -> list[Deployment]
 
 def _describe(snapshot: Snapshot, caller: Caller, name: str) -> dict[str, Any] | None:
     """Describe a name, or None when there is nothing that the key may call under it."""
-    deployments = _callable(snapshot, caller, name)
+    deployments = callable_by(snapshot, caller, name)
     if not deployments:
         return None
     described = catalog_listing.describe(deployments[0].model, deployments, clock.now_ms())

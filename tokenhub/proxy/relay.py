@@ -26,7 +26,7 @@ from tokenhub.wire.surface import End
 
 async def relay(answer: Answer, exchange: Exchange, runtime: Runtime) -> Sent:
     """Give the answer to the client, whole or streamed, and settle before its end."""
-    _name_the_server(answer, exchange)
+    name_the_server(answer, exchange)
     exchange.surface.native = answer.native
     if answer.reply is not None:
         return await _relay_whole(answer, exchange, runtime)
@@ -45,6 +45,7 @@ async def _relay_whole(answer: Answer, exchange: Exchange, runtime: Runtime) -> 
         reply.native_finish_reason,
         reply.upstream_id,
         reply.binds,
+        reply.estimated,
     )
     surface = exchange.surface
     # Rendered first: a reply that could not be sent must fail before it is charged.
@@ -125,10 +126,11 @@ def _result(answer: Answer) -> settlement.Result:
         facts.native_finish_reason,
         facts.upstream_id,
         facts.binds or facts.finish_reason == "tool_calls",
+        facts.estimated,
     )
 
 
-def _name_the_server(answer: Answer, exchange: Exchange) -> None:
+def name_the_server(answer: Answer, exchange: Exchange) -> None:
     """Tell in headers which deployment answered, unless the reply's head is out already."""
     deployment, headers = answer.candidate.deployment, exchange.downstream.headers
     headers["x-generation-id"] = exchange.id

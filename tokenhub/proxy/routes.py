@@ -15,10 +15,20 @@ from tokenhub.errors import HubError, InternalError, InvalidRequest, MethodNotAl
 from tokenhub.ids import new_id
 from tokenhub.observability import log
 from tokenhub.operations import receipts
-from tokenhub.proxy import account, admission, exchange, health, models, pages, webhooks
+from tokenhub.proxy import account, admission, exchange, gemini, health, pages, token_counts, videos, webhooks
 from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
 from tokenhub.proxy.runtime import Runtime
+from tokenhub.wire.completions import CompletionsSurface
+from tokenhub.wire.gemini_surface import GeminiSurface
+from tokenhub.wire.images_surface import ImageEditsSurface, ImagesSurface
+from tokenhub.wire.messages_surface import MessagesSurface
+from tokenhub.wire.moderations import ModerationsSurface
 from tokenhub.wire.openai_surfaces import ChatSurface, EmbeddingsSurface
+from tokenhub.wire.rerank import RerankSurface
+from tokenhub.wire.responses_surface import ResponsesSurface
+from tokenhub.wire.speech import SpeechSurface
+from tokenhub.wire.surface import KEY_HEADERS
+from tokenhub.wire.transcriptions import TranscriptionsSurface, TranslationsSurface
 
 Endpoint = Callable[[web.BaseRequest, Runtime], Awaitable[Sent]]
 Page = Callable[[web.BaseRequest, Runtime], Awaitable[tuple[int, Any]]]
@@ -47,12 +57,12 @@ def _for_all(page: Page) -> Endpoint:
     return _answered(answer)
 
 
-def _for_holders(page: HolderPage) -> Endpoint:
+def _for_holders(page: HolderPage, key_headers: tuple[str, ...] = KEY_HEADERS) -> Endpoint:
     """An endpoint for key holders, whose limits it shows."""
 
     async def answer(request: web.BaseRequest, runtime: Runtime, headers: dict[str, str]) -> tuple[int, Any]:
         await runtime.fresh()
-        _, caller = await admission.authenticate(request, runtime)
+        _, caller = await admission.authenticate(request, runtime, key_headers)
         admission.tell_rates(headers, *await runtime.read(lambda database: receipts.rates(database, caller)))
         return 200, await page(request, runtime, caller)
 
@@ -91,13 +101,29 @@ def _written(page: WrittenPage) -> Endpoint:
 
 SURFACES: dict[str, exchange.Speak] = {
     "/v1/chat/completions": ChatSurface,
+    "/v1/completions": CompletionsSurface,
     "/v1/embeddings": EmbeddingsSurface,
+    "/v1/messages": MessagesSurface,
+    "/v1/moderations": ModerationsSurface,
+    "/v1/rerank": RerankSurface,
+    "/v2/rerank": RerankSurface,
+    "/v1/images/generations": ImagesSurface,
+    "/v1/images/edits": ImageEditsSurface,
+    "/v1/audio/speech": SpeechSurface,
+    "/v1/audio/transcriptions": TranscriptionsSurface,
+    "/v1/audio/translations": TranslationsSurface,
+    "/v1/responses": ResponsesSurface,
 }
 """Where requests are routed, held and billed, and what is spoken there."""
+_SPOKEN: dict[str, exchange.Speak] = {**SURFACES, "/v1/messages/count_tokens": MessagesSurface}
+"""In which form errors are told where nothing else says it."""
 
 ROUTES: dict[str, dict[str, Endpoint]] = {
     **{path: {"POST": _carried(speak)} for path, speak in SURFACES.items()},
-    "/v1/models": {"GET": _for_holders(models.listing)},
+    "/v1/messages/count_tokens": {"POST": _written(token_counts.messages)},
+    "/v1/models": {"GET": _for_holders(gemini.listing, GeminiSurface.key_headers)},
+    "/v1beta/models": {"GET": _for_holders(gemini.listing, GeminiSurface.key_headers)},
+    videos.PATH: {"POST": videos.create, "GET": _for_holders(videos.listing)},
     "/v1/key": {"GET": _for_holders(account.key)},
     "/v1/credits": {"GET": _for_holders(account.credits)},
     "/v1/generation": {"GET": _for_holders(account.generation)},
@@ -109,9 +135,29 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/": {"GET": _for_all(health.root), "HEAD": _for_all(health.root)},
 }
 
+_VIDEO_CONTENT, _VIDEO_STATE = _written(videos.content), _for_holders(videos.one)
+
+
+async def _video(request: web.BaseRequest, runtime: Runtime) -> Sent:
+    """A video, or what is said of it."""
+    is_content = videos.is_content(request.raw_path.partition("?")[0])
+    return await (_VIDEO_CONTENT if is_content else _VIDEO_STATE)(request, runtime)
+
+
+_MODEL_CALLED, _MODEL_COUNTED = _carried(gemini.speak), _written(gemini.count)
+
+
+async def _model_method(request: web.BaseRequest, runtime: Runtime) -> Sent:
+    """Google's methods of a model: one counts a prompt, the others answer it."""
+    return await (_MODEL_COUNTED if gemini.counts(request) else _MODEL_CALLED)(request, runtime)
+
+
 MODEL_PREFIX = "/v1/models/"
+_MODEL: dict[str, Endpoint] = {"GET": _for_holders(gemini.one, GeminiSurface.key_headers)}
+_MODEL_METHOD: dict[str, Endpoint] = {**_MODEL, "POST": _model_method}
 PREFIXES: dict[str, dict[str, Endpoint]] = {
-    MODEL_PREFIX: {"GET": _for_holders(models.one)},
+    **dict.fromkeys((MODEL_PREFIX, "/v1beta/models/"), _MODEL),
+    videos.PREFIX: {"GET": _video, "DELETE": _for_holders(videos.delete)},
     pages.SHORT_PREFIX: {"GET": _written(pages.short), "HEAD": _written(pages.short)},
 }
 """Paths that end in a name."""
@@ -120,10 +166,11 @@ PREFIXES: dict[str, dict[str, Endpoint]] = {
 def _downstream(request: web.BaseRequest, runtime: Runtime) -> tuple[Downstream, str]:
     now_ms = clock.now_ms()
     arrival = exchange.arrival_of(request, now_ms)
-    surface = SURFACES.get(arrival.path, ChatSurface)(arrival)
+    speak = gemini.speak if gemini.is_spoken(request) else _SPOKEN.get(arrival.path, ChatSurface)
+    surface = speak(arrival)
     downstream = Downstream(request, silence_s=runtime.settings.server_keep_alive_s, surface=surface)
     request_id = new_id("req", now_ms)
-    downstream.headers["x-request-id"] = request_id
+    downstream.headers.update(dict.fromkeys(surface.id_headers, request_id))
     return downstream, request_id
 
 
@@ -145,7 +192,8 @@ async def handle(request: web.BaseRequest, runtime: Runtime) -> Sent:
 
 
 def _named(path: str) -> dict[str, Endpoint] | None:
-    return next((endpoints for prefix, endpoints in PREFIXES.items() if path.startswith(prefix)), None)
+    found = next((endpoints for prefix, endpoints in PREFIXES.items() if path.startswith(prefix)), None)
+    return _MODEL_METHOD if found is _MODEL and gemini.names_method(path) else found
 
 
 _VERSIONS = ((1, 1), (1, 0))

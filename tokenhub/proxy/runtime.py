@@ -22,6 +22,7 @@ from tokenhub.routing.standing import Availability
 from tokenhub.settings import Settings
 from tokenhub.store import accounts, circuits
 from tokenhub.store.database import Database, StoreError
+from tokenhub.store.leases import Lease
 from tokenhub.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Runtime:
         self.own_credentials: tuple[Credential, ...] = ()
         """Credentials that live with the process: the embedded model's."""
         self.session_key = hub.vault.derive(session.KEY_PURPOSE)
+        self.lease: Lease
+        """This process's own."""
         self.snapshot: Snapshot
         self.directory = Directory()
         self.watch = Watch(writer, self._take_out, self.spawn)
@@ -53,6 +56,8 @@ class Runtime:
         self.exchanges: dict[str, Exchange] = {}
         self.drains: dict[str, asyncio.Task[None]] = {}
         self.retrying = 0
+        self.contents = 0
+        """Results that are being passed on from where their providers keep them."""
         self.refusing: HubError | None = None
         """Set while no new request is taken: shutting down, or fenced."""
         self.webhook_desk = Desk()
@@ -66,7 +71,7 @@ class Runtime:
         self._looked_up: dict[bytes, asyncio.Future[Caller | None]] = {}
         self._reading_snapshot: asyncio.Future[Snapshot] | None = None
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run work that outlives the request it came from; kept until it is done."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)

@@ -32,6 +32,8 @@ class Result:
     upstream_id: str | None
     binds: bool = False
     """It has a tool call or a signature: the session's next request belongs to the same deployment."""
+    estimated: bool = False
+    """``usage`` is the wire's own estimate."""
 
 
 @value
@@ -74,7 +76,7 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     client must be told that the reply failed.
     """
     assert exchange.caller is not None
-    usage, estimated = result.usage, False
+    usage, estimated = result.usage, result.estimated
     if usage is None:
         usage = Usage(
             input=estimate.of_prompt(exchange.body),
@@ -113,9 +115,12 @@ def release(exchange: Exchange, runtime: Runtime, error: HubError) -> None:
     if not exchange.asked or exchange.ended:
         return
     exchange.ended = True
-    candidate = exchange.attempts[-1].candidate if exchange.attempts else None
-    record = _record(exchange, candidate, error=error)
-    runtime.writer.post(Release(exchange.id, record))
+    runtime.writer.post(Release(exchange.id, record_of(exchange, error)))
+
+
+def record_of(exchange: Exchange, error: HubError) -> RequestRecord:
+    """Return what is kept of an exchange that ends with an error."""
+    return _record(exchange, exchange.attempts[-1].candidate if exchange.attempts else None, error=error)
 
 
 def _record(
@@ -155,14 +160,15 @@ def _record(
         fee_bp=caller.fee_bp,
         first_content_ms=exchange.first_content_ms,
         duration_ms=int((clock.monotonic_s() - exchange.started_s) * 1000),
-        attempts=_attempts_json(exchange),
+        attempts=attempts_json(exchange),
         decision=route.decision.dump(),
         session=exchange.session.id if exchange.session else None,
         saved_nano=saved_nano,
     )
 
 
-def _attempts_json(exchange: Exchange) -> str:
+def attempts_json(exchange: Exchange) -> str:
+    """Return the attempts of an exchange as its receipt keeps them."""
     return orjson.dumps(
         [
             {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tokenhub.call import Call, Capability
+from tokenhub.call import Call, Capability, Wire
 from tokenhub.catalog import regions
 from tokenhub.catalog.models import Deployment
 from tokenhub.catalog.prices import PriceCard
@@ -172,6 +172,8 @@ def by_ability(deployment: Deployment, call: Call) -> Exclusion | None:
     if call.capability is not Capability.CHAT:
         return None
     quirks, traits = deployment.provider.quirks, deployment.model.traits
+    if traits["completions_only"] and call.wire is not Wire.COMPLETIONS:
+        return by_wire(call)
     if call.uses_tools and not traits["tools"]:
         return Exclusion("tools", detail="takes no tools")
     if call.wants_json_schema and not (traits["json_schema"] and "json_schema" in quirks["response_formats"]):

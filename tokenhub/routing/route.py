@@ -230,7 +230,7 @@ def _wished(entrant: Entrant, card: PriceCard, standing: Standing, asked: _Asked
 def _measure(sort: str | None, card: PriceCard, standing: Standing) -> float:
     """Return what a sort goes by, the lowest first; what is not measured comes last."""
     if sort == "price":
-        return float(card.rates.of_four)
+        return float(card.compared)
     if sort == "latency":
         return math.inf if standing.latency_ms is None else standing.latency_ms
     if sort == "throughput":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tokenhub.call import Call
+from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.catalog.prices import PriceCard
 from tokenhub.catalog.resolve import Resolution, Scope
@@ -70,10 +70,10 @@ class Group:
     def at(self, now_ms: int) -> tuple[Weighed, ...]:
         """Return the entrants with their price cards at this moment and the weights these give."""
         cards = [one.deployment.prices.at(now_ms) for one in self.entrants]
-        inside = [card.rates.of_four for one, card in zip(self.entrants, cards, strict=True) if one.exclusion is None]
+        inside = [card.compared for one, card in zip(self.entrants, cards, strict=True) if one.exclusion is None]
         cheapest = min(inside, default=0)
         return tuple(
-            (one, card, one.deployment.weight * affinity.share(card.rates.of_four, cheapest))
+            (one, card, one.deployment.weight * affinity.share(card.compared, cheapest))
             for one, card in zip(self.entrants, cards, strict=True)
         )
 
@@ -81,7 +81,8 @@ class Group:
         """Return the entrants sorted into those that can serve such a call at this moment's prices, and the others."""
         cards = [id(one.deployment.prices.at(now_ms)) for one in self.entrants] if self._changes else ()
         key = (
-            call.capability, call.uses_tools, call.wants_json_schema, call.choices, call.images > 0, call.files > 0, *cards,
+            call.capability, call.uses_tools, call.wants_json_schema, call.choices, call.images > 0, call.files > 0,
+            call.wire is Wire.COMPLETIONS, *cards,
         )  # fmt: skip
         found = self._lanes.get(key)
         if found is None:

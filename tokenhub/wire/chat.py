@@ -200,7 +200,7 @@ def parse_call(body: Mapping[str, Any], size_bytes: int, now_s: int = 0) -> Call
         capability=Capability.CHAT,
         model=model,
         stream=stream,
-        include_usage=stream and _wants_usage(body),
+        include_usage=stream and wants_usage(body),
         input_bytes=size_bytes,
         messages=len(body["messages"]),
         images=counts["images"],
@@ -211,9 +211,21 @@ def parse_call(body: Mapping[str, Any], size_bytes: int, now_s: int = 0) -> Call
         uses_tools=bool(body.get("tools") or body.get("functions")),
         forces_tool=_forces_tool(body),
         wants_json_schema=(body.get("response_format") or {}).get("type") == "json_schema",
+        effort=asked_effort(body),
         one_tool_call=body.get("parallel_tool_calls") is False,
         created_s=now_s,
     )
+
+
+def asked_effort(body: Mapping[str, Any]) -> str | None:
+    """Return how much reasoning a request asks for: by OpenAI's field, OpenRouter's object, or a switch that is off."""
+    word, given = body.get("reasoning_effort"), body.get("reasoning")
+    if word is None and isinstance(given, dict):
+        word = given.get("effort") or ("none" if given.get("enabled") is False else None)
+    switch = body.get("thinking")
+    if word is None and isinstance(switch, dict) and switch.get("type") == "disabled":
+        word = "none"
+    return word if isinstance(word, str) else None
 
 
 def outgoing(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -272,8 +284,8 @@ def _count_parts(messages: list[dict[str, Any]]) -> dict[str, int]:
     return counts
 
 
-def _wants_usage(body: Mapping[str, Any]) -> bool:
-    """OpenAI's ``stream_options.include_usage``, or OpenRouter's ``usage.include``."""
+def wants_usage(body: Mapping[str, Any]) -> bool:
+    """Say whether the client asks for a stream's usage: OpenAI's ``stream_options.include_usage``, or OpenRouter's ``usage.include``."""
     options, usage = body.get("stream_options") or {}, body.get("usage") or {}
     for param, wanted in (
         ("stream_options.include_usage", options.get("include_usage")),

@@ -35,7 +35,7 @@ class OpenAISurface(JsonSurface):
     def ending(self, frames: bytes, end: End) -> bytes:
         if self._include_usage:
             frames += chat_frames.usage_frame(
-                end.facts.upstream_id or end.request_id,
+                end.facts.shown_id or end.facts.upstream_id or end.request_id,
                 end.facts.created or self._created,
                 end.facts.served_model or self._model,
                 self.usage(end.usage, end.cost, None),

@@ -27,11 +27,16 @@ class Reply:
     output_bytes: int = 0
     """Size of the generated text, for the estimate when usage is missing; 0 when it is not."""
     served_model: str | None = None
+    estimated: bool = False
+    """``usage`` is the wire's own estimate: what it counts can be told from the request, and the provider told nothing."""
+
+    bound: bool = False
+    """Its reader saw a tool call or a signature, where ``body`` is in another wire than chat."""
 
     @property
     def binds(self) -> bool:
         """Whether it has a tool call or a signature, so that the next request belongs to the same deployment."""
-        return any(binds(choice.get("message")) for choice in choices_of(self.body))
+        return self.bound or any(binds(choice.get("message")) for choice in choices_of(self.body))
 
 
 @dataclass(slots=True)
@@ -45,7 +50,11 @@ class StreamFacts:
     finish_reason: str | None = None
     native_finish_reason: str | None = None
     usage: Usage | None = None
+    estimated: bool = False
+    """``usage`` is the wire's own estimate."""
     upstream_id: str | None = None
+    shown_id: str | None = None
+    """The id in its frames, where that is not ``upstream_id``: what the proxy adds must bear the same."""
     served_model: str | None = None
     created: int = 0
     """When the upstream says its reply began, in seconds since 1970; 0: it says nothing."""

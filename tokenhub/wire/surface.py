@@ -69,10 +69,12 @@ class Surface(Protocol):
     """One request's side of an API. ``parse`` and ``call`` raise InvalidRequest that names the field at fault."""
 
     wire: ClassVar[Wire]
-    media_type: ClassVar[str]
+    media_type: str
     """Of the request's body: ``application/json``, or ``multipart/form-data``."""
     key_headers: ClassVar[tuple[str, ...]]
     """Where the key may stand, beside ``Authorization: Bearer``."""
+    id_headers: ClassVar[tuple[str, ...]]
+    """Headers of the reply in which the request's id stands."""
     stream_type: str
     """Content type of a streamed reply."""
     keep_alive: bytes
@@ -109,15 +111,16 @@ class Surface(Protocol):
         ...
 
     def error_frame(self, error: HubError, request_id: str) -> bytes:
-        """Return what ends a stream that failed; nothing follows it."""
+        """Return what ends a stream that failed; nothing follows it. Empty: the stream can say no such thing and is broken off."""
         ...
 
 
 class JsonSurface:
     """What surfaces of JSON bodies and event streams share."""
 
-    media_type: ClassVar[str] = JSON
+    media_type: str = JSON
     key_headers: ClassVar[tuple[str, ...]] = KEY_HEADERS
+    id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
 
     def __init__(self, arrival: Arrival) -> None:
         self.arrival = arrival
