@@ -46,9 +46,10 @@ soak: install $(VENV)/.test
 bench: install
 	$(BIN)/python -m bench $(ARGS)
 
-docs: install
+docs: install $(VENV)/.test
 	$(BIN)/python -m tokenhub.cli.reference cli > docs/cli.md
 	$(BIN)/python -m tokenhub.cli.reference configuration > docs/configuration.md
+	$(BIN)/python -m tests.dialects.table
 
 lock: $(VENV)/.tools
 	$(BIN)/python requirements/lock.py

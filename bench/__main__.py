@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,8 @@ class Scenario:
     connections: int = 32
     model: str = "plain"
     stream: bool = False
+    dialect: str = "chat"
+    """What the client speaks: a key of DIALECTS."""
     rate: float = 0
     targets: tuple[str, ...] = ("baseline", "tokenhub")
 
@@ -49,11 +51,40 @@ SCENARIOS = (
     Scenario("stream", "streams of 200 chunks, written at once, 32 connections", stream=True),
     Scenario("paced", "streams of 200 chunks, 10 ms apart, 32 at once", model="paced", stream=True),
     Scenario("translated", "the same streams at once, Anthropic's dialect upstream", model="translated", stream=True, targets=("tokenhub",)),
+    Scenario("messages", "the same streams at once, read by a client of Anthropic's Messages", dialect="messages", stream=True, targets=("tokenhub",)),
+    Scenario("responses", "the same streams at once, read by a client of OpenAI's Responses", dialect="responses", stream=True, targets=("tokenhub",)),
 )  # fmt: skip
 
 
+def as_chat(asked: Row) -> Row:
+    """Return a chat request as it is."""
+    return asked
+
+
+def as_messages(asked: Row) -> Row:
+    """Return a chat request in Anthropic's form."""
+    system, *turns = asked["messages"]
+    rest = {name: asked[name] for name in ("model", "temperature", "max_tokens", "stream")}
+    return rest | {"system": system["content"], "messages": turns}
+
+
+def as_response(asked: Row) -> Row:
+    """Return a chat request in the form of OpenAI's Responses."""
+    system, *turns = asked["messages"]
+    rest = {name: asked[name] for name in ("model", "temperature", "stream")}
+    return rest | {"max_output_tokens": asked["max_tokens"], "instructions": system["content"], "input": turns}
+
+
+DIALECTS: Mapping[str, tuple[str, Callable[[Row], Row]]] = {
+    "chat": ("/v1/chat/completions", as_chat),
+    "messages": ("/v1/messages", as_messages),
+    "responses": ("/v1/responses", as_response),
+}
+"""Where a client of a dialect asks, and how it says what a chat request says."""
+
+
 def body(scenario: Scenario) -> bytes:
-    """Return a chat request of about BODY_BYTES: instructions and some turns."""
+    """Return a request of about BODY_BYTES in the dialect of its client: instructions and some turns."""
     line = "Please check once more whether the second parcel of order 20417 has left the warehouse, and tell me when. "
     asked: dict[str, Any] = {
         "model": scenario.model,
@@ -66,7 +97,8 @@ def body(scenario: Scenario) -> bytes:
     while (missing := BODY_BYTES - len(json.dumps(asked))) > 60:
         role = "assistant" if asked["messages"][-1]["role"] == "user" else "user"
         asked["messages"].append({"role": role, "content": line[: max(1, missing - 40)]})
-    return json.dumps(asked).encode()
+    _, render = DIALECTS[scenario.dialect]
+    return json.dumps(render(asked)).encode()
 
 
 class Bench:
@@ -96,7 +128,7 @@ class Bench:
         file.write_bytes(body(scenario))
         command = [sys.executable, "-m", "bench.load", "--port", str(target.port), "--body", str(file)]
         command += ["--connections", str(scenario.connections), "--seconds", str(seconds), "--rate", str(scenario.rate)]
-        command += ["--requests", str(requests)]
+        command += ["--requests", str(requests), "--path", DIALECTS[scenario.dialect][0]]
         for header in target.headers:
             command += ["--header", header]
         before = measure.cpu(target.process.pid)
@@ -223,6 +255,8 @@ def verdicts(
         ("CPU us per request, 32 connections", "plain", "cpu_us", None, 1.5),
         ("CPU us per chunk, passed through", "stream", "chunk_cpu_us", None, 1.5),
         ("CPU us per chunk, translated", "translated", "chunk_cpu_us", "stream", 3.0),
+        ("CPU us per chunk, for a client of Messages", "messages", "chunk_cpu_us", "stream", 3.0),
+        ("CPU us per chunk, for a client of Responses", "responses", "chunk_cpu_us", "stream", 3.0),
     ):
         if (found := pair(scenario, field, base)) is not None:
             ratio = found[0] / found[1]

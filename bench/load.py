@@ -1,4 +1,4 @@
-"""The load client: keep-alive connections that ask for chats and check and time every answer.
+"""The load client: keep-alive connections that ask for answers and check and time every one of them.
 
     python -m bench.load --port 8080 --connections 32 --seconds 3 --body body.json --header 'authorization: Bearer …'
 
@@ -20,6 +20,10 @@ from typing import cast
 import uvloop
 
 LAST_WAIT_S = 30.0
+ENDS = (b"data: [DONE]", b"event: message_stop", b"event: response.completed")
+"""How a whole stream ends, in each dialect that is asked for."""
+LAST_BYTES = 16_384
+"""Where the end is looked for: the last event of a response repeats its whole text."""
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
@@ -135,7 +139,7 @@ class Connection(asyncio.Protocol):
         status = _STATUS.match(self.head)
         if status is None or status[1] != b"200":
             findings.fail(f"{self.head[:60]!r} {body[:300]!r}")
-        elif self.chunked is not None and not (b"data: [DONE]" in body or b"message_stop" in body):
+        elif self.chunked is not None and not any(mark in body[-LAST_BYTES:] for mark in ENDS):
             findings.fail(f"a stream without its end: {body[-200:]!r}")
         else:
             findings.latency_us.append((time.monotonic_ns() - self.due_ns) / 1000)
