@@ -7,7 +7,7 @@ import pytest
 from tokenhub.billing import features
 from tokenhub.call import Wire
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire.gemini_spelling import normalised
+from tokenhub.wire.gemini.spelling import normalised
 
 FUNCTIONS = {"functionDeclarations": [{"name": "f"}]}
 

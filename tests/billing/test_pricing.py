@@ -13,7 +13,7 @@ from tokenhub.catalog.models import Endpoint
 from tokenhub.catalog.prices import PriceCard, Rates
 from tokenhub.money import exact, parse_price_per_million
 from tokenhub.usage import Units, Usage
-from tokenhub.wire.chat_usage import parse_usage
+from tokenhub.wire.chat.usage import parse_usage
 
 CHARGES = 1_000_000 if os.environ.get("TOKENHUB_SOAK") else 100_000
 CATALOG = load.load()

@@ -20,7 +20,7 @@ from tokenhub.operations.snapshots import Snapshot
 from tokenhub.providers.adapter import Adapter, UpstreamRequest
 from tokenhub.providers.registry import adapters_of
 from tokenhub.proxy import routes
-from tokenhub.wire.gemini_surface import GenerateSurface
+from tokenhub.wire.gemini.surface import GenerateSurface
 from tokenhub.wire.surface import Arrival, End, Surface
 
 COST = {"cost": 0.25, "is_byok": False, "cost_details": {"total": "0.25"}}

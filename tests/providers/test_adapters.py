@@ -17,7 +17,8 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.providers import registry
 from tokenhub.providers.adapter import Adapter
 from tokenhub.providers.client import UpstreamClient
-from tokenhub.wire import chat, embeddings
+from tokenhub.wire.chat import request as chat
+from tokenhub.wire.embeddings import request as embeddings
 from tokenhub.wire.faults import FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply as WireReply
 from tokenhub.wire.replies import StreamReader

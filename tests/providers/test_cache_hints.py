@@ -8,7 +8,7 @@ import pytest
 from tests.providers.made import deployment, provider
 from tokenhub.providers import registry
 from tokenhub.providers.adapter import NO_HINTS, CacheHints
-from tokenhub.wire import chat
+from tokenhub.wire.chat import request as chat
 
 HINTS = CacheHints("0123abcd", mark=True)
 MARK = {"type": "ephemeral"}

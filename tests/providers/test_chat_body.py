@@ -13,7 +13,7 @@ from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers.openai import OpenAI
 from tokenhub.providers.openai_compatible import OpenAICompatible
-from tokenhub.wire import chat
+from tokenhub.wire.chat import request as chat
 
 HELLO = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": True}}

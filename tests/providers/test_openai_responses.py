@@ -13,10 +13,11 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.providers.adapter import NO_HINTS, CacheHints
 from tokenhub.providers.native_responses import NativeResponsesAdapter
 from tokenhub.providers.openai import OpenAI
-from tokenhub.wire import chat, opaque
-from tokenhub.wire.chat_over_responses_stream import ResponsesReader
-from tokenhub.wire.chat_relay import ChatRelay
-from tokenhub.wire.responses_surface import ResponsesSurface
+from tokenhub.wire import opaque
+from tokenhub.wire.chat import request as chat
+from tokenhub.wire.chat.over_responses_stream import ResponsesReader
+from tokenhub.wire.chat.relay import ChatRelay
+from tokenhub.wire.responses.surface import ResponsesSurface
 from tokenhub.wire.surface import Arrival
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}

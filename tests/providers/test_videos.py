@@ -15,8 +15,8 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.providers import registry, results
 from tokenhub.providers.jobs import JobAdapter, JobAt, Phase, Report
 from tokenhub.usage import Units
-from tokenhub.wire import videos
 from tokenhub.wire.faults import FaultKind, UpstreamFault
+from tokenhub.wire.videos import request as videos
 
 RECORDINGS = Path(__file__).parents[2] / "../shared/wire"
 CATALOG = load.load(())

@@ -6,11 +6,12 @@ import orjson
 import pytest
 
 from tokenhub.call import Call, Capability
-from tokenhub.wire import chat_reply, messages_reply
-from tokenhub.wire.chat_parts import binds
-from tokenhub.wire.chat_relay import ChatRelay
-from tokenhub.wire.gemini_stream import GeminiReader
-from tokenhub.wire.messages_stream import MessagesReader
+from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat.parts import binds
+from tokenhub.wire.chat.relay import ChatRelay
+from tokenhub.wire.gemini.stream import GeminiReader
+from tokenhub.wire.messages import reply as messages_reply
+from tokenhub.wire.messages.stream import MessagesReader
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 CALL = Call(Capability.CHAT, "asked", stream=True)

@@ -4,7 +4,7 @@ import pytest
 
 from tokenhub.call import Call, Capability
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire import chat
+from tokenhub.wire.chat import request as chat
 
 PLAIN = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}

@@ -8,8 +8,9 @@ import pytest
 
 from tests.fakes.assembler import assemble
 from tokenhub.errors import InvalidRequest, UpstreamFailed
-from tokenhub.wire import chat_frames, sse
-from tokenhub.wire.chat_frames import ChunkWriter
+from tokenhub.wire import sse
+from tokenhub.wire.chat import frames as chat_frames
+from tokenhub.wire.chat.frames import ChunkWriter
 
 HOSTILE = "".join(map(chr, range(0x20))) + '"\\/\x7f\u2028\u2029\n\ndata: [DONE]\n\nevent: error\ndata: {}\r\n\r\n海😀'
 

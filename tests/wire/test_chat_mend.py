@@ -8,9 +8,9 @@ import pytest
 from tests.fakes.assembler import assemble
 from tests.wire.cuts import read
 from tokenhub.usage import Usage
-from tokenhub.wire.chat_mend import Mender
-from tokenhub.wire.chat_relay import ChatRelay
-from tokenhub.wire.chat_reply import read_reply
+from tokenhub.wire.chat.mend import Mender
+from tokenhub.wire.chat.relay import ChatRelay
+from tokenhub.wire.chat.reply import read_reply
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "chat"
 

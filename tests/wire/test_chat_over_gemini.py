@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tokenhub.call import Call, Capability
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire import chat_over_gemini, gemini_reply
-from tokenhub.wire.gemini_contents import NO_SIGNATURE
-from tokenhub.wire.gemini_models import MODELS, Thinking, traits_of
+from tokenhub.wire.chat import over_gemini as chat_over_gemini
+from tokenhub.wire.gemini import reply as gemini_reply
+from tokenhub.wire.gemini.contents import NO_SIGNATURE
+from tokenhub.wire.gemini.models import MODELS, Thinking, traits_of
 
 NEW, OLD, PLAIN = "gemini-3.5-flash", "gemini-2.5-flash", "gemini-2.0-flash"
 USER = {"role": "user", "content": "hi"}

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire import chat, chat_over_messages
+from tokenhub.wire.chat import over_messages as chat_over_messages
+from tokenhub.wire.chat import request as chat
 
 NEWEST = "claude-opus-5-5"
 SWITCHABLE = "claude-opus-5"

@@ -11,8 +11,9 @@ from tests.wire.responses_samples import CALL, CUSTOM, MESSAGE, REASONING, REFUS
 from tokenhub.call import Call, Capability
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage
-from tokenhub.wire import chat_over_responses, chat_over_responses_reply
-from tokenhub.wire.chat_over_responses_stream import ResponsesReader
+from tokenhub.wire.chat import over_responses as chat_over_responses
+from tokenhub.wire.chat import over_responses_reply as chat_over_responses_reply
+from tokenhub.wire.chat.over_responses_stream import ResponsesReader
 from tokenhub.wire.faults import UpstreamFault
 from tokenhub.wire.replies import Reply
 

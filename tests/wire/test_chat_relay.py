@@ -13,8 +13,8 @@ from tests.fakes.assembler import Choice, assemble
 from tests.wire.cuts import assert_cuts_do_not_show, read
 from tokenhub.usage import Usage
 from tokenhub.wire import sse
-from tokenhub.wire.chat_mend import Mender
-from tokenhub.wire.chat_relay import ChatRelay
+from tokenhub.wire.chat.mend import Mender
+from tokenhub.wire.chat.relay import ChatRelay
 from tokenhub.wire.faults import Failure, FaultKind
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "chat"

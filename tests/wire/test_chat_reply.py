@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 
 from tokenhub.usage import Usage
-from tokenhub.wire.chat_reply import code_word, has_content, parse_body, read_reply, text_bytes
+from tokenhub.wire.chat.reply import code_word, has_content, parse_body, read_reply, text_bytes
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 
 REPLY = {

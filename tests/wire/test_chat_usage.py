@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenhub.usage import MAX_TOKENS, Usage
-from tokenhub.wire.chat_usage import parse_usage, render_usage
+from tokenhub.wire.chat.usage import parse_usage, render_usage
 
 VECTORS = {
     "openai": (

@@ -9,8 +9,8 @@ from tests.wire.cuts import assert_cuts_do_not_show, read
 from tokenhub.call import Wire
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage
-from tokenhub.wire import completions
-from tokenhub.wire.completions_stream import CompletionsRelay
+from tokenhub.wire.completions import request as completions
+from tokenhub.wire.completions.stream import CompletionsRelay
 from tokenhub.wire.faults import FaultKind, UpstreamFault
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage
-from tokenhub.wire import embeddings
-from tokenhub.wire.embeddings import Limits
+from tokenhub.wire.embeddings import request as embeddings
+from tokenhub.wire.embeddings.request import Limits
 from tokenhub.wire.faults import FaultKind, UpstreamFault
 
 

@@ -8,7 +8,8 @@ import pytest
 from tokenhub.call import Call, Capability
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage
-from tokenhub.wire import embeddings, embeddings_over_gemini
+from tokenhub.wire.embeddings import over_gemini as embeddings_over_gemini
+from tokenhub.wire.embeddings import request as embeddings
 from tokenhub.wire.faults import FaultKind, UpstreamFault
 
 OLD, NEW = "gemini-embedding-001", "gemini-embedding-2"

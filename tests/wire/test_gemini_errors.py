@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tokenhub.wire.faults import FaultKind
-from tokenhub.wire.gemini_errors import GeminiError, classify, parse_error
+from tokenhub.wire.gemini.errors import GeminiError, classify, parse_error
 
 
 def body(code: int = 400, status: str = "INVALID_ARGUMENT", message: str = "words", *details: Any) -> dict[str, Any]:

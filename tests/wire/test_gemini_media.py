@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire.gemini_media import Media, media_of
-from tokenhub.wire.gemini_spelling import normalised
-from tokenhub.wire.gemini_surface import GenerateSurface
+from tokenhub.wire.gemini.media import Media, media_of
+from tokenhub.wire.gemini.spelling import normalised
+from tokenhub.wire.gemini.surface import GenerateSurface
 from tokenhub.wire.surface import Arrival
 
 

@@ -11,10 +11,11 @@ from tests.fakes.upstream import gemini_error, gemini_reply, gemini_stream
 from tests.wire.cuts import assert_cuts_do_not_show, read
 from tokenhub.call import Call, Capability
 from tokenhub.usage import Usage
-from tokenhub.wire import gemini_native, gemini_signatures
 from tokenhub.wire.faults import FaultKind, UpstreamFault
-from tokenhub.wire.gemini_native import GeminiRelay
-from tokenhub.wire.gemini_stream import GeminiReader
+from tokenhub.wire.gemini import native as gemini_native
+from tokenhub.wire.gemini import signatures as gemini_signatures
+from tokenhub.wire.gemini.native import GeminiRelay
+from tokenhub.wire.gemini.stream import GeminiReader
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples" / "gemini").glob("*.sse"))
 CALL = Call(Capability.CHAT, "asked", stream=True)

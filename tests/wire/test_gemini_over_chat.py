@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire import chat, chat_over_gemini, gemini_over_chat, gemini_signatures, gemini_spelling
-from tokenhub.wire.gemini_schema import json_schema
+from tokenhub.wire.chat import over_gemini as chat_over_gemini
+from tokenhub.wire.chat import request as chat
+from tokenhub.wire.gemini import over_chat as gemini_over_chat
+from tokenhub.wire.gemini import signatures as gemini_signatures
+from tokenhub.wire.gemini import spelling as gemini_spelling
+from tokenhub.wire.gemini.schema import json_schema
 
 SIGNATURE = base64.b64encode(b"signed by Google").decode()
 

@@ -8,9 +8,14 @@ import pytest
 from tests.fakes.upstream import openai_chat, openai_chunk, openai_stream, openai_tool_call
 from tokenhub.call import Call, Capability
 from tokenhub.usage import Usage
-from tokenhub.wire import gemini, gemini_frames, gemini_over_chat_reply, gemini_reply, gemini_signatures, sse
+from tokenhub.wire import sse
 from tokenhub.wire.faults import UpstreamFault
-from tokenhub.wire.gemini_over_chat_stream import GeminiEvents
+from tokenhub.wire.gemini import common as gemini
+from tokenhub.wire.gemini import frames as gemini_frames
+from tokenhub.wire.gemini import over_chat_reply as gemini_over_chat_reply
+from tokenhub.wire.gemini import reply as gemini_reply
+from tokenhub.wire.gemini import signatures as gemini_signatures
+from tokenhub.wire.gemini.over_chat_stream import GeminiEvents
 
 CALL = Call(Capability.CHAT, "asked")
 USAGE = {"promptTokenCount": 1, "totalTokenCount": 2}

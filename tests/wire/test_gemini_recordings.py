@@ -9,10 +9,13 @@ import pytest
 
 from tests.fakes.openai_reader import Heard, hear, signature_of
 from tokenhub.call import Call, Capability
-from tokenhub.wire import chat_over_gemini, embeddings, embeddings_over_gemini, gemini_reply
+from tokenhub.wire.chat import over_gemini as chat_over_gemini
+from tokenhub.wire.embeddings import over_gemini as embeddings_over_gemini
+from tokenhub.wire.embeddings import request as embeddings
 from tokenhub.wire.faults import FaultKind, UpstreamFault
-from tokenhub.wire.gemini_errors import classify, parse_error
-from tokenhub.wire.gemini_stream import GeminiReader
+from tokenhub.wire.gemini import reply as gemini_reply
+from tokenhub.wire.gemini.errors import classify, parse_error
+from tokenhub.wire.gemini.stream import GeminiReader
 
 WIRE = Path(__file__).parents[2] / "../shared/wire"
 CUTS = None if os.environ.get("TOKENHUB_SOAK") == "1" else 250

@@ -6,8 +6,8 @@ import pytest
 
 from tokenhub.call import Call, Capability
 from tokenhub.usage import Usage
-from tokenhub.wire import gemini_reply
 from tokenhub.wire.faults import FaultKind, UpstreamFault
+from tokenhub.wire.gemini import reply as gemini_reply
 from tokenhub.wire.replies import Reply
 
 CALL = Call(Capability.CHAT, "gemini-of-the-client", created_s=1_700_000_000)

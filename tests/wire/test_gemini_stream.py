@@ -11,7 +11,7 @@ from tests.fakes.openai_reader import Heard, hear
 from tokenhub.call import Call, Capability
 from tokenhub.usage import Usage
 from tokenhub.wire.faults import FaultKind
-from tokenhub.wire.gemini_stream import GeminiReader
+from tokenhub.wire.gemini.stream import GeminiReader
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "gemini"
 MUTATIONS = 50_000 if os.environ.get("TOKENHUB_SOAK") == "1" else 1_500

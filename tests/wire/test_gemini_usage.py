@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tokenhub.usage import Usage
-from tokenhub.wire.gemini import parse_usage
+from tokenhub.wire.gemini.common import parse_usage
 
 
 def details(**tokens: int) -> list[dict[str, Any]]:

@@ -14,10 +14,14 @@ from tests.fakes.upstream import sse
 from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Units, Usage
-from tokenhub.wire import images, images_over_dashscope, images_over_gemini, images_reply, multipart
+from tokenhub.wire import multipart
 from tokenhub.wire.faults import FaultKind, UpstreamFault
-from tokenhub.wire.images_reply import ImagesReader, WholeReader
-from tokenhub.wire.images_surface import ImageEditsSurface, ImagesSurface
+from tokenhub.wire.images import over_dashscope as images_over_dashscope
+from tokenhub.wire.images import over_gemini as images_over_gemini
+from tokenhub.wire.images import reply as images_reply
+from tokenhub.wire.images import request as images
+from tokenhub.wire.images.reply import ImagesReader, WholeReader
+from tokenhub.wire.images.surface import ImageEditsSurface, ImagesSurface
 from tokenhub.wire.multipart import Upload
 from tokenhub.wire.replies import StreamFacts
 from tokenhub.wire.surface import Arrival, End

@@ -4,7 +4,7 @@ import pytest
 
 from tokenhub.usage import MAX_TOKENS, Usage
 from tokenhub.wire.faults import Failure, FaultKind
-from tokenhub.wire.messages import ForcedTool, classify_error, parse_usage, traits_of
+from tokenhub.wire.messages.common import ForcedTool, classify_error, parse_usage, traits_of
 
 GOOD = {"input_tokens": 10, "output_tokens": 5}
 

@@ -8,9 +8,12 @@ import pytest
 
 from tests.fakes.upstream import anthropic_message, anthropic_stream, anthropic_usage, sse
 from tests.wire.cuts import assert_cuts_do_not_show, read
-from tokenhub.wire import messages_carry, messages_native, messages_native_stream, opaque
+from tokenhub.wire import opaque
 from tokenhub.wire.faults import FaultKind, UpstreamFault
-from tokenhub.wire.messages_native_stream import NativeMessagesReader
+from tokenhub.wire.messages import carry as messages_carry
+from tokenhub.wire.messages import native as messages_native
+from tokenhub.wire.messages import native_stream as messages_native_stream
+from tokenhub.wire.messages.native_stream import NativeMessagesReader
 
 SAMPLES = Path(__file__).parents[1] / "samples/anthropic"
 RECORDINGS = Path(__file__).parents[2] / "../shared/wire"

@@ -3,7 +3,10 @@
 import pytest
 
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire import chat, messages_carry, messages_over_chat, opaque
+from tokenhub.wire import opaque
+from tokenhub.wire.chat import request as chat
+from tokenhub.wire.messages import carry as messages_carry
+from tokenhub.wire.messages import over_chat as messages_over_chat
 
 PNG = {"type": "base64", "media_type": "image/png", "data": "aGk="}
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="}

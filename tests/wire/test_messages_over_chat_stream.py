@@ -6,9 +6,12 @@ import pytest
 from tests.dialects.clients import messages as client
 from tests.fakes.upstream import openai_chat, openai_chunk, openai_stream, openai_tool_call
 from tokenhub.usage import Usage
-from tokenhub.wire import messages_carry, messages_over_chat_reply, messages_over_chat_turns, opaque
+from tokenhub.wire import opaque
 from tokenhub.wire.faults import UpstreamFault
-from tokenhub.wire.messages_over_chat_stream import EventWriter
+from tokenhub.wire.messages import carry as messages_carry
+from tokenhub.wire.messages import over_chat_reply as messages_over_chat_reply
+from tokenhub.wire.messages import over_chat_turns as messages_over_chat_turns
+from tokenhub.wire.messages.over_chat_stream import EventWriter
 
 
 def turns_of(messages):

@@ -15,10 +15,11 @@ from tests.fakes.assembler import Choice, assemble
 from tests.wire.cuts import assert_cuts_do_not_show, read
 from tokenhub.call import Call, Capability
 from tokenhub.usage import Usage
-from tokenhub.wire import messages_reply, sse
-from tokenhub.wire.chat_over_messages import request
+from tokenhub.wire import sse
+from tokenhub.wire.chat.over_messages import request
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
-from tokenhub.wire.messages_stream import MessagesReader
+from tokenhub.wire.messages import reply as messages_reply
+from tokenhub.wire.messages.stream import MessagesReader
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "anthropic"
 CALL = Call(Capability.CHAT, "asked/for", created_s=77)

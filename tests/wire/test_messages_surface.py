@@ -6,7 +6,7 @@ import pytest
 from tokenhub import errors
 from tokenhub.call import Capability, Wire
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire.messages_surface import MessagesSurface
+from tokenhub.wire.messages.surface import MessagesSurface
 from tokenhub.wire.surface import Arrival
 
 BODY = {

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import sound
-from tokenhub.wire import recordings
+from tokenhub.wire.audio import recordings
 
 
 def most_seconds(data: bytes) -> int:

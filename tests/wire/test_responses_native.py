@@ -9,10 +9,11 @@ from tests.wire.cuts import assert_cuts_do_not_show, read
 from tests.wire.responses_samples import CALL, CUSTOM, MESSAGE, REASONING, REFUSAL, USAGE, frame, response, stream
 from tokenhub.call import Call, Capability
 from tokenhub.usage import Usage
-from tokenhub.wire import responses, responses_native
 from tokenhub.wire.faults import FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply
-from tokenhub.wire.responses_native import NativeResponses
+from tokenhub.wire.responses import common as responses
+from tokenhub.wire.responses import native as responses_native
+from tokenhub.wire.responses.native import NativeResponses
 
 CALLED = Call(Capability.CHAT, "m", created_s=1_800_000_000)
 COUNTED = Usage(input=50, cache_read=30, cache_write=20, output=40, reasoning=25)

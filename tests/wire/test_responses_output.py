@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from tokenhub.errors import UpstreamFailed
 from tokenhub.usage import Usage
-from tokenhub.wire import responses_over_chat
-from tokenhub.wire.chat_frames import ChunkWriter
+from tokenhub.wire.chat.frames import ChunkWriter
 from tokenhub.wire.faults import UpstreamFault
 from tokenhub.wire.replies import Reply, StreamFacts
-from tokenhub.wire.responses_surface import ResponsesSurface
+from tokenhub.wire.responses import over_chat as responses_over_chat
+from tokenhub.wire.responses.surface import ResponsesSurface
 from tokenhub.wire.surface import Arrival, End
 
 COST = {"cost": 0.5, "is_byok": False, "cost_details": {"total": "0.5"}}

@@ -6,9 +6,9 @@ import pytest
 
 from tokenhub.call import Wire
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire import responses_over_chat
-from tokenhub.wire.responses_surface import ResponsesSurface
-from tokenhub.wire.responses_tools import free_text
+from tokenhub.wire.responses import over_chat as responses_over_chat
+from tokenhub.wire.responses.surface import ResponsesSurface
+from tokenhub.wire.responses.tools import free_text
 from tokenhub.wire.surface import Arrival
 
 ASKED: dict[str, Any] = {"model": "m", "input": "Hello"}

@@ -11,10 +11,10 @@ from tests.wire.cuts import assert_cuts_do_not_show, read
 from tokenhub.call import Call
 from tokenhub.errors import InvalidRequest, UpstreamFailed
 from tokenhub.usage import Units, Usage
-from tokenhub.wire import speech
+from tokenhub.wire.audio import speech
+from tokenhub.wire.audio.speech import SpeechBytes, SpeechDecoder, SpeechEvents, SpeechSurface
 from tokenhub.wire.faults import FaultKind
 from tokenhub.wire.replies import StreamFacts, StreamReader
-from tokenhub.wire.speech import SpeechBytes, SpeechDecoder, SpeechEvents, SpeechSurface
 from tokenhub.wire.surface import Arrival, End
 
 ARRIVAL = Arrival("/v1/audio/speech", {}, {}, 1_700_000_000)

@@ -10,12 +10,13 @@ from tests.wire.cuts import assert_cuts_do_not_show, read
 from tokenhub.call import Call
 from tokenhub.errors import InvalidRequest, UpstreamFailed
 from tokenhub.usage import Units, Usage
-from tokenhub.wire import multipart, transcriptions
+from tokenhub.wire import multipart
+from tokenhub.wire.audio import transcriptions
+from tokenhub.wire.audio.transcriptions import TranscriptEvents, TranscriptionsSurface, TranslationsSurface
 from tokenhub.wire.faults import UpstreamFault
 from tokenhub.wire.multipart import Upload
 from tokenhub.wire.replies import StreamFacts
 from tokenhub.wire.surface import Arrival, End
-from tokenhub.wire.transcriptions import TranscriptEvents, TranscriptionsSurface, TranslationsSurface
 
 FILE = Upload("file", "said.wav", "audio/wav", sound.wav(3.5))
 UNKNOWN = Upload("file", "said.amr", "audio/amr", b"#!AMR\n" + b"\x04" * 6_000)

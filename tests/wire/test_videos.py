@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Units
-from tokenhub.wire import videos
 from tokenhub.wire.multipart import Upload
+from tokenhub.wire.videos import request as videos
 
 SPEC = Path(__file__).parents[2] / "../shared/specs/openai-openapi.json"
 PLAIN = {"model": "wan", "prompt": "a cat"}

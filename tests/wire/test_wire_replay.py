@@ -18,13 +18,16 @@ from tests.wire.cuts import assert_cuts_do_not_show, read
 from tokenhub.call import Call, Capability
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage
-from tokenhub.wire import chat, chat_over_messages, json_body, messages_reply
-from tokenhub.wire.chat_mend import Mender
-from tokenhub.wire.chat_relay import ChatRelay
-from tokenhub.wire.chat_reply import parse_body, read_reply
-from tokenhub.wire.chat_usage import render_usage
+from tokenhub.wire import json_body
+from tokenhub.wire.chat import over_messages as chat_over_messages
+from tokenhub.wire.chat import request as chat
+from tokenhub.wire.chat.mend import Mender
+from tokenhub.wire.chat.relay import ChatRelay
+from tokenhub.wire.chat.reply import parse_body, read_reply
+from tokenhub.wire.chat.usage import render_usage
 from tokenhub.wire.faults import FaultKind
-from tokenhub.wire.messages_stream import MessagesReader
+from tokenhub.wire.messages import reply as messages_reply
+from tokenhub.wire.messages.stream import MessagesReader
 
 RECORDINGS = Path(__file__).parents[2] / "../shared/wire"
 pytestmark = pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings (../shared/wire) are not here")

@@ -7,15 +7,15 @@ import orjson
 
 from tokenhub.call import Capability
 from tokenhub.wire import multipart
-from tokenhub.wire.images_surface import ImagesSurface
+from tokenhub.wire.audio.speech import SpeechSurface
+from tokenhub.wire.audio.transcriptions import TranscriptionsSurface
+from tokenhub.wire.images.surface import ImagesSurface
 from tokenhub.wire.moderations import ModerationsSurface
 from tokenhub.wire.multipart import Upload
 from tokenhub.wire.openai_surfaces import ChatSurface, EmbeddingsSurface
 from tokenhub.wire.rerank import RerankSurface
-from tokenhub.wire.speech import SpeechSurface
 from tokenhub.wire.surface import JSON, Arrival, Surface
-from tokenhub.wire.transcriptions import TranscriptionsSurface
-from tokenhub.wire.videos_surface import VideosSurface
+from tokenhub.wire.videos.surface import VideosSurface
 
 _SILENCE = b"RIFF\xa4>\x00\x00WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80>\0\0\2\0\x10\0data\x80>\0\0" + bytes(16_000)
 """A second of it: WAV, 8 kHz, 16 bits."""

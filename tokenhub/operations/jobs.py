@@ -13,7 +13,7 @@ from tokenhub.store import requests
 from tokenhub.store.database import Database
 from tokenhub.store.jobs import Job as Job
 from tokenhub.store.jobs import JobState
-from tokenhub.wire import videos
+from tokenhub.wire.videos import request as videos
 
 OVERDUE_S: Final = 600
 MANY_MISSES: Final = 5

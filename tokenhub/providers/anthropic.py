@@ -13,9 +13,11 @@ from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
-from tokenhub.wire import chat_over_messages, chat_reply, messages_reply
+from tokenhub.wire.chat import over_messages as chat_over_messages
+from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure
-from tokenhub.wire.messages_stream import MessagesReader
+from tokenhub.wire.messages import reply as messages_reply
+from tokenhub.wire.messages.stream import MessagesReader
 from tokenhub.wire.replies import Reply, StreamReader
 
 

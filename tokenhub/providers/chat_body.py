@@ -15,7 +15,7 @@ from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers.adapter import NO_HINTS, CacheHints
-from tokenhub.wire.chat import GATEWAY_FIELDS
+from tokenhub.wire.chat.request import GATEWAY_FIELDS
 
 REASONING_MEMBERS = frozenset(
     {"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "extra_content"}

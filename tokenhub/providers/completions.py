@@ -13,9 +13,10 @@ from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
-from tokenhub.wire import chat_reply, completions
-from tokenhub.wire.chat import outgoing
-from tokenhub.wire.completions_stream import CompletionsRelay
+from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat.request import outgoing
+from tokenhub.wire.completions import request as completions
+from tokenhub.wire.completions.stream import CompletionsRelay
 from tokenhub.wire.faults import Failure
 from tokenhub.wire.replies import Reply, StreamReader
 

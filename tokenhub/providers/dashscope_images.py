@@ -15,8 +15,10 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.providers import failures, image_results
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, Pending, UpstreamRequest
 from tokenhub.providers.headers import headers
-from tokenhub.wire import chat_reply, images, images_over_dashscope
+from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
+from tokenhub.wire.images import over_dashscope as images_over_dashscope
+from tokenhub.wire.images import request as images
 from tokenhub.wire.replies import Reply, StreamReader
 
 MAX_COUNT, MAX_INPUTS = 6, 9

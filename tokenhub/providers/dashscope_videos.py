@@ -19,9 +19,10 @@ from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
 from tokenhub.usage import count
-from tokenhub.wire import chat_reply, videos
+from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure
 from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.videos import request as videos
 
 SECONDS: Final = tuple(range(2, 16))
 TIERS: Final = ("480p", "720p", "1080p")

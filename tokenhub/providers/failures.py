@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 
 from tokenhub.providers import scrub
-from tokenhub.wire import gemini_errors
 from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind
+from tokenhub.wire.gemini import errors as gemini_errors
 
 MAX_RETRY_AFTER_S = 86_400.0
 
@@ -190,7 +190,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "mistral": _MISTRAL,
     "azure": _AZURE,
 }
-"""By provider; one that is not here has only the general rules. Gemini's stand in ``wire/gemini_errors.py``."""
+"""By provider; one that is not here has only the general rules. Gemini's stand in ``wire/gemini/errors.py``."""
 
 ANYWHERE = (
     _rule(

@@ -14,9 +14,12 @@ from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.openai_compatible import not_streamed
-from tokenhub.wire import chat_over_gemini, chat_reply, embeddings_over_gemini, gemini_reply
+from tokenhub.wire.chat import over_gemini as chat_over_gemini
+from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.embeddings import over_gemini as embeddings_over_gemini
 from tokenhub.wire.faults import Failure
-from tokenhub.wire.gemini_stream import GeminiReader
+from tokenhub.wire.gemini import reply as gemini_reply
+from tokenhub.wire.gemini.stream import GeminiReader
 from tokenhub.wire.replies import Reply, StreamReader
 
 

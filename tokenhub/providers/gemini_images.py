@@ -9,8 +9,12 @@ from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.providers import failures, gemini, image_results
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
-from tokenhub.wire import chat_reply, images, images_over_gemini, images_over_imagen, images_reply
+from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure
+from tokenhub.wire.images import over_gemini as images_over_gemini
+from tokenhub.wire.images import over_imagen as images_over_imagen
+from tokenhub.wire.images import reply as images_reply
+from tokenhub.wire.images import request as images
 from tokenhub.wire.replies import Reply, StreamReader
 
 IMAGEN = "imagen"

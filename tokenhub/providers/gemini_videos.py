@@ -21,9 +21,10 @@ from tokenhub.providers import failures, video_jobs
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
-from tokenhub.wire import chat_reply, videos
+from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.videos import request as videos
 
 SECONDS: Final = (4, 6, 8)
 TIERS: Final = ("720p", "1080p", "4k")

@@ -12,7 +12,9 @@ from tokenhub.catalog.models import Deployment
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.whole import WholeReplies, is_free
-from tokenhub.wire import chat, chat_reply, moderations
+from tokenhub.wire import moderations
+from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat import request as chat
 from tokenhub.wire.replies import Reply
 
 

@@ -14,9 +14,11 @@ from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.usage import count
-from tokenhub.wire import chat_reply, embeddings_over_gemini, gemini_native
+from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.embeddings import over_gemini as embeddings_over_gemini
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
-from tokenhub.wire.gemini_native import GeminiRelay
+from tokenhub.wire.gemini import native as gemini_native
+from tokenhub.wire.gemini.native import GeminiRelay
 from tokenhub.wire.replies import Reply, StreamReader
 
 

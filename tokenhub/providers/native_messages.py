@@ -13,9 +13,11 @@ from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
-from tokenhub.wire import chat_reply, messages, messages_native
+from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
-from tokenhub.wire.messages_native_stream import NativeMessagesReader
+from tokenhub.wire.messages import common as messages
+from tokenhub.wire.messages import native as messages_native
+from tokenhub.wire.messages.native_stream import NativeMessagesReader
 from tokenhub.wire.replies import Reply, StreamReader
 
 VERSION = "2023-06-01"

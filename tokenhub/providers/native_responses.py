@@ -14,12 +14,13 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
-from tokenhub.wire import chat_reply, responses_native
-from tokenhub.wire.chat import GATEWAY_FIELDS
+from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat.request import GATEWAY_FIELDS
 from tokenhub.wire.faults import Failure
 from tokenhub.wire.opaque import is_packed
 from tokenhub.wire.replies import Reply, StreamReader
-from tokenhub.wire.responses_native import NativeResponses
+from tokenhub.wire.responses import native as responses_native
+from tokenhub.wire.responses.native import NativeResponses
 
 ENCRYPTED = "reasoning.encrypted_content"
 _SAMPLING = ("temperature", "top_p")

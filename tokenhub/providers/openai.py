@@ -17,8 +17,10 @@ from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.chat_body import Shaping
 from tokenhub.providers.headers import headers
 from tokenhub.providers.openai_compatible import OpenAICompatible
-from tokenhub.wire import chat_over_responses, chat_over_responses_reply, chat_reply
-from tokenhub.wire.chat_over_responses_stream import ResponsesReader
+from tokenhub.wire.chat import over_responses as chat_over_responses
+from tokenhub.wire.chat import over_responses_reply as chat_over_responses_reply
+from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat.over_responses_stream import ResponsesReader
 from tokenhub.wire.replies import Reply, StreamReader
 
 

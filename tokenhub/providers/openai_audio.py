@@ -13,7 +13,8 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.whole import WholeReplies, is_sold_by
-from tokenhub.wire import multipart, speech, transcriptions
+from tokenhub.wire import multipart
+from tokenhub.wire.audio import speech, transcriptions
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply, StreamReader
 

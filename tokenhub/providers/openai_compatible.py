@@ -15,9 +15,10 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
-from tokenhub.wire import chat_reply, embeddings
-from tokenhub.wire.chat_mend import Mender
-from tokenhub.wire.chat_relay import ChatRelay
+from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat.mend import Mender
+from tokenhub.wire.chat.relay import ChatRelay
+from tokenhub.wire.embeddings import request as embeddings
 from tokenhub.wire.faults import Failure
 from tokenhub.wire.replies import Reply, StreamReader
 

@@ -14,9 +14,12 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.providers import failures, image_results
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, Pending, UpstreamRequest
 from tokenhub.providers.headers import headers
-from tokenhub.wire import chat, chat_reply, images_reply, multipart
+from tokenhub.wire import multipart
+from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat import request as chat
 from tokenhub.wire.faults import Failure
-from tokenhub.wire.images_reply import ImagesReader
+from tokenhub.wire.images import reply as images_reply
+from tokenhub.wire.images.reply import ImagesReader
 from tokenhub.wire.multipart import Upload
 from tokenhub.wire.replies import Reply, StreamReader
 

@@ -14,9 +14,10 @@ from tokenhub.providers import failures, video_jobs
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
-from tokenhub.wire import chat_reply, videos
+from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure
 from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.videos import request as videos
 
 SECONDS: Final = tuple(range(1, videos.SECONDS_MOST + 1))
 _PHASES: Final[Mapping[object, Phase]] = {
@@ -30,7 +31,7 @@ _PHASES: Final[Mapping[object, Phase]] = {
 
 
 class OpenAIVideos:
-    """The API of ``wire/videos.py``, at an upstream."""
+    """The API of ``wire/videos/request.py``, at an upstream."""
 
     wire = Wire.VIDEOS
 

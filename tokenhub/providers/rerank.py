@@ -12,7 +12,8 @@ from tokenhub.catalog.models import Deployment
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.whole import WholeReplies, is_sold_by
-from tokenhub.wire import chat_reply, rerank
+from tokenhub.wire import rerank
+from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.replies import Reply
 
 

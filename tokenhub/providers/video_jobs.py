@@ -12,9 +12,9 @@ from tokenhub.providers.adapter import UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
 from tokenhub.usage import Units, Usage
-from tokenhub.wire import videos
 from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply
+from tokenhub.wire.videos import request as videos
 
 TASK_ID_CHARS: Final = 512
 """The longest id of a task that is believed."""

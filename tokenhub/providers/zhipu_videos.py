@@ -18,9 +18,10 @@ from tokenhub.providers import failures, video_jobs
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
-from tokenhub.wire import chat_reply, videos
+from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure
 from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.videos import request as videos
 
 SECONDS: Final = (5, 10)
 SIZES: Final = ("1280x720", "720x1280", "1024x1024", "1920x1080", "1080x1920", "2048x1080", "3840x2160")

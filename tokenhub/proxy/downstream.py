@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 
 from tokenhub.errors import HubError
-from tokenhub.wire import chat_frames
+from tokenhub.wire.chat import frames as chat_frames
 from tokenhub.wire.surface import JSON, Surface
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}

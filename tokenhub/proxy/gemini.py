@@ -12,8 +12,8 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.proxy import exchange, models, token_counts
 from tokenhub.proxy.downstream import Downstream, Sent
 from tokenhub.proxy.runtime import Runtime
-from tokenhub.wire.gemini_embeddings import BATCH, ONE, EmbedSurface
-from tokenhub.wire.gemini_surface import (
+from tokenhub.wire.gemini.embeddings import BATCH, ONE, EmbedSurface
+from tokenhub.wire.gemini.surface import (
     COUNT,
     PLAIN,
     PREFIXES,

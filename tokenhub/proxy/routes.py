@@ -18,17 +18,17 @@ from tokenhub.operations import receipts
 from tokenhub.proxy import account, admission, exchange, gemini, health, pages, token_counts, videos, webhooks
 from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
 from tokenhub.proxy.runtime import Runtime
-from tokenhub.wire.completions import CompletionsSurface
-from tokenhub.wire.gemini_surface import GeminiSurface
-from tokenhub.wire.images_surface import ImageEditsSurface, ImagesSurface
-from tokenhub.wire.messages_surface import MessagesSurface
+from tokenhub.wire.audio.speech import SpeechSurface
+from tokenhub.wire.audio.transcriptions import TranscriptionsSurface, TranslationsSurface
+from tokenhub.wire.completions.request import CompletionsSurface
+from tokenhub.wire.gemini.surface import GeminiSurface
+from tokenhub.wire.images.surface import ImageEditsSurface, ImagesSurface
+from tokenhub.wire.messages.surface import MessagesSurface
 from tokenhub.wire.moderations import ModerationsSurface
 from tokenhub.wire.openai_surfaces import ChatSurface, EmbeddingsSurface
 from tokenhub.wire.rerank import RerankSurface
-from tokenhub.wire.responses_surface import ResponsesSurface
-from tokenhub.wire.speech import SpeechSurface
+from tokenhub.wire.responses.surface import ResponsesSurface
 from tokenhub.wire.surface import KEY_HEADERS
-from tokenhub.wire.transcriptions import TranscriptionsSurface, TranslationsSurface
 
 Endpoint = Callable[[web.BaseRequest, Runtime], Awaitable[Sent]]
 Page = Callable[[web.BaseRequest, Runtime], Awaitable[tuple[int, Any]]]

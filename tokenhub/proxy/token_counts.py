@@ -21,7 +21,7 @@ from tokenhub.proxy.runtime import Runtime
 from tokenhub.routing.route import Candidate
 from tokenhub.wire import estimate
 from tokenhub.wire.faults import CLIENT_FAULTS, UpstreamFault
-from tokenhub.wire.messages_surface import MessagesSurface
+from tokenhub.wire.messages.surface import MessagesSurface
 from tokenhub.wire.surface import Surface
 
 HEADER = "x-tokenhub-token-count"

@@ -33,9 +33,9 @@ from tokenhub.store import jobs as store
 from tokenhub.store.database import CommitUnknown, Database
 from tokenhub.store.holds import LeaseLost
 from tokenhub.store.jobs import JobState, Taken
-from tokenhub.wire import videos
 from tokenhub.wire.faults import UpstreamFault
-from tokenhub.wire.videos_surface import VideosSurface
+from tokenhub.wire.videos import request as videos
+from tokenhub.wire.videos.surface import VideosSurface
 
 PATH: Final = "/v1/videos"
 PREFIX: Final = "/v1/videos/"

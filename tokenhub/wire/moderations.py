@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage
-from tokenhub.wire import chat, chat_reply, embeddings
-from tokenhub.wire.chat_parts import text_of
+from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat import request as chat
+from tokenhub.wire.chat.parts import text_of
+from tokenhub.wire.embeddings import request as embeddings
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.openai_surfaces import OpenAISurface
 from tokenhub.wire.replies import Reply

@@ -8,7 +8,11 @@ import orjson
 from tokenhub.call import Call, Wire
 from tokenhub.errors import HubError
 from tokenhub.usage import Usage
-from tokenhub.wire import chat, chat_frames, chat_usage, embeddings, sse
+from tokenhub.wire import sse
+from tokenhub.wire.chat import frames as chat_frames
+from tokenhub.wire.chat import request as chat
+from tokenhub.wire.chat import usage as chat_usage
+from tokenhub.wire.embeddings import request as embeddings
 from tokenhub.wire.json_body import parse_object
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.surface import Arrival, End, JsonSurface, Rendered

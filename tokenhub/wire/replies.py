@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from tokenhub.usage import Usage
 from tokenhub.values import value
-from tokenhub.wire.chat_parts import binds, choices_of
+from tokenhub.wire.chat.parts import binds, choices_of
 from tokenhub.wire.faults import Failure
 
 

@@ -15,8 +15,10 @@ import orjson
 from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Units, Usage, count
-from tokenhub.wire import chat, chat_reply, estimate
-from tokenhub.wire.chat_parts import text_of
+from tokenhub.wire import estimate
+from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat import request as chat
+from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.openai_surfaces import OpenAISurface
 from tokenhub.wire.replies import Reply

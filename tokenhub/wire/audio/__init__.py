@@ -1,0 +1,1 @@
+"""Speech and transcriptions in OpenAI's form."""

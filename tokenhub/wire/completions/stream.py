@@ -1,0 +1,135 @@
+"""Relays a stream of legacy completions: the upstream's own frames, but for usage and the end.
+
+As ``chat_relay``, with a text where that has a delta. Few speak it, so every frame is read.
+"""
+
+from typing import Any
+
+import orjson
+
+from tokenhub.usage import count
+from tokenhub.wire import sse
+from tokenhub.wire.chat.parts import choices_of, index_of, text_of
+from tokenhub.wire.chat.reply import (
+    FAILED_FINISHES,
+    Classify,
+    code_word,
+    error_in,
+    finish_reason,
+    take_usage,
+    unclassified,
+)
+from tokenhub.wire.chat.usage import parse_usage
+from tokenhub.wire.completions.request import size_of
+from tokenhub.wire.faults import Failure, FaultKind
+from tokenhub.wire.gate import Gate
+from tokenhub.wire.replies import StreamFacts
+
+
+class CompletionsRelay:
+    """A StreamReader for upstreams that have ``/completions``.
+
+    ``choices``: how many will come; the end has begun when all of them have finished.
+    """
+
+    def __init__(
+        self, *, choices: int = 1, classify: Classify = unclassified, limit_bytes: int = sse.FRAME_LIMIT_BYTES
+    ) -> None:
+        self.facts = StreamFacts()
+        self._frames = sse.FrameSplitter(limit_bytes)
+        self._gate = Gate(limit_bytes)
+        self._classify = classify
+        self._choices = choices
+        self._finished: set[int] = set()
+        self._over = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes of the stream; return the frames that can go to the client."""
+        try:
+            return b"".join([self._take(frame) for frame in self._frames.feed(data)])
+        except sse.FrameTooLarge:
+            return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
+
+    def close(self) -> None:
+        """The upstream has ended: without ``[DONE]`` the reply was cut, unless every choice had finished."""
+        try:
+            for frame in self._frames.rest():
+                self._gate.take_back(self._take(frame))
+        except sse.FrameTooLarge:
+            self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
+        if self._over:
+            return
+        if len(self._finished) >= self._choices:
+            self._complete()
+        else:
+            self._fail(Failure(FaultKind.PROTOCOL, code="stream_cut"))
+
+    def ending(self) -> bytes:
+        """Return the frames that were kept back; usage and ``[DONE]`` are never among them."""
+        return self._gate.ending()
+
+    def _take(self, frame: bytes) -> bytes:
+        if self._over:
+            return b""
+        bare = frame.startswith((b"{", b"<"))
+        event, data = (None, frame) if bare else sse.parse(frame)
+        if data is None:
+            return b""
+        if data == b"[DONE]":
+            if not self._finished:
+                return self._fail(Failure(FaultKind.PROTOCOL, code="no_choices"))
+            self._complete()
+            return b""
+        payload = _object(data)
+        if payload is not None and (event == "error" or error_in(payload)):
+            return self._fail(self._classify(payload))
+        if payload is None or bare:
+            return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream" if bare else "malformed_frame"))
+        return self._take_chunk(payload, frame + b"\n\n")
+
+    def _take_chunk(self, payload: dict[str, Any], whole: bytes) -> bytes:
+        """Note a chunk's facts, take its usage out, and let it pass, wait, or be kept back."""
+        facts, choices = self.facts, choices_of(payload)
+        usage = take_usage(payload)
+        if usage is not None:
+            facts.usage = parse_usage(usage) or facts.usage
+            whole = sse.encode(orjson.dumps(payload))
+        if not choices:
+            return b"" if usage is not None else self._gate.put(whole)
+        facts.upstream_id = facts.upstream_id or text_of(payload.get("id"))
+        facts.created = facts.created or count(payload.get("created")) or 0
+        facts.served_model = facts.served_model or text_of(payload.get("model"))
+        facts.output_bytes += sum(map(size_of, choices))
+        if any(choice.get("finish_reason") in FAILED_FINISHES for choice in choices):
+            return self._fail(Failure(FaultKind.SERVER, code=code_word(choices[0].get("finish_reason"))))
+        goes_on = any(size_of(choice) and index_of(choice) not in self._finished for choice in choices)
+        facts.content = facts.content or goes_on
+        self._note_ends(choices)
+        released = self._gate.open() if goes_on and not self._gate.is_open else b""
+        ended = len(self._finished) >= self._choices
+        return released + (self._gate.keep(whole) if ended else self._gate.put(whole))
+
+    def _note_ends(self, choices: list[dict[str, Any]]) -> None:
+        for choice in choices:
+            native = text_of(choice.get("finish_reason"))
+            if native:
+                self._finished.add(index_of(choice))
+                self.facts.finish_reason, self.facts.native_finish_reason = finish_reason(native), native
+
+    def _complete(self) -> None:
+        self.facts.complete = self._over = True
+        self._gate.is_open = False
+
+    def _fail(self, failure: Failure) -> bytes:
+        self.facts.failure = self.facts.failure or failure
+        self._over = True
+        self._gate.is_open = False
+        return b""
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None

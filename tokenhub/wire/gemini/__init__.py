@@ -1,0 +1,1 @@
+"""Google's generateContent: as an upstream speaks it, and as clients do."""

@@ -1,0 +1,1 @@
+"""Images: OpenAI's surface, and what each provider makes of it."""

@@ -1,0 +1,1 @@
+"""Anthropic Messages: as an upstream speaks it, and as clients do."""

@@ -1,0 +1,1 @@
+"""OpenAI Responses: as clients speak it, over chat or as it is."""

@@ -1,0 +1,1 @@
+"""Videos: OpenAI's surface, whose jobs outlive their requests."""
