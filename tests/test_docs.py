@@ -81,7 +81,19 @@ def test_every_option_of_the_settings_is_documented() -> None:
 
 def test_every_noun_of_the_table_has_a_module_and_every_module_a_noun() -> None:
     folder = Path(app.__file__).parent
-    helpers = {"__init__", "account_rows", "app", "context", "decision", "help", "live", "nouns", "qr", "reference", "render"}
+    helpers = {
+        "__init__",
+        "account_rows",
+        "app",
+        "context",
+        "decision",
+        "help",
+        "live",
+        "nouns",
+        "qr",
+        "reference",
+        "render",
+    }
     helpers |= {"routing_explain", "values"}
     assert {path.stem for path in folder.glob("*.py")} - helpers == set(NOUNS)
 
