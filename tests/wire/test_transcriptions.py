@@ -10,7 +10,7 @@ from tests.wire.cuts import assert_cuts_do_not_show, read
 from tokenhub.call import Call
 from tokenhub.errors import InvalidRequest, UpstreamFailed
 from tokenhub.usage import Units, Usage
-from tokenhub.wire import multipart
+from tokenhub.wire import forms, multipart
 from tokenhub.wire.audio import transcriptions
 from tokenhub.wire.audio.transcriptions import TranscriptEvents, TranscriptionsSurface, TranslationsSurface
 from tokenhub.wire.faults import UpstreamFault
@@ -96,7 +96,7 @@ def test_a_form_comes_and_goes_with_its_file_untouched() -> None:
     assert bytes(again["file"].data) == sound.wav(1)
     assert transcriptions.request(parsed, "upstream", stream=True)["stream"] == "true"
     with pytest.raises(InvalidRequest) as caught:
-        transcriptions.parse_form(content_type, sound.form({"model": "m", "provider": "{"}, b"x")[0])
+        forms.parse(content_type, sound.form({"model": "m", "provider": "{"}, b"x")[0])
     assert caught.value.param == "provider"
 
 

@@ -5,7 +5,7 @@
 they are kept back, and only that one is written again, with what it cost.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -15,45 +15,19 @@ from tokenhub.wire import sse
 from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.chat.reply import Classify, error_in, unclassified
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
-from tokenhub.wire.gate import Gate
-from tokenhub.wire.replies import StreamFacts
+from tokenhub.wire.frame_reader import FrameReader
 
 Event = dict[str, Any]
 
 
-class EventReader(ABC):
+class EventReader(FrameReader):
     """A StreamReader for events. ``done`` is the type of the last; a subclass says what the others hold."""
 
     done: ClassVar[str]
 
     def __init__(self, *, classify: Classify = unclassified, limit_bytes: int = sse.FRAME_LIMIT_BYTES) -> None:
-        self.facts = StreamFacts()
-        self._frames = sse.FrameSplitter(limit_bytes)
-        self._gate = Gate(limit_bytes)
-        self._classify = classify
+        super().__init__(classify=classify, limit_bytes=limit_bytes)
         self._is_done = False
-
-    def feed(self, data: bytes) -> bytes:
-        try:
-            return b"".join([self._take(frame) for frame in self._frames.feed(data)])
-        except sse.FrameTooLarge:
-            return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-
-    def close(self) -> None:
-        try:
-            for frame in self._frames.rest():
-                self._gate.take_back(self._take(frame))
-        except sse.FrameTooLarge:
-            self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-        if self._is_over:
-            return
-        if self._is_done:
-            self._complete()
-        else:
-            self._fail(Failure(FaultKind.PROTOCOL, code="stream_cut"))
-
-    def ending(self) -> bytes:
-        return self._gate.ending()
 
     @abstractmethod
     def shows(self, event: Event) -> bool:
@@ -67,13 +41,9 @@ class EventReader(ABC):
         """Return the done event that a whole reply in place of the stream comes to; raises UpstreamFault if it is none."""
         raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
 
-    @property
-    def _is_over(self) -> bool:
-        return self.facts.complete or self.facts.failure is not None
-
     def _take(self, frame: bytes) -> bytes:
         """Read one frame; return what can go to the client now."""
-        if self._is_over:
+        if self._over:
             return b""
         if frame.startswith((b"{", b"<")):
             return self._take_stray(frame)
@@ -124,14 +94,8 @@ class EventReader(ABC):
         self._complete()
         return b""
 
-    def _complete(self) -> None:
-        self.facts.complete = True
-        self._gate.is_open = False
-
-    def _fail(self, failure: Failure) -> bytes:
-        self.facts.failure = self.facts.failure or failure
-        self._gate.is_open = False
-        return b""
+    def _may_end(self) -> bool:
+        return self._is_done
 
 
 def object_of(data: bytes) -> Event | None:

@@ -16,7 +16,7 @@ import orjson
 from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import HubError, InvalidRequest
 from tokenhub.usage import Units, Usage, count
-from tokenhub.wire import estimate, multipart, sse
+from tokenhub.wire import estimate, forms, multipart, sse
 from tokenhub.wire.audio import events as audio_events
 from tokenhub.wire.audio import recordings
 from tokenhub.wire.audio.events import Event, EventReader
@@ -35,9 +35,6 @@ TEXTS = frozenset({"text", "srt", "vtt"})
 """Forms of reply that are no JSON; they have no place for usage."""
 PLAIN_TEXT = "text/plain; charset=utf-8"
 TRANSLATIONS = "translations"
-_STRUCTURED = ("provider", "models")
-"""The gateway's own fields that are JSON elsewhere, and a text of JSON in a form."""
-
 AUDIO_TOKENS_PER_SECOND = 25
 """The most: 10 are recorded (gpt-4o-transcribe, 2026-11), 17 follow from OpenAI's price of a minute."""
 USUAL_AUDIO_TOKENS = 10
@@ -63,7 +60,7 @@ class TranscriptionsSurface(OpenAISurface):
 
     def parse(self, raw: bytes) -> dict[str, Any]:
         headers = {name.lower(): text for name, text in self.arrival.headers.items()}
-        return parse_form(headers.get("content-type", ""), raw)
+        return forms.parse(headers.get("content-type", ""), raw)
 
     def call(self, body: dict[str, Any], _size_bytes: int) -> tuple[Call, dict[str, Any]]:
         call = parse_call(body, self.operation, self.arrival.now_s)
@@ -111,18 +108,6 @@ def render_usage(usage: Usage) -> dict[str, Any]:
 
 
 # Requests ----------------------------------------------------------------------------------------
-
-
-def parse_form(content_type: str, raw: bytes) -> dict[str, Any]:
-    """Return the fields of a form; those that are JSON on other surfaces are read as such."""
-    fields = multipart.parse(content_type, raw)
-    for name in _STRUCTURED:
-        if isinstance(fields.get(name), str):
-            try:
-                fields[name] = orjson.loads(fields[name])
-            except orjson.JSONDecodeError:
-                raise InvalidRequest(f"{name} must be JSON.", param=name) from None
-    return fields
 
 
 def parse_call(form: Mapping[str, Any], operation: str = "", now_s: int = 0) -> Call:

@@ -16,47 +16,24 @@ from tokenhub.wire.chat.frames import ChunkWriter
 from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.chat.reply import Classify, unclassified
 from tokenhub.wire.faults import Failure, FaultKind
-from tokenhub.wire.gate import Gate
-from tokenhub.wire.replies import StreamFacts
+from tokenhub.wire.frame_reader import FrameReader
 from tokenhub.wire.responses import common as responses
 from tokenhub.wire.responses import native as responses_native
 from tokenhub.wire.responses.common import items_of
 
 
-class ResponsesReader:
+class ResponsesReader(FrameReader):
     """A StreamReader for OpenAI's Responses; complete at ``response.completed`` or ``.incomplete``."""
 
     def __init__(
         self, call: Call, *, classify: Classify = unclassified, limit_bytes: int = sse.FRAME_LIMIT_BYTES
     ) -> None:
-        self.facts = StreamFacts()
+        super().__init__(classify=classify, limit_bytes=limit_bytes)
         self._call = call
-        self._classify = classify
-        self._frames = sse.FrameSplitter(limit_bytes)
-        self._gate = Gate(limit_bytes)
         self._writer: ChunkWriter | None = None
         self._calls: dict[Any, int] = {}
         self._with_arguments: set[Any] = set()
         self._summaries = 0
-        self._over = False
-
-    def feed(self, data: bytes) -> bytes:
-        try:
-            return b"".join([self._take(frame) for frame in self._frames.feed(data)])
-        except sse.FrameTooLarge:
-            return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-
-    def close(self) -> None:
-        try:
-            for frame in self._frames.rest():
-                self._gate.take_back(self._take(frame))
-        except sse.FrameTooLarge:
-            self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-        if not self._over:
-            self._fail(Failure(FaultKind.PROTOCOL, code="stream_cut"))
-
-    def ending(self) -> bytes:
-        return self._gate.ending()
 
     def _take(self, frame: bytes) -> bytes:
         if self._over:
@@ -168,8 +145,9 @@ class ResponsesReader:
         facts.finish_reason, facts.native_finish_reason = responses.finish_of(response)
         if self._calls and facts.finish_reason == "stop":
             facts.finish_reason = "tool_calls"
-        facts.complete = self._over = True
-        return self._gate.keep(self._chunks.finish(facts.finish_reason))
+        kept = self._gate.keep(self._chunks.finish(facts.finish_reason))
+        self._complete()
+        return kept
 
     def _show(self, frame: bytes, text: str) -> bytes:
         """Let a frame with content pass; the first one commits."""
@@ -178,11 +156,6 @@ class ResponsesReader:
             return self._gate.put(frame)
         self.facts.content = True
         return self._gate.open() + frame
-
-    def _fail(self, failure: Failure) -> bytes:
-        self.facts.failure = self.facts.failure or failure
-        self._over = True
-        return b""
 
 
 _EVENTS: Mapping[str, Callable[[ResponsesReader, Mapping[str, Any]], bytes]] = {

@@ -22,11 +22,10 @@ from tokenhub.wire.chat.reply import (
 from tokenhub.wire.chat.usage import parse_usage
 from tokenhub.wire.completions.request import size_of
 from tokenhub.wire.faults import Failure, FaultKind
-from tokenhub.wire.gate import Gate
-from tokenhub.wire.replies import StreamFacts
+from tokenhub.wire.frame_reader import FrameReader
 
 
-class CompletionsRelay:
+class CompletionsRelay(FrameReader):
     """A StreamReader for upstreams that have ``/completions``.
 
     ``choices``: how many will come; the end has begun when all of them have finished.
@@ -35,38 +34,9 @@ class CompletionsRelay:
     def __init__(
         self, *, choices: int = 1, classify: Classify = unclassified, limit_bytes: int = sse.FRAME_LIMIT_BYTES
     ) -> None:
-        self.facts = StreamFacts()
-        self._frames = sse.FrameSplitter(limit_bytes)
-        self._gate = Gate(limit_bytes)
-        self._classify = classify
+        super().__init__(classify=classify, limit_bytes=limit_bytes)
         self._choices = choices
         self._finished: set[int] = set()
-        self._over = False
-
-    def feed(self, data: bytes) -> bytes:
-        """Take the next bytes of the stream; return the frames that can go to the client."""
-        try:
-            return b"".join([self._take(frame) for frame in self._frames.feed(data)])
-        except sse.FrameTooLarge:
-            return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-
-    def close(self) -> None:
-        """The upstream has ended: without ``[DONE]`` the reply was cut, unless every choice had finished."""
-        try:
-            for frame in self._frames.rest():
-                self._gate.take_back(self._take(frame))
-        except sse.FrameTooLarge:
-            self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-        if self._over:
-            return
-        if len(self._finished) >= self._choices:
-            self._complete()
-        else:
-            self._fail(Failure(FaultKind.PROTOCOL, code="stream_cut"))
-
-    def ending(self) -> bytes:
-        """Return the frames that were kept back; usage and ``[DONE]`` are never among them."""
-        return self._gate.ending()
 
     def _take(self, frame: bytes) -> bytes:
         if self._over:
@@ -116,15 +86,8 @@ class CompletionsRelay:
                 self._finished.add(index_of(choice))
                 self.facts.finish_reason, self.facts.native_finish_reason = finish_reason(native), native
 
-    def _complete(self) -> None:
-        self.facts.complete = self._over = True
-        self._gate.is_open = False
-
-    def _fail(self, failure: Failure) -> bytes:
-        self.facts.failure = self.facts.failure or failure
-        self._over = True
-        self._gate.is_open = False
-        return b""
+    def _may_end(self) -> bool:
+        return len(self._finished) >= self._choices
 
 
 def _object(data: bytes) -> dict[str, Any] | None:

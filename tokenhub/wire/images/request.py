@@ -31,8 +31,6 @@ _SCHEMES = ("https://", "http://", "data:image/")
 _NAMED_SIZES = {"1k": 1024, "2k": 2048, "4k": 4096}
 _NUMBERS = ("n", "partial_images", "output_compression", "seed")
 _SWITCHES = ("stream", "watermark", "prompt_extend")
-_OBJECTS = ("provider", "models")
-"""Fields of a form that hold JSON: a gateway's own, which OpenAI's form does not know."""
 
 
 def parse_call(body: Mapping[str, Any], now_s: int = 0, *, edits: bool = False) -> Call:
@@ -144,11 +142,6 @@ def _from_text(name: str, text: str) -> Any:
         return int(text)
     if name in _SWITCHES and text.lower() in ("true", "false"):
         return text.lower() == "true"
-    if name in _OBJECTS:
-        try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
-            raise InvalidRequest(f"{name} must be JSON.", param=name) from None
     return text
 
 

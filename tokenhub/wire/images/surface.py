@@ -8,7 +8,7 @@ import orjson
 from tokenhub.call import Call, Wire
 from tokenhub.errors import HubError
 from tokenhub.usage import Usage
-from tokenhub.wire import multipart, sse
+from tokenhub.wire import forms, multipart, sse
 from tokenhub.wire.chat import frames as chat_frames
 from tokenhub.wire.images import reply as images_reply
 from tokenhub.wire.images import request as images
@@ -68,10 +68,10 @@ class ImageEditsSurface(ImagesSurface):
         self._content_type = next(
             (text for name, text in arrival.headers.items() if name.lower() == "content-type"), ""
         )
-        if self._content_type.partition(";")[0].strip().lower() == multipart.MEDIA_TYPE:
+        if forms.is_form(self._content_type):
             self.media_type = multipart.MEDIA_TYPE
 
     def parse(self, raw: bytes) -> dict[str, Any]:
-        if self.media_type == multipart.MEDIA_TYPE:
-            return images.from_form(multipart.parse(self._content_type, raw))
+        if forms.is_form(self._content_type):
+            return images.from_form(forms.parse(self._content_type, raw))
         return parse_object(raw)

@@ -17,10 +17,9 @@ from tokenhub.wire import sse
 from tokenhub.wire.chat.frames import ChunkWriter
 from tokenhub.wire.chat.reply import Classify
 from tokenhub.wire.faults import Failure, FaultKind
-from tokenhub.wire.gate import Gate
+from tokenhub.wire.frame_reader import FrameReader
 from tokenhub.wire.messages import common as messages
 from tokenhub.wire.messages import reply as messages_reply
-from tokenhub.wire.replies import StreamFacts
 
 
 @dataclass(slots=True)
@@ -39,7 +38,7 @@ class _Block:
     citations: list[Any] = field(default_factory=list)
 
 
-class MessagesReader:
+class MessagesReader(FrameReader):
     """A StreamReader for Anthropic's wire; complete at ``message_stop``."""
 
     def __init__(
@@ -49,35 +48,13 @@ class MessagesReader:
         classify: Classify = messages.classify_error,
         limit_bytes: int = sse.FRAME_LIMIT_BYTES,
     ) -> None:
-        self.facts = StreamFacts()
+        super().__init__(classify=classify, limit_bytes=limit_bytes)
         self._call = call
-        self._classify = classify
-        self._frames = sse.FrameSplitter(limit_bytes)
-        self._gate = Gate(limit_bytes)
         self._writer: ChunkWriter | None = None
         self._blocks: dict[int, _Block] = {}
         self._tool_calls = 0
         self._shown_chars = 0
         self._usage: dict[str, Any] = {}
-        self._over = False
-
-    def feed(self, data: bytes) -> bytes:
-        try:
-            return b"".join([self._take(frame) for frame in self._frames.feed(data)])
-        except sse.FrameTooLarge:
-            return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-
-    def close(self) -> None:
-        try:
-            for frame in self._frames.rest():
-                self._gate.take_back(self._take(frame))
-        except sse.FrameTooLarge:
-            self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-        if not self._over:
-            self._fail(Failure(FaultKind.PROTOCOL, code="stream_cut"))
-
-    def ending(self) -> bytes:
-        return self._gate.ending()
 
     def _take(self, frame: bytes) -> bytes:
         if self._over:
@@ -226,7 +203,7 @@ class MessagesReader:
     def _stop(self, _event: Mapping[str, Any]) -> bytes:
         if self.facts.finish_reason is None:
             self._finish(None)
-        self.facts.complete = self._over = True
+        self._complete()
         return b""
 
     def _think(self, block: _Block, text: str) -> bytes:
@@ -257,11 +234,6 @@ class MessagesReader:
 
     def _note_usage(self, usage: Any) -> None:
         self._usage.update({name: value for name, value in _object(usage).items() if value is not None})
-
-    def _fail(self, failure: Failure) -> bytes:
-        self.facts.failure = self.facts.failure or failure
-        self._over = True
-        return b""
 
 
 _EVENTS: Mapping[str, Callable[[MessagesReader, Mapping[str, Any]], bytes]] = {

@@ -1,0 +1,67 @@
+"""What readers of event streams share: bytes to frames, a gate, and the two ways a stream is over.
+
+A subclass takes frame by frame what its wire means. It ends with ``_complete`` at the wire's
+terminal marker or with ``_fail``; a stream that closes before either was cut (T72).
+"""
+
+from abc import ABC, abstractmethod
+
+from tokenhub.wire import sse
+from tokenhub.wire.chat.reply import Classify, unclassified
+from tokenhub.wire.faults import Failure, FaultKind
+from tokenhub.wire.gate import Gate
+from tokenhub.wire.replies import StreamFacts
+
+
+class FrameReader(ABC):
+    """A StreamReader whose frames are all read. ``classify`` sorts an error inside the stream."""
+
+    def __init__(self, *, classify: Classify = unclassified, limit_bytes: int = sse.FRAME_LIMIT_BYTES) -> None:
+        self.facts = StreamFacts()
+        self._frames = sse.FrameSplitter(limit_bytes)
+        self._gate = Gate(limit_bytes)
+        self._classify = classify
+        self._over = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes of the stream; return the frames that can go to the client."""
+        try:
+            return b"".join([self._take(frame) for frame in self._frames.feed(data)])
+        except sse.FrameTooLarge:
+            return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
+
+    def close(self) -> None:
+        """The upstream has ended: read what is left, and decide whether the reply is whole."""
+        try:
+            for frame in self._frames.rest():
+                self._gate.take_back(self._take(frame))
+        except sse.FrameTooLarge:
+            self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
+        if self._over:
+            return
+        if self._may_end():
+            self._complete()
+        else:
+            self._fail(Failure(FaultKind.PROTOCOL, code="stream_cut"))
+
+    def ending(self) -> bytes:
+        """Return the frames that were kept back."""
+        return self._gate.ending()
+
+    @abstractmethod
+    def _take(self, frame: bytes) -> bytes:
+        """Read one frame; return what can go to the client now, which is nothing once the stream is over."""
+
+    def _may_end(self) -> bool:
+        """Say whether the reply is whole although its terminal marker is missing."""
+        return False
+
+    def _complete(self) -> None:
+        self.facts.complete = self._over = True
+        self._gate.is_open = False
+
+    def _fail(self, failure: Failure) -> bytes:
+        self.facts.failure = self.facts.failure or failure
+        self._over = True
+        self._gate.is_open = False
+        return b""
