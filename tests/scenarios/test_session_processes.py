@@ -25,7 +25,7 @@ from tokenhub.paths import Home
 from tokenhub.routing import session
 from tokenhub.routing.standing import AllAvailable
 from tokenhub.store import accounts
-from tokenhub.wire import chat
+from tokenhub.wire.chat import request as chat
 
 home, key, model, count = sys.argv[1:]
 with Hub.open(Home(Path(home), explicit=True)) as hub:

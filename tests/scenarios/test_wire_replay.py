@@ -22,6 +22,7 @@ import pytest
 from tests.fakes.dialects import Told, read
 from tests.fakes.stage import Seen, Stage, assert_billed, assert_told, bill_of, cut, dripped, open_stage, whole
 from tests.fakes.upstream import Reply
+from tokenhub.catalog import load
 
 RECORDINGS = Path(__file__).parents[2] / "../shared/wire"
 pytestmark = pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings (../shared/wire) are not here")
@@ -265,6 +266,7 @@ CLIENT_CODES = {
     "context": "context_length_exceeded",
     "filter": "content_filter",
 }
+COMPLETIONS_ONLY = {name for name, model in load.load(()).models.items() if model.traits["completions_only"]}
 REPLIES = {"model_gone": (404, "model_not_found"), "rate": (503, "no_provider_available")}
 
 
@@ -276,7 +278,10 @@ def test_a_recorded_error_is_told_in_the_gateways_words(stage: Stage, file: str)
     stage.fake.replies.clear()
     stage.fake.add(whole(body_of(recording), recording["status"], headers_of(recording)))
     request = plain_request(0, stream=recording["stream"]) | {"model": model_of(stage, recording)}
-    answer = stage.gateway.call("POST", "/v1/chat/completions", request)
+    path = "/v1/chat/completions"
+    if request["model"].split("/")[-1].partition("@")[0] in COMPLETIONS_ONLY:
+        path, request = "/v1/completions", {"model": request["model"], "prompt": "Hello"}
+    answer = stage.gateway.call("POST", path, request)
     error = answer.json()["error"]
     row = stage.row(answer.headers["x-request-id"])
     assert (row["end"], row["charged"], row["status"]) == ("released", 0, answer.status)
