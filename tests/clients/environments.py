@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
+import pytest
 
 from tests.clients.programs import AS_OF, GO, GOLANG, NODE, NPM, PROGRAMS, PYTHON, UV, Program
 
@@ -29,6 +30,8 @@ UNUSED_S = 14 * 86400
 def folder(name: str) -> Path:
     """Return the environment of a program, made now if it is not there."""
     program = PROGRAMS[name]
+    if program.python_below is not None and sys.version_info >= program.python_below:
+        pytest.skip(f"{program.packages[0]} is not published for this Python")
     return _made(name, (program.kind, *program.packages), lambda place: _MAKERS[program.kind](place, program))
 
 

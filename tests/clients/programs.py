@@ -21,6 +21,8 @@ class Program:
     packages: tuple[str, ...]
     scripts: bool = False
     """Whether its npm packages put a binary in place when they are installed."""
+    python_below: tuple[int, int] | None = None
+    """The first Python for which nothing of it is published; its tests say so where they are skipped."""
 
 
 PROGRAMS = {
@@ -30,7 +32,7 @@ PROGRAMS = {
     "anthropic-node": Program(NPM, ("@anthropic-ai/sdk@1.12.0",)),
     "google-genai": Program(PYTHON, ("google-genai==3.4.0",)),
     "llm": Program(PYTHON, ("llm==0.36",)),
-    "aider": Program(PYTHON, ("aider-chat==0.86.2",)),
+    "aider": Program(PYTHON, ("aider-chat==0.86.2",), python_below=(3, 13)),
     "langchain": Program(PYTHON, ("langchain==1.4.7", "langchain-openai==1.7.3")),
     "langchain-js": Program(NPM, ("@langchain/openai@1.6.0", "@langchain/core", "zod")),
     "llama-index": Program(PYTHON, ("llama-index-llms-openai-like==0.8.1", "llama-index-embeddings-openai-like")),
