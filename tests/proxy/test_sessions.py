@@ -91,10 +91,10 @@ RESULT = {"role": "tool", "tool_call_id": "call_fake1", "content": "sunny"}
 
 
 def outweigh(house: House) -> int:
-    """Add a credential that draws all but one in a thousand sessions."""
+    """Add a credential that draws all sessions but one in hundreds of millions."""
     fake = FakeUpstream(replies)
     fake.__enter__()
-    added = house.gateway.add_credential("openai", fake.url, label="heavy", weight=1000)
+    added = house.gateway.add_credential("openai", fake.url, label="heavy", weight=1_000_000_000)
     house.fakes[added] = fake
     return added
 
