@@ -12,16 +12,15 @@ from typing import Any, Final
 import orjson
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
-from tokenhub.errors import InvalidRequest
-from tokenhub.providers import failures, video_jobs
+from tokenhub.catalog.models import Deployment
+from tokenhub.providers import video_jobs
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
+from tokenhub.providers.whole import NotStreamed
 from tokenhub.usage import count
 from tokenhub.wire.chat import reply as chat_reply
-from tokenhub.wire.faults import Failure
-from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.replies import Reply
 from tokenhub.wire.videos import request as videos
 
 SECONDS: Final = tuple(range(2, 16))
@@ -39,13 +38,10 @@ _PHASES: Final[Mapping[object, Phase]] = {
 }
 
 
-class DashScopeVideos:
+class DashScopeVideos(NotStreamed):
     """``video-synthesis`` and ``tasks/{id}`` under the path of the provider's wire ``videos``."""
 
     wire = Wire.VIDEOS
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
 
     def request(
         self,
@@ -87,12 +83,6 @@ class DashScopeVideos:
         raw = chat_reply.parse_body(body)
         output = raw.get("output")
         return video_jobs.created(output.get("task_id") if isinstance(output, Mapping) else None, call)
-
-    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
-        raise InvalidRequest("Videos are not streamed.", param="stream")
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)
 
     def poll(self, job: JobAt) -> UpstreamRequest:
         return video_jobs.get(job, f"{_native(job)}/tasks/{video_jobs.segment(job.upstream_id)}")

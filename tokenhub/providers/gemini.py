@@ -13,7 +13,7 @@ from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
-from tokenhub.providers.openai_compatible import not_streamed
+from tokenhub.providers.whole import NotStreamed
 from tokenhub.wire.chat import over_gemini as chat_over_gemini
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.embeddings import over_gemini as embeddings_over_gemini
@@ -69,13 +69,10 @@ class Gemini:
         return failures.of_gemini(status, body)
 
 
-class GeminiEmbeddings:
+class GeminiEmbeddings(NotStreamed):
     """``:batchEmbedContents``."""
 
     wire = Wire.EMBEDDINGS
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
 
     def request(
         self,
@@ -90,9 +87,6 @@ class GeminiEmbeddings:
 
     def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         return embeddings_over_gemini.reply(chat_reply.parse_body(body), call, deployment.upstream_id)
-
-    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
-        raise not_streamed()
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         return failures.of_gemini(status, body)

@@ -15,15 +15,16 @@ from urllib.parse import quote
 import orjson
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers import failures, video_jobs
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
+from tokenhub.providers.whole import NotStreamed
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
-from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.replies import Reply
 from tokenhub.wire.videos import request as videos
 
 SECONDS: Final = (4, 6, 8)
@@ -33,13 +34,10 @@ _KNOWN: Final = frozenset({"negative_prompt", "aspect_ratio", "person_generation
 _OPERATION: Final = re.compile(r"models/[A-Za-z0-9._-]+/operations/[A-Za-z0-9_-]+", re.ASCII)
 
 
-class GeminiVideos:
+class GeminiVideos(NotStreamed):
     """Veo under the base URL."""
 
     wire = Wire.VIDEOS
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
 
     def request(
         self,
@@ -87,9 +85,6 @@ class GeminiVideos:
         if not isinstance(name, str) or not _OPERATION.fullmatch(name):
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="no_task_id"))
         return video_jobs.created(name, call)
-
-    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
-        raise InvalidRequest("Videos are not streamed.", param="stream")
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         return failures.of_gemini(status, body)

@@ -11,10 +11,10 @@ import orjson
 
 from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment, Provider
-from tokenhub.errors import InvalidRequest
 from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
+from tokenhub.providers.whole import NotStreamed
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat.mend import Mender
 from tokenhub.wire.chat.relay import ChatRelay
@@ -71,16 +71,15 @@ class OpenAICompatible:
         return Mender(f"chatcmpl-{random.getrandbits(128):032x}", call.created_s, call.model)
 
 
-class OpenAICompatibleEmbeddings:
+class OpenAICompatibleEmbeddings(NotStreamed):
     """The same for ``/embeddings``."""
 
     wire = Wire.EMBEDDINGS
 
     def __init__(self, provider: Provider) -> None:
-        self._provider = provider
+        super().__init__(provider)
         quirks = provider.quirks
         self._limits = embeddings.Limits(inputs=quirks["embeddings_inputs"], base64=quirks["embeddings_base64"])
-        self._classify = partial(failures.of_payload, provider.id)
 
     def request(
         self,
@@ -98,14 +97,3 @@ class OpenAICompatibleEmbeddings:
 
     def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         return embeddings.reply(chat_reply.parse_body(body), call, classify=self._classify)
-
-    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
-        raise not_streamed()
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)
-
-
-def not_streamed() -> InvalidRequest:
-    """The refusal of a streamed embeddings call."""
-    return InvalidRequest("Embeddings are not streamed; leave stream out.", param="stream")

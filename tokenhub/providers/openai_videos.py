@@ -8,15 +8,14 @@ from typing import Any, Final
 import orjson
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
-from tokenhub.errors import InvalidRequest
-from tokenhub.providers import failures, video_jobs
+from tokenhub.catalog.models import Deployment
+from tokenhub.providers import video_jobs
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
+from tokenhub.providers.whole import NotStreamed
 from tokenhub.wire.chat import reply as chat_reply
-from tokenhub.wire.faults import Failure
-from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.replies import Reply
 from tokenhub.wire.videos import request as videos
 
 SECONDS: Final = tuple(range(1, videos.SECONDS_MOST + 1))
@@ -30,13 +29,10 @@ _PHASES: Final[Mapping[object, Phase]] = {
 }
 
 
-class OpenAIVideos:
+class OpenAIVideos(NotStreamed):
     """The API of ``wire/videos/request.py``, at an upstream."""
 
     wire = Wire.VIDEOS
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
 
     def request(
         self,
@@ -69,12 +65,6 @@ class OpenAIVideos:
     def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         raw = chat_reply.parse_body(body)
         return video_jobs.created(raw.get("id"), call)
-
-    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
-        raise InvalidRequest("Videos are not streamed.", param="stream")
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)
 
     def poll(self, job: JobAt) -> UpstreamRequest:
         return video_jobs.get(job, _address(job))

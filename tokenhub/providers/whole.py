@@ -1,4 +1,4 @@
-"""What adapters share whose calls are one JSON body and one whole reply, OpenAI's or close to it."""
+"""What adapters share whose replies are whole: OpenAI's bodies or close to it, and tasks."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,20 +11,12 @@ from tokenhub.wire.faults import Failure
 from tokenhub.wire.replies import StreamReader
 
 
-class WholeReplies:
-    """Address, errors, and the refusal to stream."""
-
-    wire: Wire
-    path: str
-    """Under the base URL, where the catalogue names no other for this wire."""
+class NotStreamed:
+    """The refusal to stream, and errors as the provider tells them."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
         self._classify = partial(failures.of_payload, provider.id)
-
-    def url(self, deployment: Deployment) -> str:
-        """Return where a deployment takes this wire."""
-        return address(deployment, self.wire, self.path)
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:  # noqa: ARG002 (the contract's arguments)
         raise InvalidRequest(
@@ -33,6 +25,18 @@ class WholeReplies:
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         return failures.classify(self._provider.id, status, headers, body)
+
+
+class WholeReplies(NotStreamed):
+    """The same at an address of its own."""
+
+    wire: Wire
+    path: str
+    """Under the base URL, where the catalogue names no other for this wire."""
+
+    def url(self, deployment: Deployment) -> str:
+        """Return where a deployment takes this wire."""
+        return address(deployment, self.wire, self.path)
 
 
 def address(deployment: Deployment, wire: Wire, path: str) -> str:

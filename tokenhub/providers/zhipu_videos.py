@@ -12,15 +12,15 @@ from typing import Any, Final
 import orjson
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
-from tokenhub.providers import failures, video_jobs
+from tokenhub.providers import video_jobs
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
+from tokenhub.providers.whole import NotStreamed
 from tokenhub.wire.chat import reply as chat_reply
-from tokenhub.wire.faults import Failure
-from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.replies import Reply
 from tokenhub.wire.videos import request as videos
 
 SECONDS: Final = (5, 10)
@@ -34,13 +34,10 @@ _PHASES: Final[Mapping[object, Phase]] = {
 }
 
 
-class ZhipuVideos:
+class ZhipuVideos(NotStreamed):
     """CogVideoX."""
 
     wire = Wire.VIDEOS
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
 
     def request(
         self,
@@ -81,12 +78,6 @@ class ZhipuVideos:
 
     def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         return video_jobs.created(chat_reply.parse_body(body).get("id"), call, Phase.RUNNING)
-
-    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
-        raise InvalidRequest("Videos are not streamed.", param="stream")
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)
 
     def poll(self, job: JobAt) -> UpstreamRequest:
         return video_jobs.get(job, f"{job.base_url}/async-result/{video_jobs.segment(job.upstream_id)}")
