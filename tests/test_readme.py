@@ -5,11 +5,13 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,9 +155,22 @@ def test_the_first_run_says_what_the_readme_shows(person: Person) -> None:
     assert "".join(lines) == shown
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on the PATH")
 def test_the_lines_to_paste_get_an_answer(person: Person) -> None:
-    assert '"The capital of France is Paris."' in person.shell(person.printed)
+    answer = person.shell(person.printed) if shutil.which("curl") else asked_without_curl(person.printed)
+    assert '"The capital of France is Paris."' in answer
+
+
+def asked_without_curl(lines: str) -> str:
+    """Make the request that an ``export`` and a ``curl`` line describe, where there is no curl to paste them to."""
+    key = re.search(r"^export TOKENHUB_API_KEY=(\S+)$", lines, re.M)
+    assert key is not None
+    command = lines[lines.index("curl ") :].replace("$TOKENHUB_API_KEY", key[1]).replace("\\\n", " ")
+    _, url, *options = shlex.split(command)
+    given = list(zip(options[::2], options[1::2], strict=True))
+    headers = dict(value.split(": ", 1) for option, value in given if option == "-H")
+    [body] = [value for option, value in given if option == "-d"]
+    with urllib.request.urlopen(urllib.request.Request(url, body.encode(), headers), timeout=DEADLINE_S) as reply:
+        return str(reply.read().decode())
 
 
 def test_the_program_for_the_sdk_prints_an_answer(person: Person, tmp_path: Path) -> None:

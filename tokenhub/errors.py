@@ -13,7 +13,7 @@
 
 Only a HubError reaches a caller; anything else becomes ``InternalError`` with a request id.
 A message says what is wrong and what to do next; it never quotes a prompt, a key or an
-upstream's words. The doors render it: OpenAI's shape in ``wire/chat/request.py``, a line on stderr
+upstream's words. The doors render it: OpenAI's shape in ``wire/chat/frames.py``, a line on stderr
 in ``cli``.
 """
 

@@ -1,6 +1,6 @@
 """What changes the price in a request of Google's own API: the same rules as in ``features``, in Google's words.
 
-Names are in camelCase (``wire/gemini_spelling``). Prices of what is refused: grounding by
+Names are in camelCase (``wire/gemini/spelling.py``). Prices of what is refused: grounding by
 search 14 USD for 1 000 queries, cached content by the hour, other modalities than text at
 rates of their own (ai.google.dev/gemini-api/docs/pricing, 2026-11).
 """

@@ -1,7 +1,7 @@
 """A chat-completions request as a generateContent request.
 
 What Gemini has no word for is left out and named, so that a client can be told; what it can
-never do is refused. The reverse direction is in ``gemini_reply`` and ``gemini_stream``.
+never do is refused. The reverse direction is in ``gemini/reply.py`` and ``gemini/stream.py``.
 """
 
 from collections.abc import Callable, Mapping

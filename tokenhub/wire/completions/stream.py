@@ -1,6 +1,6 @@
 """Relays a stream of legacy completions: the upstream's own frames, but for usage and the end.
 
-As ``chat_relay``, with a text where that has a delta. Few speak it, so every frame is read.
+As ``chat/relay.py``, with a text where that has a delta. Few speak it, so every frame is read.
 """
 
 from typing import Any

@@ -1,11 +1,11 @@
 """A Gemini candidate as it becomes a choice in OpenAI's form.
 
 A part becomes a *delta*, the piece of a message that OpenAI's streams carry: a stream sends
-the deltas (``gemini_stream``), a whole reply joins them (``gemini_reply``). Thought signatures
+the deltas (``gemini/stream.py``), a whole reply joins them (``gemini/reply.py``). Thought signatures
 are opaque and have no place in OpenAI's form: they travel where Google's own compatible
 surface puts them, in ``tool_calls[].extra_content.google.thought_signature``
 (``extra_content`` of the message for a text part, of the image for an image part), and
-``gemini_contents`` takes them back.
+``gemini/contents.py`` takes them back.
 """
 
 import random

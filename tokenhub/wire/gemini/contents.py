@@ -2,7 +2,7 @@
 
 Consecutive turns of one role are merged. The results of a turn's tools make one content of
 their own, in the order they came; each names its function, which OpenAI's form does not, so
-it is looked up by the call's id. Thought signatures that ``gemini_choice`` carried out come
+it is looked up by the call's id. Thought signatures that ``gemini/choice.py`` carried out come
 back onto the part they came on; a call that has none because another provider made it gets
 the placeholder that Google documents for that.
 """

@@ -2,7 +2,7 @@
 
 What Google's API names and OpenAI's does not is left out, as every field of its clients that
 is not known here; what it asks of money (how many answers, how long) is checked strictly.
-``chat_over_gemini`` is the reverse.
+``chat/over_gemini.py`` is the reverse.
 """
 
 from collections.abc import Mapping
@@ -33,13 +33,13 @@ _CONFIG: Mapping[str, str] = {
 
 _INTEGERS = frozenset({"topK"})
 _BUDGETS = ((0, "none"), (1024, "low"), (8192, "medium"))
-"""The most thinking tokens of each effort; more is ``high`` (``gemini_models`` has the reverse)."""
+"""The most thinking tokens of each effort; more is ``high`` (``gemini/models.py`` has the reverse)."""
 
 
 def request(body: Mapping[str, Any], model: str, *, stream: bool) -> dict[str, Any]:
     """Return the chat request; raises InvalidRequest that names Google's field.
 
-    ``body`` has its names in camelCase (``gemini_spelling``).
+    ``body`` has its names in camelCase (``gemini/spelling.py``).
     """
     given = {name: value for name, value in body.items() if value is not None}
     made: dict[str, Any] = {name: given[name] for name in _PASSED if name in given}

@@ -1,6 +1,6 @@
 """A chat completion as a GenerateContentResponse, for clients that speak Gemini.
 
-``gemini_reply`` is the reverse. Whole replies and streams share the parts; calls are whole
+``gemini/reply.py`` is the reverse. Whole replies and streams share the parts; calls are whole
 in both, as Google sends them.
 """
 

@@ -1,6 +1,6 @@
 """Chat-completion chunks as Gemini's events: each a whole GenerateContentResponse with the next parts.
 
-``gemini_stream`` is the reverse. Text passes piece by piece; function calls are put together
+``gemini/stream.py`` is the reverse. Text passes piece by piece; function calls are put together
 and sent whole in the last event, which has the finish reasons and the usage as well.
 """
 

@@ -1,6 +1,6 @@
 """A Gemini conversation as OpenAI's messages.
 
-``gemini_contents`` is the reverse. Turns of one role in a row become one message where they
+``gemini/contents.py`` is the reverse. Turns of one role in a row become one message where they
 are the model's: SDKs keep each piece of a stream as a turn of its own. Calls and answers find
 each other by id where there is one, else by name, in order. What is not known is left out.
 """

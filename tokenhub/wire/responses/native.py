@@ -1,7 +1,7 @@
 """Responses of an upstream that makes them itself: read for what must be known, passed on as they are.
 
 A stream's frames pass byte for byte. Until the first content each is read; from then on a
-block is only searched for the marks of events that matter, as ``chat_relay`` does for chat.
+block is only searched for the marks of events that matter, as ``chat/relay.py`` does for chat.
 The last event holds the whole response, so that what passed unread is known in the end.
 """
 
