@@ -34,6 +34,10 @@ class Region:
     """What list prices are multiplied by here, for models with the trait ``regional_uplift``."""
     body_fields: Mapping[str, Any] = field(default_factory=dict)
     """Fields that select this region in the request body (Anthropic's ``inference_geo``)."""
+    data_policy: str | None = None
+    """What holds here alone; None: what the provider states. ``data_policy.of`` says what holds of a deployment."""
+    data_policy_source: str = ""
+    data_policy_date: str = ""
     note: str = ""
 
 
@@ -146,6 +150,8 @@ class Credential:
     base_url: str | None = None
     """Overrides the region's base URL: workspace hosts, self-hosted servers, tests."""
     weight: int = 1
+    data_policy: str | None = None
+    """What the operator's own agreement with the provider says; None: what the provider states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,12 @@ class Deployment:
     prices: PriceSchedule
     """The offering's prices with the region's multiplier applied."""
     weight: int = 1
+    id: str = field(init=False, compare=False)
+    """``provider/model@region#credential``; names the deployment in logs and decisions."""
+
+    def __post_init__(self) -> None:
+        place = f"{self.provider.id}/{self.model.id}@{self.region.id}#{self.credential.id}"
+        object.__setattr__(self, "id", place)
 
     @property
     def base_url(self) -> str:
@@ -168,11 +180,6 @@ class Deployment:
     @property
     def upstream_id(self) -> str:
         return self.offering.upstream_id
-
-    @property
-    def id(self) -> str:
-        """``provider/model@region#credential``; names the deployment in logs and decisions."""
-        return f"{self.provider.id}/{self.model.id}@{self.region.id}#{self.credential.id}"
 
     def speaks(self, wire: Wire) -> bool:
         """Say whether this deployment can be called in a wire beside its adapter's own."""

@@ -314,7 +314,7 @@ def messages(shaping: Shaping) -> None:
         {**message, "role": roles[message["role"]]}
         if message["role"] in roles
         else _bent_reply(message, shaping)
-        if message["role"] == "assistant"
+        if message["role"] == "assistant" and (len(message) > 2 or "content" not in message)
         else message
         for message in given
     ]

@@ -104,6 +104,11 @@ class GatewayProtocol(RequestHandler):
         self._taken()
         super().resume_writing()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on reading; aiohttp asks for it after every read, and where nothing was paused there is nothing to do."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _expect_taking(self) -> None:
         """Give the client the write deadline to take what waits for it; whole replies and ends of streams too."""
         if self._wire is not None and self._write_deadline is None:

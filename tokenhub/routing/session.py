@@ -80,7 +80,7 @@ def name_of(body: Mapping[str, Any], header: str | None) -> str | None:
     if header is not None and len(header) > NAME_CHARS:
         raise InvalidRequest(f"{HEADER} must have at most {NAME_CHARS} characters.", param=HEADER)
     metadata = body.get("metadata")
-    user = metadata.get("user_id") if isinstance(metadata, Mapping) else None
+    user = metadata.get("user_id") if isinstance(metadata, dict) else None
     for name in (body.get("prompt_cache_key"), body.get("session_id"), header, user):
         if name and isinstance(name, str):
             return name
@@ -106,8 +106,9 @@ def is_bound(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Say whether a conversation waits for the answer to a tool's result, or carries a provider's signatures."""
     if messages and messages[-1].get("role") in _RESULTS:
         return True
-    said = [message for message in messages if message.get("role") == "assistant"]
-    return any(map(_is_signed, said))
+    # Most are a role and a content, and have nothing that could be signed.
+    more = [message for message in messages if len(message) > 2 or "content" not in message]
+    return any(message.get("role") == "assistant" and _is_signed(message) for message in more)
 
 
 def _is_signed(message: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ lease lost          this process is fenced: all of them are refused
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -52,6 +52,8 @@ class Item:
     unknown: bool = False
     """Whether a commit with it had no answer."""
     refusals: int = 0
+    tried: bool = False
+    """Whether it was in a batch before, so that there may be something of it in the store."""
 
 
 Answer = Outcome | BaseException
@@ -88,8 +90,11 @@ class Committer:
 
     def commit(self, items: Sequence[Item]) -> Result:
         """Write a batch; an empty one renews the lease."""
+        fresh = {one.operation.request_id for one in items if isinstance(one.operation, Place) and not one.tried}
+        for item in items:
+            item.tried = True
         try:
-            outcomes = self._write([item.operation for item in items])
+            outcomes = self._write([item.operation for item in items], fresh)
         except LeaseLost:
             return Result([(item, Refused(Refusal.FENCED)) for item in items], fenced=True)
         except StoreError as error:
@@ -112,9 +117,9 @@ class Committer:
         """Release the holds in this process's name that it does not know, and return how many."""
         return self._holds.release_all(self._lease.id, self._now_ms(), reason="hold_unknown", keep=is_known)
 
-    def _write(self, operations: Sequence[Operation]) -> list[Outcome]:
+    def _write(self, operations: Sequence[Operation], fresh: Collection[str]) -> list[Outcome]:
         with self._database.write(durable=any(map(_must_last, operations))):
-            self._decided = self._holds.apply(operations, self._lease, self._now_ms())
+            self._decided = self._holds.apply(operations, self._lease, self._now_ms(), fresh=fresh)
             failpoints.hit("batch.written")
         failpoints.hit("batch.committed")
         return self._decided

@@ -6,7 +6,7 @@ accounts by id and then keys by id, so that no two batches wait for each other (
 SQLite has one writer at a time and needs none of this.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 from tokenhub import failpoints
@@ -59,16 +59,20 @@ class Holds:
         self._add_entries = bulk.insert("entries", hold_rows.ENTRY)
         self._set_pins = affinities.writer(bulk)
 
-    def apply(self, operations: Sequence[Operation], lease: Lease, now_ms: int) -> list[Outcome]:
+    def apply(
+        self, operations: Sequence[Operation], lease: Lease, now_ms: int, *, fresh: Collection[str] = ()
+    ) -> list[Outcome]:
         """Decide operations in the caller's write transaction; the outcomes hold once it is committed.
 
         The lease is looked after first, and all that is done without operations. LeaseLost is
-        raised when another process has ended it.
+        raised when another process has ended it. ``fresh``: ids of requests that nothing can have
+        been written for, so that it need not be looked for; should there be something all the same,
+        the insert fails.
         """
         standing = leases.check_and_renew(self._database, lease, now_ms)
         if standing is None:
             raise LeaseLost
-        return self._decide(operations, lease.id, standing, now_ms) if operations else []
+        return self._decide(operations, lease.id, standing, now_ms, fresh) if operations else []
 
     def apply_alone(self, operations: Sequence[Operation], now_ms: int) -> list[Outcome]:
         """Decide operations in the caller's write transaction for one who works without a lease: a command."""
@@ -90,9 +94,16 @@ class Holds:
             after = rows[-1][0] if rows else after
         return released
 
-    def _decide(self, operations: Sequence[Operation], lease_id: int, standing: Standing, now_ms: int) -> list[Outcome]:
+    def _decide(
+        self,
+        operations: Sequence[Operation],
+        lease_id: int,
+        standing: Standing,
+        now_ms: int,
+        fresh: Collection[str] = (),
+    ) -> list[Outcome]:
         # A clock that was set back must not write into a day that is closed.
-        batch = self._read(operations, standing, max(now_ms, standing.closed_until_ms))
+        batch = self._read(operations, standing, max(now_ms, standing.closed_until_ms), fresh)
         outcomes = rules.decide(batch, operations)
         failpoints.hit("batch.decided")
         self._write(batch, lease_id)
@@ -100,12 +111,13 @@ class Holds:
 
     # Reading
 
-    def _read(self, operations: Sequence[Operation], standing: Standing, now_ms: int) -> Batch:
+    def _read(self, operations: Sequence[Operation], standing: Standing, now_ms: int, fresh: Collection[str]) -> Batch:
         """Lock and read every row that the operations may touch."""
         places = [operation for operation in operations if isinstance(operation, Place)]
         found = self._accounts(self._account_ids(operations))
         accounts = {row[0]: hold_rows.account_state(row[:-1]) for row in found}
-        holds, ended = self._read_requests([operation.request_id for operation in operations])
+        known = [operation.request_id for operation in operations if operation.request_id not in fresh]
+        holds, ended = self._read_requests(known)
         key_ids = {place.key_id for place in places} | {hold.key_id for hold in holds.values()}
         keys = {row[0]: hold_rows.key_state(row) for row in self._keys(list(key_ids))}
         lots = self._read_lots({place.account_id for place in places}, holds.values())

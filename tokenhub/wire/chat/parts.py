@@ -20,12 +20,12 @@ def index_of(part: Mapping[str, Any]) -> int:
     return index if isinstance(index, int) else 0
 
 
-_BINDING = ("tool_calls", "function_call", "thinking_blocks", "reasoning_details", "extra_content")
+_BINDING = frozenset({"tool_calls", "function_call", "thinking_blocks", "reasoning_details", "extra_content"})
 
 
 def binds(part: Any) -> bool:
     """Return whether a message or delta holds what ties the next request to its maker: a tool call, or a signature."""
-    return isinstance(part, Mapping) and any(part.get(name) for name in _BINDING)
+    return isinstance(part, dict) and not _BINDING.isdisjoint(part) and any(part.get(name) for name in _BINDING)
 
 
 def text_of(value: Any) -> str | None:

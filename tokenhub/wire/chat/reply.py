@@ -37,14 +37,14 @@ def has_content(part: Any) -> bool:
 
     A role, an empty string or an empty list is nothing (DESIGN: first content).
     """
-    if not isinstance(part, Mapping):
+    if not isinstance(part, dict):
         return False
     return bool(part.get("content")) or any(part.get(name) for name in _SHOWN)
 
 
 def text_bytes(part: Any) -> int:
     """Return the size of the generated text in a message or delta, for an estimate (T7)."""
-    if not isinstance(part, Mapping):
+    if not isinstance(part, dict):
         return 0
     size = sum(_size(part.get(name)) for name in _TEXTS)
     for function in (*(call.get("function") for call in calls_of(part)), part.get("function_call")):

@@ -194,7 +194,7 @@ def parse_call(body: Mapping[str, Any], size_bytes: int, now_s: int = 0) -> Call
         rule = RULES.get(name)
         if rule is not None and value is not None and not rule.holds(value):
             raise InvalidRequest(f"{name} must be {rule.words}.", param=name)
-    counts = _count_parts(_messages(body))
+    counts = _read_messages(body)
     stream = bool(body.get("stream"))
     return Call(
         capability=Capability.CHAT,
@@ -248,20 +248,23 @@ def refuse_control_fields(body: Mapping[str, Any]) -> None:
         )
 
 
-def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _read_messages(body: Mapping[str, Any]) -> dict[str, int]:
+    """Look at all messages, and count their parts that are no text."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest("messages must be a list with at least one message.", param="messages")
+    counts = {"images": 0, "audio_parts": 0, "files": 0}
     for position, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise _bad_message(position, "must be an object with a role.")
-        content = message.get("content")
-        if not (content is None or isinstance(content, str | list)):
+        content, calls = message.get("content"), message.get("tool_calls")
+        if isinstance(content, list):
+            _count_parts(content, position, counts)
+        elif not (content is None or isinstance(content, str)):
             raise _bad_message(position, "must have a string, a list of parts or null as its content.", "content")
-        calls = message.get("tool_calls")
         if calls is not None and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
             raise _bad_message(position, "must have a list of objects as its tool_calls.", "tool_calls")
-    return messages
+    return counts
 
 
 def _bad_message(position: int, words: str, member: str | None = None) -> InvalidRequest:
@@ -269,19 +272,13 @@ def _bad_message(position: int, words: str, member: str | None = None) -> Invali
     return InvalidRequest(f"{param} {words}", param=f"{param}.{member}" if member else param)
 
 
-def _count_parts(messages: list[dict[str, Any]]) -> dict[str, int]:
-    counts = {"images": 0, "audio_parts": 0, "files": 0}
-    for position, message in enumerate(messages):
-        content = message.get("content")
-        if not isinstance(content, list):
-            continue
-        for part in content:
-            if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-                raise _bad_message(position, "must have objects with a type as its parts.", "content")
-            counted = _COUNTED_PARTS.get(part["type"])
-            if counted is not None:
-                counts[counted] += 1
-    return counts
+def _count_parts(parts: list[Any], position: int, counts: dict[str, int]) -> None:
+    for part in parts:
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise _bad_message(position, "must have objects with a type as its parts.", "content")
+        counted = _COUNTED_PARTS.get(part["type"])
+        if counted is not None:
+            counts[counted] += 1
 
 
 def wants_usage(body: Mapping[str, Any]) -> bool:

@@ -33,6 +33,8 @@ _CACHE_WRITE = (
 )
 """OpenAI from gpt-5.6; DashScope's explicit cache; Anthropic-minded gateways."""
 
+_REASONING = (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens",))
+
 _CACHE_WRITE_1H = (
     ("prompt_tokens_details", "cache_creation", "ephemeral_1h_input_tokens"),
     ("cache_creation", "ephemeral_1h_input_tokens"),
@@ -43,6 +45,8 @@ _PLAIN = frozenset(
     {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
 )
 """A usage of no more members than these, with nothing in the details, needs no dividing: most are so."""
+
+_IDLE = frozenset({int, type(None)})
 
 _KNOWN_INPUT = _PLAIN_INPUT | {
     "cached_tokens",
@@ -60,7 +64,7 @@ class _NonsenseUsage(Exception):
 
 def parse_usage(raw: object) -> Usage | None:
     """Return the usage in disjoint buckets; None when there is none, or nonsense (T7, T9, T12)."""
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         return None
     try:
         return _read(raw)
@@ -76,18 +80,16 @@ def _read(raw: Mapping[str, Any]) -> Usage:
         raise _NonsenseUsage
     if completion is None:
         completion = 0 if total is None else total - prompt
-    reasoning = _first(raw, (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens",)))
+    plain = (
+        _PLAIN.issuperset(raw) and _is_idle(raw, "prompt_tokens_details") and _is_idle(raw, "completion_tokens_details")
+    )
+    reasoning = 0 if plain else _first(raw, _REASONING)
     beside = 0 if total is None else total - prompt - completion
     if beside == reasoning:
         completion, beside = completion + reasoning, 0
     if completion < 0 or beside < 0 or reasoning > completion:
         raise _NonsenseUsage
-    if (
-        not reasoning
-        and _PLAIN.issuperset(raw)
-        and _is_idle(raw, "prompt_tokens_details")
-        and _is_idle(raw, "completion_tokens_details")
-    ):
+    if plain:
         return Usage(input=prompt, output=completion, unknown=beside)
     inputs = _inputs(raw, prompt)
     outputs = _outputs(raw, completion)
@@ -163,7 +165,7 @@ def _details(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = raw.get(name)
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise _NonsenseUsage
     return value
 
@@ -171,10 +173,9 @@ def _details(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _is_idle(raw: Mapping[str, Any], name: str) -> bool:
     """Return whether these details say nothing: absent, or all zeros."""
     details = raw.get(name)
-    return details is None or (
-        isinstance(details, Mapping)
-        and all(value is None or (type(value) is int and value == 0) for value in details.values())
-    )
+    if not details:
+        return details is None or details == {}
+    return isinstance(details, dict) and not any(details.values()) and _IDLE.issuperset(map(type, details.values()))
 
 
 def _first(raw: Mapping[str, Any], places: tuple[tuple[str, ...], ...]) -> int:
