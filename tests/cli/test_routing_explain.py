@@ -91,6 +91,30 @@ def test_json_holds_the_same_and_the_record_that_a_request_would_keep(served: Ru
     assert kept == shown["decision"]
 
 
+def test_the_data_policy_is_shown_where_one_is_asked_for(served: RunningGateway) -> None:
+    home = served.hub.home.path
+    assert "Data policy" not in explain(served, MODEL).out
+    body = json.dumps({"messages": [{"role": "user", "content": "Hi"}], "provider": {"data_collection": "deny"}})
+    refused = explain(served, MODEL, "--body", "-", stdin=body)
+    assert refused.code == 1
+    assert "openai has stated nothing of where it is called; asked for: no_retention" in refused.out
+    assert run(home, "credentials", "set", "2", "--data-policy", "no_retention").code == 0
+    try:
+        (line,) = [
+            one for one in explain(served, MODEL, "--body", "-", stdin=body).out.splitlines() if "tried 1st" in one
+        ]
+        assert line.split()[-2:] == ["no_retention", "operator"]
+        shown = {one["deployment"]: one for one in explained(served, MODEL)["deployments"]}
+        assert (shown[US]["data_policy"], shown[US]["data_policy_by"]) == ("no_retention", "operator")
+        assert (shown[EU]["data_policy"], shown[EU]["data_policy_by"]) == ("unknown", "nobody")
+        stated = {one["id"]: one["data_policies"] for one in data(home, "providers", "list")}
+        assert stated["moonshot"]["intl"]["source"].startswith("https://")
+        policies = {place: at["policy"] for place, at in (stated["moonshot"] | {"eu": stated["openai"]["eu"]}).items()}
+        assert policies == {"intl": "no_training", "cn": "unknown", "eu": "no_training"}
+    finally:
+        assert run(home, "credentials", "set", "2", "--data-policy", "stated").code == 0
+
+
 def test_the_same_session_is_explained_alike_and_sessions_differ(served: RunningGateway) -> None:
     first = explained(served, MODEL, "--session", "0")["would_try"][0]
     seen = {first}

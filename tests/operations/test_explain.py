@@ -63,6 +63,16 @@ def test_every_scope_is_seen_with_where_it_is_set(hub: Hub, account: int) -> Non
     assert (found.decision.max_attempts, found.decision.why_max) == (2, "plan")
 
 
+def test_what_holds_for_the_data_and_who_says_so_is_seen(hub: Hub, account: int) -> None:
+    credentials.set_data_policy(hub, 2, "no_retention")
+    preferences.change(hub, preferences.account(account), {"data_policy": "no_retention"})
+    found = explain.explain(hub, Question(MODEL))
+    assert {one: state for one, (state, _) in states(found).items()} == {EU: "excluded", US: "try", JP: "excluded"}
+    policies = {one: (policy.policy, policy.by) for one, policy in found.policies.items()}
+    stated = ("no_training", "provider")
+    assert policies == {EU: stated, US: ("no_retention", "operator"), JP: stated}
+
+
 def test_what_is_down_is_seen(hub: Hub, account: int) -> None:
     now_ms = clock.now_ms()
     with hub.database.write():

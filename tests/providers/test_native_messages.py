@@ -5,6 +5,7 @@ import dataclasses
 import orjson
 import pytest
 
+from tests.fakes.upstream import anthropic_message
 from tests.providers.made import deployment, provider
 from tokenhub.call import Call, Capability, Wire
 from tokenhub.catalog import load
@@ -12,6 +13,7 @@ from tokenhub.catalog.models import Credential, SpokenWire
 from tokenhub.providers import registry
 from tokenhub.providers.adapter import CacheHints, TokenCounter
 from tokenhub.providers.native_messages import BETAS, NativeMessages
+from tokenhub.usage import Usage
 
 CATALOG = load.load()
 BODY = {"model": "asked", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]}
@@ -107,6 +109,19 @@ def test_providers_are_called_where_they_speak_messages(name):
     by = CATALOG.providers[name]
     assert {by.wires[Wire.MESSAGES].url(region.base_url) for region in by.regions.values()} == WHERE[name]
     assert isinstance(registry.adapters_of(CATALOG.providers)[name, Wire.MESSAGES], NativeMessages)
+
+
+@pytest.mark.parametrize(
+    ("name", "fresh"),
+    [("anthropic", 100), ("openrouter", 100), *((n, 60) for n in ("deepseek", "moonshot", "zhipu", "alibaba"))],
+)
+def test_t12_a_copy_that_does_not_say_what_it_counts_is_not_believed_to_leave_the_cache_out(name, fresh):
+    adapter = registry.adapters_of(CATALOG.providers)[name, Wire.MESSAGES]
+    usage = {"input_tokens": 100, "cache_read_input_tokens": 40, "output_tokens": 3}
+    reply = adapter.reply(
+        call(), deployment(CATALOG.providers[name]), 200, {}, orjson.dumps(anthropic_message(usage=usage))
+    )
+    assert reply.usage == Usage(input=fresh, cache_read=40, output=3)
 
 
 def test_alibaba_speaks_messages_for_its_own_models_alone():

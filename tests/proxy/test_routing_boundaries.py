@@ -353,6 +353,37 @@ def test_max_price_and_data_collection_are_boundaries(world: World) -> None:
     assert world.ask(provider={"data_collection": "allow"}).status == 200
 
 
+def test_t104_what_the_operator_has_agreed_on_binds_the_next_request(world: World) -> None:
+    hub = world.gateway.hub
+    held = {one.provider: one.id for one in credentials.listing(hub)}
+    deny = {"provider": {"data_collection": "deny"}}
+    try:
+        credentials.set_data_policy(hub, held["beta"], "no_retention")
+        credentials.set_data_policy(hub, held["gamma"], "no_training")
+        assert {served_by(world.ask(content=f"{number}", **deny)) for number in range(6)} == {"beta"}
+        assert world.touched == {"beta"}
+        world.set("account", data_policy="no_training")
+        assert {served_by(world.ask(content=f"{number}")) for number in range(20)} == {"beta", "gamma"}
+        assert world.touched == {"beta", "gamma"}
+
+        def ends(_: Received) -> Reply:
+            credentials.set_data_policy(hub, held["beta"], None)
+            return BROKEN
+
+        world.begin()
+        world.fakes["gamma"].script = ends
+        assert world.ask(provider={"order": ["gamma", "beta"]}).status == 502
+        assert world.touched == {"gamma"}
+        credentials.set_data_policy(hub, held["gamma"], None)
+        answer = world.ask()
+        assert told(answer) == (403, "no_eligible_provider")
+        details = {one["detail"] for one in answer.json()["error"]["metadata"]["excluded"]}
+        assert "beta has stated nothing of where it is called; asked for: no_training" in details
+    finally:
+        for credential_id in held.values():
+            credentials.set_data_policy(hub, credential_id, None)
+
+
 def test_required_parameters_keep_out_who_would_drop_one(world: World) -> None:
     hub = world.gateway.hub
     with hub.database.write():

@@ -1,5 +1,6 @@
 """Boundaries: what each rule keeps out, that scopes only narrow, and that what is not known is outside."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -118,6 +119,25 @@ def test_t106_a_rule_means_what_it_names_and_an_alias_is_as_good_as_the_name(
 )
 def test_t104_a_data_policy_that_is_not_stated_is_none(stated: str, wanted: str, inside: bool) -> None:
     assert (outside(deployment(provider("alpha", stated), "eu", ONE), data_policy=wanted) is None) is inside
+
+
+@pytest.mark.parametrize(
+    ("stated", "own", "base_url", "words"),
+    [
+        ("no_training", None, None, "alpha states no_training; asked for: no_retention"),
+        ("unknown", None, None, "alpha has stated nothing of where it is called; asked for: no_retention"),
+        ("no_retention", None, "https://proxy.example", "alpha has stated nothing of where it is called; asked for: no_retention"),
+        ("no_retention", "unknown", None, "the operator's agreement with alpha says unknown; asked for: no_retention"),
+        ("unknown", "no_retention", "https://proxy.example", None),
+    ],
+)  # fmt: skip
+def test_t104_the_operators_agreement_goes_before_what_is_stated(
+    stated: str, own: str | None, base_url: str | None, words: str | None
+) -> None:
+    made = deployment(provider("alpha", stated), "eu", ONE)
+    made = replace(made, credential=replace(made.credential, data_policy=own, base_url=base_url))
+    found = outside(made, data_policy="no_retention")
+    assert (found and found.detail) == words
 
 
 @pytest.mark.parametrize("narrow", list(product((False, True), repeat=3)))

@@ -3,12 +3,13 @@
 import pytest
 
 from tokenhub.catalog.load import Override
-from tokenhub.errors import SetupError
+from tokenhub.errors import NotFound, SetupError
 from tokenhub.operations import credentials
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.hub import Hub
 from tokenhub.store import accounts as accounts_store
 from tokenhub.store import catalog as store
+from tokenhub.store.database import StoreRejected
 
 SECRET = "sk-canary-0123456789-abcdefghij"
 
@@ -91,6 +92,31 @@ def test_a_failed_mark_raises_the_catalogue_once_and_leaves_the_operators_decisi
 def test_a_short_secret_shows_nothing_of_itself(hub: Hub) -> None:
     assert store.credential_state(hub.database, add(hub, "short-secret")).hint == ""  # type: ignore[union-attr]
     assert store.credential_state(hub.database, add(hub)).hint == "ghij"  # type: ignore[union-attr]
+
+
+def test_an_agreement_on_data_is_kept_with_its_credential_until_it_is_taken_back(hub: Hub) -> None:
+    first, second = add(hub, data_policy="no_retention"), add(hub, "sk-another-secret-of-some-length")
+    catalog = accounts_store.versions(hub.database)[1]
+    credentials.set_data_policy(hub, second, "unknown")
+    assert [one.data_policy for one in store.credentials(hub.database, hub.vault)] == ["no_retention", "unknown"]
+    assert accounts_store.versions(hub.database)[1] == catalog + 1
+    credentials.rotate(hub, first, "sk-the-next-secret-of-some-length")
+    credentials.set_data_policy(hub, second, None)
+    assert [one.data_policy for one in credentials.listing(hub)] == ["no_retention", None]
+    assert store.credential(hub.database, hub.vault, first).data_policy == "no_retention"
+    policies = credentials.data_policies(hub, credentials.listing(hub))
+    assert [(one.policy, one.by) for one in policies.values()] == [
+        ("no_retention", "operator"),
+        ("no_training", "provider"),
+    ]
+    with pytest.raises(NotFound):
+        credentials.set_data_policy(hub, 99, "no_training")
+
+
+def test_t104_an_agreement_that_does_not_exist_is_stored_nowhere(hub: Hub) -> None:
+    with pytest.raises(StoreRejected):
+        add(hub, data_policy="never")
+    assert credentials.listing(hub) == []
 
 
 def test_an_override_is_replaced_and_taken_back(hub: Hub) -> None:

@@ -1,10 +1,14 @@
 """Anthropic's usage, errors and models (T9, T10, T12)."""
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tokenhub.usage import MAX_TOKENS, Usage
 from tokenhub.wire.faults import Failure, FaultKind
-from tokenhub.wire.messages.common import ForcedTool, classify_error, parse_usage, traits_of
+from tokenhub.wire.messages.common import ForcedTool, InputCount, classify_error, parse_usage, traits_of
 
 GOOD = {"input_tokens": 10, "output_tokens": 5}
 
@@ -32,6 +36,29 @@ GOOD = {"input_tokens": 10, "output_tokens": 5}
 )
 def test_t12_anthropics_buckets_are_disjoint_as_they_come(raw, usage):
     assert parse_usage(raw) == usage
+
+
+COUNTS = st.integers(0, 10**6)
+
+
+@given(fresh=COUNTS, read=COUNTS, written=COUNTS, one_hour=COUNTS)
+def test_t12_where_nobody_says_what_the_input_counts_no_token_is_billed_twice(fresh, read, written, one_hour):
+    raw = {
+        "input_tokens": fresh,
+        "output_tokens": 1,
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": written,
+        "cache_creation": {"ephemeral_1h_input_tokens": one_hour},
+    }
+    apart, whole, doubtful = (parse_usage(raw, one) for one in InputCount)
+    assert apart is not None
+    assert apart.prompt_total == fresh + read + written
+    if read + written > fresh:  # it cannot be the whole prompt
+        assert whole is None
+        assert doubtful == apart
+    else:
+        assert whole == doubtful == replace(apart, input=fresh - read - written)
+        assert whole.prompt_total == fresh
 
 
 NOT_A_COUNT = [-1, 1.5, "5", True, [1], {"a": 1}, MAX_TOKENS + 1, float("nan")]

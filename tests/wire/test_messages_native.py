@@ -8,11 +8,13 @@ import pytest
 
 from tests.fakes.upstream import anthropic_message, anthropic_stream, anthropic_usage, sse
 from tests.wire.cuts import assert_cuts_do_not_show, read
+from tokenhub.usage import Usage
 from tokenhub.wire import opaque
 from tokenhub.wire.faults import FaultKind, UpstreamFault
 from tokenhub.wire.messages import carry as messages_carry
 from tokenhub.wire.messages import native as messages_native
 from tokenhub.wire.messages import native_stream as messages_native_stream
+from tokenhub.wire.messages.common import InputCount
 from tokenhub.wire.messages.native_stream import NativeMessagesReader
 
 SAMPLES = Path(__file__).parents[1] / "samples/anthropic"
@@ -260,6 +262,24 @@ def test_cost_is_added_to_the_one_frame_with_the_usage():
     assert stop + b"\n\n" == frames[-1]
     before, after = (orjson.loads(frame.split(b"data: ")[1]) for frame in (frames[-2], delta))
     assert after == {**before, "usage": {**before["usage"], **COST}}
+
+
+@pytest.mark.parametrize(
+    ("read_tokens", "counted"), [(4, Usage(input=10, cache_read=4, output=3)), (40, Usage(14, 40, output=3))]
+)
+def test_t12_counts_of_a_copy_that_come_with_the_end_alone_are_billed_once(read_tokens, counted):
+    """Zhipu's copy counts nothing at the start and all at the end (github.com/zai-org/GLM-5/issues/139, 2026-09)."""
+    usage = {"input_tokens": 14, "output_tokens": 3, "cache_read_input_tokens": read_tokens}
+    frames = anthropic_stream()
+    start = {"type": "message_start", "message": anthropic_message(usage={"input_tokens": 0, "output_tokens": 0})}
+    delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}
+    reader = NativeMessagesReader(input_count=InputCount.IN_DOUBT)
+    for frame in (sse(start, "message_start"), *frames[1:-2], sse(delta, "message_delta"), frames[-1]):
+        reader.feed(frame)
+    assert reader.facts.complete
+    assert reader.facts.usage == counted
+    whole = messages_native.reply(anthropic_message(usage=usage), input_count=InputCount.IN_DOUBT)
+    assert whole.usage == counted
 
 
 def test_usage_that_the_upstream_did_not_send_is_the_estimate():

@@ -71,6 +71,11 @@ QUIRKS: Mapping[str, Key] = {
     ),
     "tool_call_ids": Key("any", "nine: tool call ids must be nine letters and digits", ("any", "nine")),
     "prompt_cache_key": Key(False, "is sent a prompt_cache_key made from the session where the client sent none"),
+    "messages_input": Key(
+        "in_doubt",
+        "whether input_tokens on its Messages surface has cache reads and writes in it; in doubt none is billed twice",
+        ("without_cache", "with_cache", "in_doubt"),
+    ),
     "image_tokens": Key(50_000, "most prompt tokens one image can become"),
     "result_hosts": Key(
         (), "hosts, beside its own, at which results (images, videos) may be fetched; * stands for part of one label"

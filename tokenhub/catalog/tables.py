@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenhub.call import Capability, Wire
+from tokenhub.catalog.data_policy import STATEMENTS, UNKNOWN
 from tokenhub.catalog.fields import Fields
 from tokenhub.catalog.models import Lifecycle, Model, Offering, PriceClass, Provider, Region, SpokenWire
 from tokenhub.catalog.price_tables import Calendars, schedule, seconds
@@ -20,7 +21,6 @@ _DATA_REGION = re.compile(r"[a-z]{2}|global|unknown|self-hosted", re.ASCII)
 _ADAPTERS = ("openai", "anthropic", "gemini", "openai_compatible")
 _WIRE_ADAPTERS = ("dashscope", "zhipu")
 """Adapters of single wires beside those."""
-_DATA_POLICIES = ("no_training", "no_retention", "unknown")
 _AUTHS = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "none")
 
 
@@ -38,7 +38,7 @@ def provider(table: object, where: str, *, custom: bool) -> Provider:
         models_path=fields.take("models_path", str, "/models"),
         quirks=_filled(fields, "quirks", QUIRKS),
         wires=_wires(fields, adapter),
-        data_policy=fields.word("data_policy", _DATA_POLICIES, "unknown"),
+        data_policy=fields.word("data_policy", STATEMENTS, UNKNOWN),
         data_policy_source=fields.take("data_policy_source", str, ""),
         data_policy_date=fields.day("data_policy_date") or "",
         custom=custom,
@@ -46,10 +46,15 @@ def provider(table: object, where: str, *, custom: bool) -> Provider:
     )
     if not regions or len(found.regions) != len(regions):
         raise fields.bad("regions must be there, each id once")
-    if found.data_policy != "unknown" and not (found.data_policy_source and found.data_policy_date):
-        raise fields.bad("data_policy needs data_policy_source and data_policy_date")
+    _check_source(fields, found)
     fields.end()
     return found
+
+
+def _check_source(fields: Fields, found: Provider | Region) -> None:
+    """Refuse a statement about data that nobody can look up."""
+    if found.data_policy not in (None, UNKNOWN) and not (found.data_policy_source and found.data_policy_date):
+        raise fields.bad("data_policy needs data_policy_source and data_policy_date")
 
 
 _WIRES_OF_ADAPTERS = {
@@ -83,8 +88,12 @@ def _region(fields: Fields) -> Region:
         data_region=fields.match("data_region", _DATA_REGION, "unknown"),
         price_multiplier=fields.take("price_multiplier", str, "1"),
         body_fields=fields.take("body_fields", dict, {}),
+        data_policy=fields.word("data_policy", ("", *STATEMENTS), "") or None,
+        data_policy_source=fields.take("data_policy_source", str, ""),
+        data_policy_date=fields.day("data_policy_date") or "",
         note=fields.take("note", str, ""),
     )
+    _check_source(fields, found)
     fields.end()
     return found
 

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock
+from tokenhub.catalog.data_policy import STATEMENTS
 from tokenhub.cli import render, values
 from tokenhub.cli.context import FAILED, Door, Yes, command, noun
 from tokenhub.cli.render import Column
 from tokenhub.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokenhub.catalog.data_policy import DataPolicy
     from tokenhub.operations.credentials import CredentialState, Found
     from tokenhub.operations.probe import Probe
 
@@ -33,6 +37,8 @@ SecretEnv = Annotated[
 ]
 
 _SECRET_MAX = 8192
+_STATED = "stated"
+"""Takes the operator's own word back: what the provider states holds."""
 
 COLUMNS = (
     Column("id", "Id", right=True),
@@ -43,11 +49,26 @@ COLUMNS = (
     Column("status", "Status"),
     Column("status_reason", "Why"),
     Column("weight", "Weight", right=True),
+    Column("data_policy", "Data policy"),
+    Column("data_policy_by", "Stated by"),
     Column("base_url", "Base URL"),
 )
 
 
-def row(state: "CredentialState") -> dict[str, Any]:
+def rows(door: Door, states: "Sequence[CredentialState]") -> list[dict[str, Any]]:
+    """Return credentials as they are shown."""
+    from tokenhub.operations import credentials
+
+    policies = credentials.data_policies(door.hub, states)
+    return [_row(state, policies.get(state.id)) for state in states]
+
+
+def row(door: Door, state: "CredentialState") -> dict[str, Any]:
+    """Return one credential as it is shown."""
+    return rows(door, [state])[0]
+
+
+def _row(state: "CredentialState", policy: "DataPolicy | None") -> dict[str, Any]:
     """Return a credential as it is shown: four characters of the secret at most."""
     return {
         "id": state.id,
@@ -58,6 +79,8 @@ def row(state: "CredentialState") -> dict[str, Any]:
         "status": state.status,
         "status_reason": state.status_reason,
         "weight": state.weight,
+        "data_policy": policy.policy if policy else None,
+        "data_policy_by": policy.by if policy else None,
         "base_url": state.base_url,
         "insecure_http": state.insecure_http,
         "created_at": clock.iso(state.created_at_ms),
@@ -89,7 +112,7 @@ def read_secret(door: Door, what: str, *, from_stdin: bool, variable: str | None
         "tokenhub credentials add openai",
         "tokenhub credentials add alibaba --region ap-southeast-1 --secret-env DASHSCOPE_API_KEY",
         "pass show anthropic | tokenhub credentials add anthropic --secret-stdin --label main",
-        "tokenhub credentials add vllm --base-url http://10.0.0.5:8000/v1 --insecure-http",
+        "tokenhub credentials add vllm --base-url http://10.0.0.5:8000/v1 --insecure-http --data-policy no_retention",
     ],
 )
 def add(
@@ -125,6 +148,16 @@ def add(
             help="Its share of the requests beside other credentials.",
         ),
     ] = "1",
+    data_policy: Annotated[
+        Any,
+        typer.Option(
+            "--data-policy",
+            metavar="|".join(STATEMENTS),
+            parser=values.one_of(*STATEMENTS),
+            help="What your own agreement with the provider says of the data of requests. Else what it states holds.",
+            show_default=False,
+        ),
+    ] = None,
     secret_stdin: SecretStdin = False,
     secret_env: SecretEnv = None,
 ) -> None:
@@ -134,10 +167,10 @@ def add(
     secret = ""
     if secret_stdin or secret_env or credentials.takes_secret(door.hub, provider):
         secret = read_secret(door, f"Key for {provider}", from_stdin=secret_stdin, variable=secret_env)
-    new = credentials.NewCredential(provider, secret, region, base_url, insecure_http, label, weight)
+    new = credentials.NewCredential(provider, secret, region, base_url, insecure_http, label, weight, data_policy)
     state = credentials.add(door.hub, new)
     door.done(
-        row(state),
+        row(door, state),
         f"Credential {state.id} for {state.provider} in {state.region} is kept. Try it: tokenhub credentials test {state.id}",
     )
 
@@ -147,8 +180,43 @@ def list_(door: Door) -> None:
     """List credentials; of a key only the last characters are shown."""
     from tokenhub.operations import credentials
 
-    rows = [row(state) for state in credentials.listing(door.hub)]
-    door.rows(rows, COLUMNS, empty="There is no credential yet. Add one: tokenhub credentials add PROVIDER")
+    door.rows(
+        rows(door, credentials.listing(door.hub)),
+        COLUMNS,
+        empty="There is no credential yet. Add one: tokenhub credentials add PROVIDER",
+    )
+
+
+@command(
+    app,
+    "set",
+    examples=[
+        "tokenhub credentials set 3 --data-policy no_retention",
+        "tokenhub credentials set 3 --data-policy stated",
+    ],
+)
+def set_(
+    door: Door,
+    id: Id,
+    data_policy: Annotated[
+        Any,
+        typer.Option(
+            "--data-policy",
+            metavar="|".join((*STATEMENTS, _STATED)),
+            parser=values.one_of(*STATEMENTS, _STATED),
+            help="What your own agreement with the provider says of the data of requests; stated: what the provider states.",
+        ),
+    ],
+) -> None:
+    """Say what is agreed on for a credential: routing takes your word for it before the provider's public statement."""
+    from tokenhub.operations import credentials
+
+    state = credentials.set_data_policy(door.hub, id, None if data_policy == _STATED else data_policy)
+    shown = row(door, state)
+    said = "as you say" if shown["data_policy_by"] == "operator" else f"as {state.provider} states"
+    if shown["data_policy_by"] == "nobody":
+        said = "nothing is stated of it"
+    door.done(shown, f"Data policy of credential {id}: {shown['data_policy']}, {said}. It binds the next request.")
 
 
 @command(app, examples=["tokenhub credentials remove 3"])
@@ -161,7 +229,7 @@ def remove(door: Door, id: Id, yes: Yes = False) -> None:
         f"Remove credential {id} ({found.provider} in {found.region}, {found.label or 'without a label'})?", yes=yes
     )
     state = credentials.remove(door.hub, id)
-    door.done(row(state), f"Credential {id} is removed.")
+    door.done(row(door, state), f"Credential {id} is removed.")
 
 
 @command(app, examples=["tokenhub credentials disable 3"])
@@ -180,7 +248,7 @@ def _set_status(door: Door, credential_id: int, status: str) -> None:
     from tokenhub.operations import credentials
 
     state = credentials.set_status(door.hub, credential_id, status)
-    door.done(row(state), f"Credential {state.id} is {state.status}.")
+    door.done(row(door, state), f"Credential {state.id} is {state.status}.")
 
 
 @command(app, examples=["tokenhub credentials rotate 3", "tokenhub credentials rotate 3 --secret-env OPENAI_API_KEY"])
@@ -191,7 +259,7 @@ def rotate(door: Door, id: Id, secret_stdin: SecretStdin = False, secret_env: Se
     found = credentials.find(door.hub, id)
     secret = read_secret(door, f"New key for {found.provider}", from_stdin=secret_stdin, variable=secret_env)
     state = credentials.rotate(door.hub, id, secret)
-    door.done(row(state), f"Credential {id} has its new key. Try it: tokenhub credentials test {id}")
+    door.done(row(door, state), f"Credential {id} has its new key. Try it: tokenhub credentials test {id}")
 
 
 @command(app, "test", examples=["tokenhub credentials test", "tokenhub credentials test 3 --chat"])
@@ -253,7 +321,7 @@ def import_(door: Door, yes: Yes = False) -> None:
     wanted = [one for one in found if _wanted(door, one, yes=yes)]
     states = credentials.import_found(door.hub, wanted)
     if door.as_json:
-        render.print_line(render.as_json([row(state) for state in states]))
+        render.print_line(render.as_json(rows(door, states)))
         return
     for state in states:
         render.say(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import money
+from tokenhub.catalog import data_policy
 from tokenhub.cli import render, values
 from tokenhub.cli.context import Door, Yes, command, noun
 from tokenhub.cli.render import Column
@@ -40,6 +41,10 @@ def row(state: "ProviderState") -> dict[str, Any]:
         "own": provider.custom,
         "base_urls": {region.id: region.base_url for region in provider.regions.values()},
         "data_regions": {region.id: region.data_region for region in provider.regions.values()},
+        "data_policies": {
+            region.id: dict(zip(("policy", "source", "date"), data_policy.stated(provider, region), strict=True))
+            for region in provider.regions.values()
+        },
         "auth": provider.auth,
     }
 

@@ -115,7 +115,7 @@ def set_(
     deny_providers: Annotated[Any, _names("A,B", "None of these providers.")] = None,
     models: Annotated[Any, _names("A,B", "Only these models: deepseek-v3.2, or alibaba/deepseek-v3.2.")] = None,
     deny_models: Annotated[Any, _names("A,B", "None of these models.")] = None,
-    data_policy: Annotated[Any, _word((*DATA_POLICIES, ANY), "Only providers that have stated this of the data of requests.")] = None,
+    data_policy: Annotated[Any, _word((*DATA_POLICIES, ANY), "Only where this holds for the data of requests: the provider states it, or you have agreed on it.")] = None,
     order: Annotated[Any, _names("A,B", "Providers to try first, in this order.")] = None,
     sort: Annotated[Any, _word((*SORTS, ANY), "What goes first where no order is given.")] = None,
     max_price: Annotated[

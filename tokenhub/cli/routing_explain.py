@@ -38,6 +38,7 @@ _ORDERED: Final = (
     Column("output_price", "Output, $/M", right=True),
     Column("rule", "State"),
 )
+_POLICY: Final = (Column("data_policy", "Data policy"), Column("data_policy_by", "Stated by"))
 
 
 def explain(
@@ -132,6 +133,8 @@ def _deployments(found: "Explanation") -> list[dict[str, Any]]:
         one["input_price"] = None if card is None else models.per_million(card.rates.input)
         one["output_price"] = None if card is None else models.per_million(card.rates.output)
         one["share_bp"] = None if share is None else round(10_000 * share)
+        policy = found.policies[one["deployment"]]
+        one["data_policy"], one["data_policy_by"] = policy.policy, policy.by
     return rows
 
 
@@ -155,7 +158,8 @@ def _print(found: "Explanation") -> None:
             _table(away, _AWAY)
         if inside:
             _stage("4 Order", f"{decision.order(record)[0].upper()}{decision.order(record)[1:]}.", _told(found))
-            _table(inside, _ORDERED)
+            asked = any(one.preferences.data_policy is not None for one in found.chain)
+            _table(inside, (*_ORDERED, *_POLICY) if asked else _ORDERED)
     _stage("5 Tried", _outcome(found))
     if found.instead:
         names = ", ".join(one.model.id for one in found.instead)

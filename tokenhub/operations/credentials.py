@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tokenhub import clock
+from tokenhub.catalog import data_policy
+from tokenhub.catalog.data_policy import DataPolicy
 from tokenhub.catalog.models import Catalog, Credential, Provider
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.operations import models
@@ -48,6 +50,8 @@ class NewCredential:
     insecure_http: bool = False
     label: str = ""
     weight: int = 1
+    data_policy: str | None = None
+    """One of ``data_policy.STATEMENTS``: what the operator's own agreement says; None: what the provider states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def add(hub: Hub, new: NewCredential) -> CredentialState:
                 param="base_url",
             )
         _check_secret(new.secret, needed=provider.auth != "none")
-        opened = Credential(0, provider.id, region, new.label, new.secret, base_url, new.weight)
+        opened = Credential(0, provider.id, region, new.label, new.secret, base_url, new.weight, new.data_policy)
         credential_id = store.insert_credential(
             hub.database, hub.vault, opened, insecure_http=new.insecure_http, now_ms=clock.now_ms()
         )
@@ -136,6 +140,27 @@ def find(hub: Hub, credential_id: int) -> CredentialState:
 def listing(hub: Hub) -> list[CredentialState]:
     """Return every credential, the oldest first."""
     return store.credential_states(hub.database)
+
+
+def data_policies(hub: Hub, states: Sequence[CredentialState]) -> dict[int, DataPolicy]:
+    """Return what holds for the data of requests at each of these credentials, by their ids."""
+    known = models.catalog(hub.database).providers
+    return {
+        state.id: data_policy.of(known[state.provider], known[state.provider].regions[state.region], state.closed())
+        for state in states
+        if state.provider in known and state.region in known[state.provider].regions
+    }
+
+
+def set_data_policy(hub: Hub, credential_id: int, policy: str | None) -> CredentialState:
+    """State what the operator's own agreement says of a credential's data; None: nothing beyond what the provider states.
+
+    It binds the next request in every process, and the next attempt of one that is under way.
+    """
+    with hub.database.write():
+        _existing(hub, credential_id)
+        store.set_data_policy(hub.database, credential_id, policy)
+        return _existing(hub, credential_id)
 
 
 def providers(hub: Hub, *, local: bool) -> list[str]:

@@ -10,6 +10,8 @@ from tokenhub import clock
 from tokenhub.accounts.accounts import Account, ApiKey, Caller, KeyStatus
 from tokenhub.billing import features
 from tokenhub.call import Call, Capability
+from tokenhub.catalog import data_policy
+from tokenhub.catalog.data_policy import DataPolicy
 from tokenhub.catalog.models import Credential
 from tokenhub.catalog.prices import PriceCard
 from tokenhub.catalog.siblings import StandIn
@@ -68,6 +70,8 @@ class Explanation:
     """Which part of all sessions a deployment comes first for, among those of its model that may be tried."""
     instead: tuple[StandIn, ...] = ()
     """What this caller could ask instead, where nothing can be tried."""
+    policies: Mapping[str, DataPolicy] = field(default_factory=dict)
+    """What holds for the data of requests, by deployment id."""
 
 
 def explain(hub: Hub, question: Question) -> Explanation:
@@ -123,6 +127,7 @@ def explain(hub: Hub, question: Question) -> Explanation:
         tuple(advice.instead_of(snapshot, caller, call, hints, decision, now_ms=now_ms))
         if refusal is not None and decision is not None
         else (),
+        _policies(decision),
     )
 
 
@@ -193,6 +198,11 @@ def _pinned(hub: Hub, told: Session | None, call: Call, now_ms: int) -> str | No
 
 
 # What it comes to ----------------------------------------------------------------------------------
+
+
+def _policies(decision: Decision | None) -> dict[str, DataPolicy]:
+    found = [] if decision is None else [one.deployment for one in decision.considered]
+    return {one.id: data_policy.of(one.provider, one.region, one.credential) for one in found}
 
 
 def _cards_and_shares(

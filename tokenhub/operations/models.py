@@ -136,8 +136,7 @@ def _state(found: Catalog, model: Model, opened: Sequence[Credential], provider:
 def _unopened(hub: Hub) -> list[Credential]:
     """Return the active credentials without their secrets, and the embedded model's when it is switched on."""
     states = store.credential_states(hub.database)
-    active = [state for state in states if state.status == store.ACTIVE]
-    own = [Credential(state.id, state.provider, state.region, state.label, "", state.base_url) for state in active]
+    own = [state.closed() for state in states if state.status == store.ACTIVE]
     return [*own, Credential(0, LOCAL, LOCAL, LOCAL, "")] if runs_local_model(hub) else own
 
 

@@ -30,7 +30,7 @@ def find(hub: Hub, request_id: str) -> EndedRequest:
     found = store.one(hub.database, request_id)
     if found is None:
         raise NotFound(
-            f"There is no ended request {request_id[:80]!r}: it may still run, or be older than what is kept. See: tokenhub requests list"
+            f"There is no ended request {request_id[:80]!r}: it may still run, be older than what is kept, or one of many that were refused. See: tokenhub requests list"
         )
     return found
 

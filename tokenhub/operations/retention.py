@@ -14,7 +14,7 @@ from typing import Final
 from tokenhub import clock, failpoints
 from tokenhub.operations.dates import DAY_MS
 from tokenhub.operations.hub import Hub
-from tokenhub.store import affinities, aged, days, jobs
+from tokenhub.store import affinities, aged, days, jobs, refusals
 from tokenhub.store.database import Database
 
 SETTLING_MS: Final = 3_600_000
@@ -120,9 +120,9 @@ def _purge(database: Database, now_ms: int, kept_ms: int, done: Work) -> None:
             break
         if before_ms >= day + DAY_MS:
             empty.append(day)
-    forgotten = jobs.forget(database, before_ms)
-    done.more = done.more or forgotten == jobs.FORGET_BATCH
-    if (done.deleted or empty or forgotten) and _scrubbed(database, whole=bool(empty)):
+    forgotten, refused = jobs.forget(database, before_ms), refusals.forget(database, before_ms)
+    done.more = done.more or forgotten == jobs.FORGET_BATCH or refused == refusals.FORGET_BATCH
+    if (done.deleted or empty or forgotten or refused) and _scrubbed(database, whole=bool(empty)):
         failpoints.hit("purge.scrubbed")
         for day in empty:
             days.wiped(database, day, now_ms)
@@ -151,4 +151,4 @@ def _scrubbed(database: Database, *, whole: bool) -> bool:
     """Empty the log; a vacuum, which reads whole tables, only when a whole day is gone."""
     if database.kind == "postgres" and not whole:
         return True
-    return database.scrub("requests", "request_lots", "jobs")
+    return database.scrub("requests", "request_lots", "jobs", "refusals")

@@ -68,7 +68,7 @@ def read(hub: Hub, *, minutes: int, everything: bool = False) -> Status:
         stored = circuits.read(hub.database)
         tallies = health_store.since(hub.database, now_ms - minutes * health.MINUTE_MS)
     seen = Observed(stored.circuits, stored.cooldowns, set(stored.failed))
-    held = [_closed(one) for one in states if one.status != store.DISABLED]
+    held = [one.closed() for one in states if one.status != store.DISABLED]
     if models.runs_local_model(hub):
         held.append(Credential(0, models.LOCAL, models.LOCAL, "", ""))
     found = list(_statuses(catalog.offered(held).values(), seen, tallies, now_ms))
@@ -76,11 +76,6 @@ def read(hub: Hub, *, minutes: int, everything: bool = False) -> Status:
     failed = tuple(one for one in states if one.status == store.FAILED)
     ordered = tuple(sorted(shown, key=lambda one: (one.provider, one.region, one.model, one.credential_id)))
     return Status(now_ms, minutes, ordered, failed, len(found) - len(shown))
-
-
-def _closed(state: CredentialState) -> Credential:
-    """Return a credential without its secret: nothing is called here."""
-    return Credential(state.id, state.provider, state.region, state.label, "", state.base_url, state.weight)
 
 
 def _statuses(

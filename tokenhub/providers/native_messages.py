@@ -17,6 +17,7 @@ from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.messages import common as messages
 from tokenhub.wire.messages import native as messages_native
+from tokenhub.wire.messages.common import InputCount
 from tokenhub.wire.messages.native_stream import NativeMessagesReader
 from tokenhub.wire.replies import Reply, StreamReader
 
@@ -67,6 +68,8 @@ class NativeMessages:
         self._is_anthropic = provider.adapter == "anthropic"
         self._provider = provider
         self._classify = partial(failures.of_payload, provider.id)
+        stated = InputCount(provider.quirks["messages_input"])
+        self._input_count = InputCount.WITHOUT_CACHE if self._is_anthropic else stated
 
     def request(
         self,
@@ -94,10 +97,12 @@ class NativeMessages:
         )
 
     def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-        return messages_native.reply(chat_reply.parse_body(body), classify=self._classify)
+        return messages_native.reply(
+            chat_reply.parse_body(body), classify=self._classify, input_count=self._input_count
+        )
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
-        return NativeMessagesReader(classify=self._classify)
+        return NativeMessagesReader(classify=self._classify, input_count=self._input_count)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         return failures.classify(self._provider.id, status, headers, body)

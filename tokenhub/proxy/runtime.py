@@ -17,6 +17,7 @@ from tokenhub.operations.snapshots import Snapshot
 from tokenhub.providers.client import UpstreamClient
 from tokenhub.proxy.availability import Watch
 from tokenhub.proxy.desk import Desk
+from tokenhub.proxy.refusals import Refusals
 from tokenhub.routing import session
 from tokenhub.routing.standing import Availability
 from tokenhub.settings import Settings
@@ -61,6 +62,7 @@ class Runtime:
         self.refusing: HubError | None = None
         """Set while no new request is taken: shutting down, or fenced."""
         self.webhook_desk = Desk()
+        self.refusals = Refusals(writer)
         self.wake_payments: Callable[[], None] = lambda: None
         """Tells this process's payments thread that there is something to do."""
         self.ledger_adds_up: Callable[[], bool] = lambda: True

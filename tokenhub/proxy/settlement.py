@@ -115,6 +115,8 @@ def release(exchange: Exchange, runtime: Runtime, error: HubError) -> None:
     if not exchange.asked or exchange.ended:
         return
     exchange.ended = True
+    if exchange.hold is None and getattr(error, "decision", None) is not None:
+        return  # routing refused when it planned again: nothing was held
     runtime.writer.post(Release(exchange.id, record_of(exchange, error)))
 
 

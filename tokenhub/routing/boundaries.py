@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from tokenhub.call import Call, Capability, Wire
-from tokenhub.catalog import regions
+from tokenhub.catalog import data_policy, regions
+from tokenhub.catalog.data_policy import DataPolicy
 from tokenhub.catalog.models import Deployment
 from tokenhub.catalog.prices import PriceCard
 from tokenhub.money import exact_price
-from tokenhub.routing.preferences import DATA_POLICIES, MaxPrice, Preferences
+from tokenhub.routing.preferences import MaxPrice, Preferences
 
 Scope = Literal["installation", "plan", "account", "key", "request"]
 
@@ -95,13 +96,20 @@ def _broken(deployment: Deployment, wanted: Preferences) -> Iterable[tuple[str, 
         yield "model_not_allowed", f"allowed: {_listed(wanted.models)}"
     if wanted.deny_models is not None and (found := _model_names(deployment) & wanted.deny_models):
         yield "model_denied", f"denied: {_listed(found)}"
-    stated = deployment.provider.data_policy
-    if wanted.data_policy is not None and not _keeps(stated, wanted.data_policy):
-        yield "data_policy", f"{deployment.provider.id} states {stated}; asked for: {wanted.data_policy}"
+    if wanted.data_policy is not None:
+        policy = data_policy.of(deployment.provider, deployment.region, deployment.credential)
+        if not policy.covers(wanted.data_policy):
+            yield "data_policy", f"{_said(policy, deployment)}; asked for: {wanted.data_policy}"
 
 
-def _keeps(stated: str, wanted: str) -> bool:
-    return stated in DATA_POLICIES and DATA_POLICIES.index(stated) >= DATA_POLICIES.index(wanted)
+def _said(policy: DataPolicy, deployment: Deployment) -> str:
+    """Say whose word on the data of requests it is; clients are told this, so it names no credential."""
+    provider = deployment.provider.id
+    if policy.by == "operator":
+        return f"the operator's agreement with {provider} says {policy.policy}"
+    if policy.by == "nobody":
+        return f"{provider} has stated nothing of where it is called"
+    return f"{provider} states {policy.policy}"
 
 
 def _provider_names(deployment: Deployment) -> set[str]:

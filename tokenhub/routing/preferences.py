@@ -12,11 +12,10 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tokenhub.catalog import regions
+from tokenhub.catalog.data_policy import DATA_POLICIES as DATA_POLICIES
 from tokenhub.errors import InvalidRequest
 from tokenhub.money import ATTO_PER_USD, InvalidAmount, exact_price, parse_price_per_million
 
-DATA_POLICIES: Final = ("no_training", "no_retention")
-"""What can be asked for, the stricter last: who keeps nothing trains on nothing."""
 SORTS: Final = ("price", "latency", "throughput")
 ATTEMPTS_MOST: Final = 3
 NAMES_MOST: Final = 64
@@ -60,7 +59,7 @@ class Preferences:
     """Model ids, or ``provider/model``."""
     deny_models: frozenset[str] | None = None
     data_policy: str | None = None
-    """One of ``DATA_POLICIES``: what a provider must have stated about the data of requests."""
+    """One of ``DATA_POLICIES``: what must hold for the data of requests."""
     order: tuple[str, ...] = ()
     """Providers to try first, in this order."""
     sort: str | None = None

@@ -23,8 +23,9 @@ DISABLED: Final = "disabled"
 FAILED: Final = "failed"
 
 _COLUMNS: Final = (
-    "id, provider, region, label, base_url, insecure_http, hint, status, status_reason, weight, created_at"
+    "id, provider, region, label, base_url, insecure_http, hint, status, status_reason, weight, created_at, data_policy"
 )
+_OPENED: Final = "id, provider, region, label, base_url, weight, data_policy, sealed"
 _HINT_LENGTH: Final = 4
 _HINT_WORTH: Final = 20
 """A secret shorter than this shows nothing of itself: four characters would be too much of it."""
@@ -46,6 +47,14 @@ class CredentialState:
     status_reason: str
     weight: int
     created_at_ms: int
+    data_policy: str | None
+    """What the operator's own agreement with the provider says; None: what the provider states."""
+
+    def closed(self) -> Credential:
+        """Return it as the catalogue knows it, without its secret: for lists, where nothing is called."""
+        return Credential(
+            self.id, self.provider, self.region, self.label, "", self.base_url, self.weight, self.data_policy
+        )
 
 
 # --- overrides ------------------------------------------------------------------------------------------------
@@ -83,7 +92,7 @@ def _delete_override(kind: str, name: str) -> int:
 def credentials(database: Database, vault: Vault) -> list[Credential]:
     """Return the active credentials, opened; raises SetupError when one does not open with this master key."""
     rows = database.rows(
-        "SELECT id, provider, region, label, base_url, weight, sealed FROM credentials WHERE status = ? ORDER BY id",
+        f"SELECT {_OPENED} FROM credentials WHERE status = ? ORDER BY id",
         (ACTIVE,),
     )
     return [_opened(vault, row) for row in rows]
@@ -91,18 +100,16 @@ def credentials(database: Database, vault: Vault) -> list[Credential]:
 
 def credential(database: Database, vault: Vault, credential_id: int) -> Credential:
     """Return one credential, opened, whatever its status."""
-    row = database.row(
-        "SELECT id, provider, region, label, base_url, weight, sealed FROM credentials WHERE id = ?", (credential_id,)
-    )
+    row = database.row(f"SELECT {_OPENED} FROM credentials WHERE id = ?", (credential_id,))
     if row is None:
         raise LookupError(f"credential {credential_id}")
     return _opened(vault, row)
 
 
 def _opened(vault: Vault, row: Sequence[Any]) -> Credential:
-    credential_id, provider, region, label, base_url, weight, sealed = row
+    credential_id, provider, region, label, base_url, weight, data_policy, sealed = row
     secret = vault.open(bytes(sealed), _binding(credential_id, provider, region, base_url))
-    return Credential(credential_id, provider, region, label, secret, base_url, weight)
+    return Credential(credential_id, provider, region, label, secret, base_url, weight, data_policy)
 
 
 def credential_states(database: Database) -> list[CredentialState]:
@@ -132,6 +139,7 @@ def insert_credential(database: Database, vault: Vault, new: Credential, *, inse
             insecure_http=int(insecure_http),
             sealed=b"",
             weight=new.weight,
+            data_policy=new.data_policy,
             created_at=now_ms,
         ).execute()
     )
@@ -170,6 +178,12 @@ def mark_credential(database: Database, credential_id: int, status: str, reason:
         if changed:
             revision.bump(database, "catalog")
         return bool(changed)
+
+
+def set_data_policy(database: Database, credential_id: int, policy: str | None) -> None:
+    """State what the operator's own agreement says of a credential; None takes the statement back."""
+    _update(credential_id, data_policy=policy)
+    revision.bump(database, "catalog")
 
 
 def delete_credential(database: Database, credential_id: int) -> None:

@@ -1,9 +1,13 @@
-"""Ended requests, as long as they are kept: one by its id, and lists. What they add up to is in ``usage.py``."""
+"""Ended requests, as long as they are kept: one by its id, and lists. What they add up to is in ``usage.py``.
+
+Those that were refused before anything was held stand among them here, and are counted nowhere.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Final
 
 from tokenhub.billing.holds import End
+from tokenhub.store import refusals
 from tokenhub.store.database import Database
 
 
@@ -84,6 +88,20 @@ _CONDITIONS: Final = {
 }
 NEWEST: Final = 2000
 
+_OF_NO_HOLD: Final = (
+    {"end": f"'{End.RELEASED.value}'", "attempts": "'[]'", "units": "''"}
+    | dict.fromkeys(("provider", "region", "upstream_id", "finish_reason"), "CAST(NULL AS TEXT)")
+    | dict.fromkeys(("native_finish_reason", "price_version"), "CAST(NULL AS TEXT)")
+    | dict.fromkeys(("credential_id", "lot_id", "first_content_ms"), "CAST(NULL AS BIGINT)")
+)
+"""What the other columns are of a request that was refused before anything was held; those not named are 0."""
+_REFUSALS: Final = "(SELECT {} FROM refusals) AS refused".format(
+    ", ".join(
+        f'"{name}"' if name in refusals.COLUMNS else f'{_OF_NO_HOLD.get(name, "0")} AS "{name}"'
+        for name in EndedRequest.__slots__
+    )
+)
+
 
 def one(database: Database, request_id: str, account_id: int | None = None) -> EndedRequest | None:
     """Return a request by its id, or the newest by its id at the provider; None when there is none in the account.
@@ -92,8 +110,11 @@ def one(database: Database, request_id: str, account_id: int | None = None) -> E
     who asks by it asks for a reply that has just come.
     """
     where, params = _where(RequestFilter(account_id=account_id), ["id = ?"], [request_id])
-    row = database.row(f"SELECT {_COLUMNS} FROM requests WHERE {where}", params)
-    if row is None:
+    for table in ("requests", _REFUSALS):
+        row = database.row(f"SELECT {_COLUMNS} FROM {table} WHERE {where}", params)
+        if row is not None:
+            break
+    else:
         where, params = _where(RequestFilter(account_id=account_id), [], [])
         newest = f"SELECT {_COLUMNS} FROM requests WHERE {where} ORDER BY ended_at DESC, id DESC LIMIT {NEWEST}"
         row = database.row(f"SELECT * FROM ({newest}) AS newest WHERE upstream_id = ? LIMIT 1", [*params, request_id])
@@ -108,8 +129,9 @@ def listing(
     Ids sort by the moment their request began.
     """
     where, params = _where(wanted, ["id < ?"] if before else [], [before] if before else [])
-    sql = f"SELECT {_COLUMNS} FROM requests WHERE {where} ORDER BY id DESC LIMIT ?"
-    return [_request(row) for row in database.rows(sql, [*params, limit])]
+    ended, refused = (f"SELECT {_COLUMNS} FROM {table} WHERE {where}" for table in ("requests", _REFUSALS))
+    sql = f"{ended} UNION ALL {refused} ORDER BY id DESC LIMIT ?"
+    return [_request(row) for row in database.rows(sql, [*params, *params, limit])]
 
 
 def _where(wanted: RequestFilter, conditions: list[str], params: list[Any]) -> tuple[str, list[Any]]:

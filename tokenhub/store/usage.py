@@ -91,7 +91,7 @@ def usage(
     of requests that are still kept.
 
     ``since_ms`` counts from the start of its day, ``until_ms`` ends at the start of its day: lines are
-    of whole days. Requests that were refused before they had a hold are in no line: they left no row.
+    of whole days. Requests that were refused before they had a hold are in no line, whether they are kept or not.
     """
     since_ms = days.day_of(since_ms)
     groups: dict[Any, _Sums] = {}

@@ -5,6 +5,7 @@
     payments     purchases through Stripe, refunds, disputes, recharges
     upstreams    credentials, the operator's catalogue, preferences, circuits, sessions
     jobs         work that goes on at a provider
+    refusals     requests that were refused before anything was held
     household    processes, secrets, notices
 
 Amounts are nano-USD, times are milliseconds since 1970 UTC unless a name says otherwise.
@@ -36,6 +37,7 @@ from tokenhub.store.schema.payments import (
     StripeRow,
     TopupRow,
 )
+from tokenhub.store.schema.refusals import RefusalRow
 from tokenhub.store.schema.rows import proxy as proxy
 from tokenhub.store.schema.upstreams import (
     AffinityRow,
@@ -61,6 +63,7 @@ TABLES = (
     RequestRow,
     RequestLotRow,
     JobRow,
+    RefusalRow,
     CredentialRow,
     OverrideRow,
     CustomerRow,

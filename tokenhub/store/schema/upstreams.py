@@ -21,6 +21,8 @@ class CredentialRow(Row):
     status_reason = TextField(default="")
     weight = BigIntegerField(default=1, constraints=[Check("weight > 0")])
     created_at = BigIntegerField()
+    data_policy = TextField(null=True, constraints=[Check("data_policy IN ('no_training', 'no_retention', 'unknown')")])
+    """What the operator's own agreement says of the data of requests; NULL: what the provider states."""
 
     class Meta:
         table_name = "credentials"

@@ -114,11 +114,19 @@ def traits_of(upstream_id: str) -> ClaudeTraits:
     return _NEWEST if prefix is None else _TRAITS[prefix]
 
 
-def parse_usage(raw: object) -> Usage | None:
-    """Return Anthropic's counts in disjoint buckets; None when there are none, or nonsense (T9, T12).
+class InputCount(StrEnum):
+    """What ``input_tokens`` counts on a Messages surface."""
 
-    ``input_tokens`` leaves cache reads and writes out, so the buckets are disjoint as they come.
-    """
+    WITHOUT_CACHE = "without_cache"
+    """Neither cache reads nor writes: Anthropic's own way, where the buckets are disjoint as they come."""
+    WITH_CACHE = "with_cache"
+    """The whole prompt, as in OpenAI's ``prompt_tokens``."""
+    IN_DOUBT = "in_doubt"
+    """Nobody says. The count is read as the whole prompt unless it is too small for that, so that no token is billed twice."""
+
+
+def parse_usage(raw: object, input_count: InputCount = InputCount.WITHOUT_CACHE) -> Usage | None:
+    """Return a Messages surface's counts in disjoint buckets; None when there are none, or nonsense (T9, T12)."""
     if not isinstance(raw, Mapping):
         return None
     names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
@@ -131,6 +139,11 @@ def parse_usage(raw: object) -> Usage | None:
         return None
     fresh, output, read, written = (number or 0 for number in counts)
     one_hour = min(one_hour or 0, written)
+    fits = read + written <= fresh
+    if input_count is InputCount.WITH_CACHE and not fits:
+        return None
+    if input_count is not InputCount.WITHOUT_CACHE and fits:
+        fresh -= read + written
     return Usage(
         input=fresh,
         cache_read=read,

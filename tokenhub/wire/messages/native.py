@@ -15,6 +15,7 @@ from tokenhub.wire.messages import carry as messages_carry
 from tokenhub.wire.messages import common as messages
 from tokenhub.wire.messages import reply as messages_reply
 from tokenhub.wire.messages.carry import Block
+from tokenhub.wire.messages.common import InputCount
 from tokenhub.wire.replies import Reply
 
 MIN_BUDGET = 1_024
@@ -113,7 +114,12 @@ def _asks_for_cache(sent: Mapping[str, Any]) -> bool:
 # Whole replies -----------------------------------------------------------------------------------
 
 
-def reply(raw: dict[str, Any], *, classify: Classify = messages.classify_error) -> Reply:
+def reply(
+    raw: dict[str, Any],
+    *,
+    classify: Classify = messages.classify_error,
+    input_count: InputCount = InputCount.WITHOUT_CACHE,
+) -> Reply:
     """Read a whole message, which becomes the reply's body as it is; raises UpstreamFault for what is none (T74)."""
     if raw.get("type") == "error" or raw.get("error"):
         raise UpstreamFault(classify(raw))
@@ -125,7 +131,7 @@ def reply(raw: dict[str, Any], *, classify: Classify = messages.classify_error) 
     native = text_of(raw.get("stop_reason"))
     return Reply(
         body=raw,
-        usage=messages.parse_usage(raw.get("usage")),
+        usage=messages.parse_usage(raw.get("usage"), input_count),
         finish_reason=messages_reply.finish_reason(native, calls_tool=any(map(calls_tool, content))),
         native_finish_reason=native,
         upstream_id=text_of(raw.get("id")) or None,

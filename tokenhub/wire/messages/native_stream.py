@@ -18,6 +18,7 @@ from tokenhub.wire.gate import Gate
 from tokenhub.wire.messages import common as messages
 from tokenhub.wire.messages import native as messages_native
 from tokenhub.wire.messages import reply as messages_reply
+from tokenhub.wire.messages.common import InputCount
 from tokenhub.wire.replies import StreamFacts
 
 _PLAIN_EVENT = b"event: content_block_"
@@ -30,10 +31,15 @@ class NativeMessagesReader:
     """A StreamReader for a Messages upstream and a Messages client; complete at ``message_stop``."""
 
     def __init__(
-        self, *, classify: Classify = messages.classify_error, limit_bytes: int = sse.FRAME_LIMIT_BYTES
+        self,
+        *,
+        classify: Classify = messages.classify_error,
+        limit_bytes: int = sse.FRAME_LIMIT_BYTES,
+        input_count: InputCount = InputCount.WITHOUT_CACHE,
     ) -> None:
         self.facts = StreamFacts()
         self._classify = classify
+        self._input_count = input_count
         self._blocks = sse.BlockSplitter(limit_bytes)
         self._gate = Gate(limit_bytes)
         self._usage: dict[str, Any] = {}
@@ -140,7 +146,7 @@ class NativeMessagesReader:
         """Take the end: its counts are cumulative and replace the earlier ones (SDK, MessageDeltaUsage)."""
         self._note_usage(event.get("usage"))
         if isinstance(event.get("usage"), Mapping):
-            self.facts.usage = messages.parse_usage(self._usage)
+            self.facts.usage = messages.parse_usage(self._usage, self._input_count)
         native = text_of(_object(event.get("delta")).get("stop_reason"))
         if native is not None:
             self.facts.native_finish_reason = native
