@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,6 +58,28 @@ def client(endpoint: LocalEndpoint) -> Iterator[openai.OpenAI]:
 
 def tool_named(name: str) -> dict:
     return {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
+
+
+def prompt(endpoint: LocalEndpoint, tools: list[dict]) -> str:
+    """Return what the model would read of QUESTION with these functions, as llama.cpp's server tells it."""
+    body = json.dumps({"messages": [QUESTION], "tools": tools}).encode()
+    headers = {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"}
+    address = endpoint.base_url.removesuffix("/v1") + "/apply-template"
+    with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=20) as reply:
+        return str(json.load(reply)["prompt"])
+
+
+def processor_s(pid: int) -> float:
+    """The processor time that a process has taken, in seconds."""
+    taken = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, taken)) / os.sysconf("SC_CLK_TCK")
+
+
+def run_on(pid: int, processors: set[int]) -> None:
+    """Keep all threads of a process to these processors."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), processors)
 
 
 def is_alive(pid: int) -> bool:
@@ -128,17 +152,42 @@ def test_a_function_is_called_by_its_schema_and_its_result_is_put_into_words(
     assert told.choices[0].message.content
 
 
-@pytest.mark.parametrize(
-    "tools",
-    [[WEATHER, tool_named("bash")], [WEATHER, tool_named("Exec_Command")], [tool_named(f"f{n}") for n in range(9)]],
-    ids=["a shell", "a shell in capitals", "too many"],
-)
-def test_functions_that_run_commands_or_are_too_many_are_never_called(
-    client: openai.OpenAI, endpoint: LocalEndpoint, tools: list[dict]
-) -> None:
+def test_functions_that_run_commands_or_are_too_many_are_left_out_of_the_prompt(endpoint: LocalEndpoint) -> None:
+    most = [tool_named(f"f{n}") for n in range(local_server.MOST_FUNCTIONS)]
+    none = prompt(endpoint, [])
+    assert "get_weather(city): Current weather of a city" in prompt(endpoint, [WEATHER])
+    assert "f7()" in prompt(endpoint, most)
+    assert prompt(endpoint, [*most, WEATHER]) == none
+    runners = [*local_server.COMMAND_RUNNERS, "Exec_Command"]
+    assert [name for name in runners if prompt(endpoint, [WEATHER, tool_named(name)]) != none] == []
+
+
+def test_a_function_left_out_is_never_called(client: openai.OpenAI, endpoint: LocalEndpoint) -> None:
+    tools = [WEATHER, tool_named("bash")]
     reply = client.chat.completions.create(model=endpoint.model, messages=[QUESTION], tools=tools, max_tokens=40)
     assert reply.choices[0].message.tool_calls is None
     assert reply.choices[0].message.content
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no way to make threads share a processor")
+def test_threads_that_share_a_processor_do_not_spin_while_they_wait_for_one_another(
+    running: LocalModel, client: openai.OpenAI, endpoint: LocalEndpoint
+) -> None:
+    pid = running.pid
+    assert pid is not None
+    processors = os.sched_getaffinity(pid)
+
+    def cost_s(among: set[int]) -> float:
+        run_on(pid, among)
+        before_s = processor_s(pid)
+        client.chat.completions.create(model=endpoint.model, messages=[QUESTION], max_tokens=8)
+        return processor_s(pid) - before_s
+
+    try:
+        ratio = cost_s({min(processors)}) / cost_s(processors)
+    finally:
+        run_on(pid, processors)
+    assert ratio < 5, "with spinning it is twenty and more"
 
 
 def test_embeddings_are_vectors_of_576_numbers(client: openai.OpenAI, endpoint: LocalEndpoint) -> None:
