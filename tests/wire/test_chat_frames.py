@@ -37,6 +37,7 @@ def test_t60_no_character_of_a_text_ends_its_frame(character):
         {"x": text},
     ]
     assert only_payload(pieces[0])["id"] == f"id{character}"
+    assert writer.texts([orjson.dumps(text)[1:-1]] * 2) == 2 * pieces[0]
 
 
 def test_a_written_chunk_is_one_of_openais():

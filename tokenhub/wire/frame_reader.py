@@ -18,7 +18,7 @@ class FrameReader(ABC):
 
     def __init__(self, *, classify: Classify = unclassified, limit_bytes: int = sse.FRAME_LIMIT_BYTES) -> None:
         self.facts = StreamFacts()
-        self._frames = sse.FrameSplitter(limit_bytes)
+        self._splitter = sse.BlockSplitter(limit_bytes)
         self._gate = Gate(limit_bytes)
         self._classify = classify
         self._over = False
@@ -26,14 +26,14 @@ class FrameReader(ABC):
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the stream; return the frames that can go to the client."""
         try:
-            return b"".join([self._take(frame) for frame in self._frames.feed(data)])
+            return self._take_block(self._splitter.feed(data))
         except sse.FrameTooLarge:
             return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
 
     def close(self) -> None:
         """The upstream has ended: read what is left, and decide whether the reply is whole."""
         try:
-            for frame in self._frames.rest():
+            for frame in sse.frames_of(self._splitter.rest()):
                 self._gate.take_back(self._take(frame))
         except sse.FrameTooLarge:
             self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
@@ -47,6 +47,10 @@ class FrameReader(ABC):
     def ending(self) -> bytes:
         """Return the frames that were kept back."""
         return self._gate.ending()
+
+    def _take_block(self, block: bytes) -> bytes:
+        """Read whole frames."""
+        return b"".join([self._take(frame) for frame in sse.frames_of(block)])
 
     @abstractmethod
     def _take(self, frame: bytes) -> bytes:

@@ -4,7 +4,7 @@ Everything is JSON on one line, so no text of a model or of an error can end a f
 forge ``[DONE]`` (T60).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -31,6 +31,11 @@ class ChunkWriter:
     def text(self, text: str) -> bytes:
         """Return a chunk with a piece of text: the most common one, so the cheapest."""
         return b'%b{"content":%b},"finish_reason":null}]}\n\n' % (self._first, orjson.dumps(text))
+
+    def texts(self, literals: Sequence[bytes]) -> bytes:
+        """Return a chunk for each piece of text; ``literals`` are JSON strings without their quotes."""
+        head, close = self._first + b'{"content":"', b'"},"finish_reason":null}]}\n\n'
+        return b"%b%b%b" % (head, (close + head).join(literals), close)
 
     def reasoning(self, text: str) -> bytes:
         """Return a chunk with a piece of reasoning."""

@@ -13,9 +13,11 @@ import orjson
 
 from tokenhub.wire import opaque, sse
 from tokenhub.wire.chat.parts import calls_of, text_of
+from tokenhub.wire.chat.text_frames import text_alone
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.messages import carry as messages_carry
 from tokenhub.wire.messages.over_chat_reply import own_id, reasoning_of, stop_reason
+from tokenhub.wire.text_frames import TextFrames, Texts
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 """What Anthropic writes into a silent stream; clients ignore it."""
@@ -38,6 +40,7 @@ class EventWriter:
         self._shows_thinking = shows_thinking
         self._input_tokens = input_tokens
         self._model = model
+        self._text_frames = TextFrames("content")
         self._begun = False
         self._open: Place | None = None
         self._head = b""
@@ -56,7 +59,7 @@ class EventWriter:
 
     def feed(self, frames: bytes) -> bytes:
         """Return the events of whole chat frames; raises UpstreamFault for one that is no chunk."""
-        return b"".join([self._take(frame) for frame in sse.frames_of(frames)])
+        return self._text_frames.read(frames, self._take, self._texts)
 
     def ending(self, frames: bytes, usage: Mapping[str, Any], id: str, reason: str | None) -> bytes:
         """Return the last events: those of the frames kept back, the usage, the end.
@@ -91,7 +94,10 @@ class EventWriter:
         if reason is not None:
             self._reason = reason
         begun = b"" if self._begun else self._begin(payload)
-        return begun + self._take_delta(delta)
+        events = begun + self._take_delta(delta)
+        if (content := delta.get("content")) and isinstance(content, str):
+            self._text_frames.learn(frame, content, text_alone)
+        return events
 
     def _begin(self, chunk: Mapping[str, Any]) -> bytes:
         self._begun = True
@@ -138,6 +144,13 @@ class EventWriter:
             opening = self._start("text", b'{"type":"text","text":""}', b'{"type":"text_delta","text":')
             return b"%b%b%b}}\n\n" % (opening, self._head, orjson.dumps(text))
         return b"%b%b}}\n\n" % (self._head, orjson.dumps(text))
+
+    def _texts(self, texts: Texts) -> bytes:
+        """Take what many frames say, each in an event of its own."""
+        if self._open != "text":
+            return b"".join(map(self._text, texts))
+        between = b'"}}\n\n%b"' % self._head
+        return b'%b"%b"}}\n\n' % (self._head, between.join(texts.literals))
 
     def _reason_pieces(self, delta: Delta) -> bytes:
         """Take reasoning: pieces of text, then, from Anthropic's own models, the whole blocks with their signatures."""

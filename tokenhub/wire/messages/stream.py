@@ -20,6 +20,7 @@ from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.frame_reader import FrameReader
 from tokenhub.wire.messages import common as messages
 from tokenhub.wire.messages import reply as messages_reply
+from tokenhub.wire.text_frames import TextFrames, Texts
 
 
 @dataclass(slots=True)
@@ -55,6 +56,10 @@ class MessagesReader(FrameReader):
         self._tool_calls = 0
         self._shown_chars = 0
         self._usage: dict[str, Any] = {}
+        self._text_frames = TextFrames("text")
+
+    def _take_block(self, block: bytes) -> bytes:
+        return self._text_frames.read(block, self._take, self._show_texts)
 
     def _take(self, frame: bytes) -> bytes:
         if self._over:
@@ -75,7 +80,18 @@ class MessagesReader(FrameReader):
             return b""
         if self._writer is None and kind != "message_start":
             return self._fail(Failure(FaultKind.PROTOCOL, code="no_message_start"))
-        return handler(self, event)
+        made = handler(self, event)
+        if (text := self._text_alone(event)) is not None:
+            self._text_frames.learn(frame, text, self._text_alone)
+        return made
+
+    def _text_alone(self, event: Any) -> str | None:
+        """Return the text of an event that adds one to a text block which is open; None for any other."""
+        match event:
+            case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str(text)}} if text:
+                block = self._blocks.get(_index(event))
+                return text if block is not None and block.kind == "text" else None
+        return None
 
     def _take_stray(self, body: bytes) -> bytes:
         """Take what is no event: an error or a web page in place of the stream (T74)."""
@@ -219,6 +235,12 @@ class MessagesReader(FrameReader):
         self._shown_chars += len(text)
         self.facts.output_bytes += len(text.encode())
         return self._show(self._chunks.text(text))
+
+    def _show_texts(self, texts: Texts) -> bytes:
+        text = texts.joined()
+        self._shown_chars += len(text)
+        self.facts.output_bytes += len(text.encode())
+        return self._show(self._chunks.texts(texts.literals))
 
     def _show(self, frame: bytes) -> bytes:
         """Let a frame with content pass; the first one commits."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import orjson
@@ -101,7 +102,7 @@ class MessagesSurface(JsonSurface):
         if self._writer is None:
             self._writer = EventWriter(
                 shows_thinking=self._shows_thinking,
-                input_tokens=lambda: estimate.of_prompt(self._inside),
+                input_tokens=partial(estimate.of_prompt, self._inside),
                 model=str(self._inside.get("model")),
             )
         return self._writer

@@ -14,6 +14,7 @@ import orjson
 from tokenhub.wire import opaque
 from tokenhub.wire.responses.common import REASONING_FORMAT
 from tokenhub.wire.responses.tools import Tools, free_text
+from tokenhub.wire.text_frames import Texts
 
 Item = dict[str, Any]
 _PART = {"output_text": "text", "refusal": "refusal"}
@@ -75,6 +76,19 @@ class Output:
             orjson.dumps(text),
             beside,
             number,
+        )
+
+    def texts(self, texts: Texts) -> bytes:
+        """Add to the answer, which ``text`` has begun, what many frames say, each in an event of its own."""
+        message = self._message
+        assert message is not None
+        message.pieces.append(texts.joined())
+        first, self.sequence = self.sequence, self.sequence + len(texts.literals)
+        return b"".join(
+            [
+                b'%b"%b","logprobs":[],"sequence_number":%d}\n\n' % (message.head, literal, number)
+                for number, literal in enumerate(texts.literals, first)
+            ]
         )
 
     def refusal(self, text: str) -> bytes:

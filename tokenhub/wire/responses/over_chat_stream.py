@@ -14,11 +14,13 @@ import orjson
 from tokenhub.errors import HubError
 from tokenhub.wire import sse
 from tokenhub.wire.chat.parts import calls_of, choices_of, index_of
+from tokenhub.wire.chat.text_frames import text_alone
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.responses.common import items_of, status_of
 from tokenhub.wire.responses.opaque import MEMBERS
 from tokenhub.wire.responses.output import Output
 from tokenhub.wire.responses.tools import Tools
+from tokenhub.wire.text_frames import TextFrames, Texts
 
 _ECHOED: Mapping[str, Any] = {
     "background": False,
@@ -129,11 +131,12 @@ class ChatToResponse:
 
     def __init__(self, asked: Mapping[str, Any], tools: Tools) -> None:
         self._asked, self._tools = asked, tools
+        self._text_frames = TextFrames("content")
         self.writer: ResponseWriter | None = None
 
     def feed(self, frames: bytes) -> bytes:
         """Take whole frames; raises UpstreamFault for one that cannot be read."""
-        return b"".join([self._take(frame) for frame in sse.frames_of(frames)])
+        return self._text_frames.read(frames, self._take, self._texts)
 
     def begun(self, id: str, created: int, model: str) -> ResponseWriter:
         """Return the writer, made now if no frame has come."""
@@ -161,7 +164,13 @@ class ChatToResponse:
             delta = choice.get("delta")
             if index_of(choice) == 0 and isinstance(delta, dict):
                 events += writer.choice(choice, delta)
+                if (content := delta.get("content")) and isinstance(content, str):
+                    self._text_frames.learn(frame, content, text_alone)
         return events
+
+    def _texts(self, texts: Texts) -> bytes:
+        assert self.writer is not None, "no frame is known before one was read"
+        return self.writer.output.texts(texts)
 
 
 def _completed(tool: dict[str, Any]) -> dict[str, Any]:
