@@ -104,6 +104,9 @@ CLOCK_READS = frozenset(
 HEAVY = ("aiohttp", "cryptography", "openai", "peewee", "psycopg", "requests", "stripe", "xllamacpp")
 """Packages that take too long to load for a command that may not need them."""
 
+NOT_TO_SERVE = ("aiohttp.web", "openai", "psycopg", "requests", "rich", "segno", "stripe", "xllamacpp")
+"""Packages and modules that would only take memory where requests are served from SQLite."""
+
 UNFINISHED = re.compile(r"NotImplementedError|\b(?:TODO|FIXME|XXX|HACK)\b")
 
 # Split, so that this file does not say what it forbids.
@@ -328,9 +331,16 @@ def test_t99_time_is_read_by_the_clock_alone() -> None:
 
 
 def test_the_command_line_starts_without_the_heavy_packages() -> None:
-    program = f"import sys, tokenhub.cli.app; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert loaded.stdout.strip() == ""
+    assert loaded_by("tokenhub.cli.app", HEAVY) == ""
+
+
+def test_a_serving_process_starts_without_what_it_does_not_need() -> None:
+    assert loaded_by("tokenhub.cli.serve, tokenhub.operations.hub, tokenhub.proxy.supervisor", NOT_TO_SERVE) == ""
+
+
+def loaded_by(modules: str, unwanted: tuple[str, ...]) -> str:
+    program = f"import sys, {modules}; print(*sorted(set({unwanted!r}) & set(sys.modules)))"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_nothing_is_left_unfinished() -> None:

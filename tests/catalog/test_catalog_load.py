@@ -6,7 +6,7 @@ import pytest
 
 from tokenhub.catalog import load, resolve
 from tokenhub.catalog.load import Override
-from tokenhub.catalog.models import Credential
+from tokenhub.catalog.models import Catalog, Credential
 from tokenhub.errors import ModelNotFound, SetupError
 
 PRICE = {"input": "0.5", "output": "1.5"}
@@ -56,6 +56,22 @@ def test_override_of_a_region_keeps_the_others():
     regions = load.load([Override("provider", "openai", own)]).providers["openai"].regions
     assert regions["eu"].base_url == "https://proxy.example/v1"
     assert regions["us"].price_multiplier == "1.1"
+
+
+CHANGES = {
+    "nothing": [],
+    "an own provider and model": acme(),
+    "a region": [Override("provider", "openai", {"regions": [{"id": "eu", "base_url": "https://proxy.example/v1"}]})],
+    "a name": [Override("model", "gpt-4o", {"name": "My GPT"})],
+    "a price": [Override("price", "openai/gpt-4o@eu", {"price": PRICE})],
+}
+
+
+@pytest.mark.parametrize("overrides", CHANGES.values(), ids=CHANGES)
+def test_what_is_read_once_for_all_is_what_would_be_read_anew(overrides):
+    anew = load._read(load._with_overrides(load._shipped(), overrides), Catalog({}, {}, {}, {}, {}))
+    assert load.load(overrides) == anew
+    assert load.load(overrides).models["gpt-4o-mini"] is load.load().models["gpt-4o-mini"]
 
 
 def test_price_override_replaces_all_prices_of_one_region_only():

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from tokenhub.catalog import tables
@@ -52,33 +52,50 @@ class Sources:
 
 
 def load(overrides: Sequence[Override] = ()) -> Catalog:
-    """Return the catalogue with these overrides; raises SetupError that names the first fault."""
+    """Return the catalogue with these overrides; raises SetupError that names the first fault.
+
+    What ships is read once in a process, and what no override changes is shared by all catalogues.
+    """
+    return _read(_with_overrides(_shipped(), overrides), _shipped_catalog()) if overrides else _shipped_catalog()
+
+
+@cache
+def _shipped_catalog() -> Catalog:
+    return _read(_shipped(), Catalog({}, {}, {}, {}, {}))
+
+
+def _read(sources: Sources, known: Catalog) -> Catalog:
+    """Read tables to a catalogue; what ``known`` has of tables that are as shipped is taken from there."""
     shipped = _shipped()
-    sources = _with_overrides(shipped, overrides)
+    kept_providers = {name for name in known.providers if sources.providers[name] is shipped.providers[name]}
+    kept_models = {name for name in known.models if sources.models[name] is shipped.models[name]}
     providers = {
-        name: tables.provider(table, sources.places["provider", name], custom=name not in shipped.providers)
+        name: known.providers[name]
+        if name in kept_providers
+        else tables.provider(table, sources.places["provider", name], custom=name not in shipped.providers)
         for name, table in sources.providers.items()
     }
     models = {
-        name: tables.model(table, sources.places["model", name], providers, sources.calendars)
+        name: known.models[name]
+        if name in kept_models
+        else tables.model(table, sources.places["model", name], providers, sources.calendars)
         for name, table in sources.models.items()
     }
     names = _names(models, providers)
     _check_siblings(models)
-    return Catalog(
-        models=models,
-        providers=providers,
-        names=names,
-        upstream_ids=_upstream_ids(models),
-        endpoints={model.id: _endpoints(model, providers) for model in models.values()},
-        price_classes=sources.price_classes,
-    )
+    endpoints = {
+        name: known.endpoints[name]
+        if name in kept_models and kept_providers.issuperset(one.provider for one in model.offerings)
+        else _endpoints(model, providers)
+        for name, model in models.items()
+    }
+    return Catalog(models, providers, names, _upstream_ids(models), endpoints, sources.price_classes)
 
 
 @cache
 def _shipped() -> Sources:
-    files = sorted(resources.files("tokenhub.catalog").joinpath("data").iterdir(), key=lambda file: file.name)
-    return parse({file.name: file.read_text(encoding="utf-8") for file in files if file.name.endswith(".toml")})
+    files = sorted(Path(__file__).with_name("data").glob("*.toml"))
+    return parse({file.name: file.read_text(encoding="utf-8") for file in files})
 
 
 def parse(texts: Mapping[str, str]) -> Sources:

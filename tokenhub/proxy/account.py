@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller
@@ -11,18 +11,18 @@ from tokenhub.operations import receipts
 from tokenhub.proxy.runtime import Runtime
 
 
-async def key(_request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
+async def key(_request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """Describe the key that asks."""
     return {"data": await runtime.read(lambda database: receipts.key(database, caller, clock.now_ms()))}
 
 
-async def credits(_request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
+async def credits(_request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """Show the credit of the key's account."""
     found = await runtime.read(lambda database: receipts.credits(database, caller))
     return {"data": found, **found}
 
 
-async def generation(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
+async def generation(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """Return the receipt of one request, as soon as it has ended."""
     wanted = request.query.get("id", "")
     if not wanted:

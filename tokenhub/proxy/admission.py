@@ -7,7 +7,8 @@ keys get the same bytes (T39). Nothing is held and nothing counts before the bod
 import asyncio
 from collections.abc import Callable, Mapping
 
-from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.accounts import keys
@@ -42,7 +43,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STALE_TRIES = 2
 
 
-async def admit(request: web.BaseRequest, exchange: Exchange, runtime: Runtime) -> None:
+async def admit(request: BaseRequest, exchange: Exchange, runtime: Runtime) -> None:
     """Find the caller, read the body, learn what is asked."""
     if runtime.refusing is not None:
         raise runtime.refusing
@@ -57,14 +58,14 @@ async def admit(request: web.BaseRequest, exchange: Exchange, runtime: Runtime) 
 
 
 async def authenticate(
-    request: web.BaseRequest, runtime: Runtime, key_headers: tuple[str, ...] = KEY_HEADERS
+    request: BaseRequest, runtime: Runtime, key_headers: tuple[str, ...] = KEY_HEADERS
 ) -> tuple[bytes, Caller]:
     """Return the digest and the caller of the request's key; raises AuthenticationFailed or PermissionDenied."""
     digest = keys.digest(credential_of(request, key_headers))
     return digest, callers.accepted(await runtime.caller(digest), clock.now_ms())
 
 
-def credential_of(request: web.BaseRequest, key_headers: tuple[str, ...] = KEY_HEADERS) -> str:
+def credential_of(request: BaseRequest, key_headers: tuple[str, ...] = KEY_HEADERS) -> str:
     """Return the one key of a request, from ``Authorization: Bearer`` or a header of its API's; two different ones are none (T34)."""
     found = {value.strip() for name in key_headers for value in request.headers.getall(name, ())}
     for value in request.headers.getall("Authorization", ()):
@@ -75,7 +76,7 @@ def credential_of(request: web.BaseRequest, key_headers: tuple[str, ...] = KEY_H
     return key
 
 
-async def read_body(request: web.BaseRequest, media_type: str, runtime: Runtime) -> bytes:
+async def read_body(request: BaseRequest, media_type: str, runtime: Runtime) -> bytes:
     """Read the whole body, of this media type, within its size and time limits (T47, T48, T49, T69)."""
     headers, settings = request.headers, runtime.settings
     if headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
@@ -85,7 +86,7 @@ async def read_body(request: web.BaseRequest, media_type: str, runtime: Runtime)
     return await read_bytes(request, settings.server_max_body_bytes, settings.server_body_timeout_s)
 
 
-async def read_bytes(request: web.BaseRequest, limit: int, timeout_s: float) -> bytes:
+async def read_bytes(request: BaseRequest, limit: int, timeout_s: float) -> bytes:
     """Read a whole body as it was sent, at most ``limit`` bytes within ``timeout_s``."""
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
@@ -104,7 +105,7 @@ async def read_bytes(request: web.BaseRequest, limit: int, timeout_s: float) -> 
                 parts.append(data)
     except TimeoutError:
         raise RequestTimeout("The body did not arrive in time.") from None
-    except web.RequestPayloadError:
+    except RequestPayloadError:
         raise InvalidRequest("The body is not framed as HTTP/1.1 asks.", code="malformed_request") from None
     except ConnectionError:
         raise ClientGone from None

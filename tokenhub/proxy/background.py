@@ -21,6 +21,7 @@ from tokenhub.operations.hub import Hub
 from tokenhub.operations.outages import Told
 from tokenhub.operations.payments import connection
 from tokenhub.operations.payments import work as payments
+from tokenhub.proxy import memory
 from tokenhub.store import audit, circuits, health, leases, ledger
 from tokenhub.store import jobs as job_rows
 from tokenhub.store.holds import Holds, LeaseLost, release_holds_of
@@ -31,6 +32,7 @@ EXPIRY_EVERY_S = 60.0
 PAYMENTS_EVERY_S = 2.0
 NOTICES_EVERY_S = 5.0
 BOOKS_EVERY_S = 60.0
+MEMORY_EVERY_S = 60.0
 PROBES_EVERY_S = 10.0
 JOBS_EVERY_S = 1.0
 STOP_S = 5.0
@@ -144,6 +146,7 @@ class Background:
             Job("outages", NOTICES_EVERY_S, self._tell_outages),
             Job("notices", NOTICES_EVERY_S, self._send_notices),
             Job("books", BOOKS_EVERY_S, self._keep_books),
+            Job("memory", MEMORY_EVERY_S, memory.give_back),
         )
         close = self._database.close
         self._payments = Crew("payments", (Job("payments", PAYMENTS_EVERY_S, self._work_payments),), close)

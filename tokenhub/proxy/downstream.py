@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub.errors import HubError
 from tokenhub.wire.chat import frames as chat_frames
@@ -34,7 +34,7 @@ class Sent:
     def __init__(self, *, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: BaseRequest) -> None:
         """Nothing is left to prepare."""
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -83,7 +83,7 @@ class Downstream:
         "opened",
     )
 
-    def __init__(self, request: web.BaseRequest, *, silence_s: float, surface: Surface) -> None:
+    def __init__(self, request: BaseRequest, *, silence_s: float, surface: Surface) -> None:
         transport = request.transport
         if transport is None:
             raise ClientGone

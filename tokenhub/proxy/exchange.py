@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qsl
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock, failpoints
 from tokenhub.errors import HubError, InternalError, Unavailable
@@ -32,7 +32,7 @@ Begin = Callable[[Exchange, Runtime], Awaitable[None]]
 Deliver = Callable[[attempts.Answer, Exchange, Runtime], Awaitable[Sent]]
 
 
-def arrival_of(request: web.BaseRequest, now_ms: int) -> Arrival:
+def arrival_of(request: BaseRequest, now_ms: int) -> Arrival:
     """Return what of a request is not its body."""
     path, _, query = request.raw_path.partition("?")
     return Arrival(
@@ -41,7 +41,7 @@ def arrival_of(request: web.BaseRequest, now_ms: int) -> Arrival:
 
 
 async def carry(
-    request: web.BaseRequest,
+    request: BaseRequest,
     runtime: Runtime,
     speak: Speak,
     *,

@@ -6,7 +6,7 @@ refused before in a row of its own (``refusals.py``), within a bound; a refusal 
 is logged with its whole decision in any case.
 """
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.errors import HubError
@@ -21,7 +21,7 @@ ASKED = "x-tokenhub-explain"
 TOLD = "x-tokenhub-route"
 
 
-def is_asked(request: web.BaseRequest) -> bool:
+def is_asked(request: BaseRequest) -> bool:
     """Whether a request wants to know its route."""
     return request.headers.get(ASKED) == "1"
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller
@@ -45,19 +45,19 @@ def names_method(path: str) -> bool:
     return target_of(path)[1].isalnum()
 
 
-def counts(request: web.BaseRequest) -> bool:
+def counts(request: BaseRequest) -> bool:
     """Say whether a request asks only how many tokens a prompt has."""
     return target_of(request.raw_path.partition("?")[0])[1] == COUNT
 
 
-async def count(downstream: Downstream, request: web.BaseRequest, runtime: Runtime) -> Sent:
+async def count(downstream: Downstream, request: BaseRequest, runtime: Runtime) -> Sent:
     """``:countTokens``: free, and nothing is held."""
     surface = CountSurface(exchange.arrival_of(request, clock.now_ms()))
     tokens = await token_counts.of_prompt(request, downstream, runtime, surface)
     return downstream.send_json(200, {"totalTokens": tokens})
 
 
-def is_spoken(request: web.BaseRequest) -> bool:
+def is_spoken(request: BaseRequest) -> bool:
     """Say whether a request is one of Google's API: by its path, or on a path of both APIs by its method or its key's header."""
     path = request.raw_path.partition("?")[0]
     if path.startswith("/v1beta/"):
@@ -66,7 +66,7 @@ def is_spoken(request: web.BaseRequest) -> bool:
     return on_models and ((request.method == "POST" and names_method(path)) or KEY_HEADER in request.headers)
 
 
-async def listing(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
+async def listing(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """List the models that this key may call, in pages; on a path that OpenAI's clients ask too, in the form of who asks."""
     if not is_spoken(request):
         return await models.listing(request, runtime, caller)
@@ -81,7 +81,7 @@ async def listing(request: web.BaseRequest, runtime: Runtime, caller: Caller) ->
     return shown
 
 
-async def one(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
+async def one(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """Describe one model by any of its names."""
     if not is_spoken(request):
         return await models.one(request, runtime, caller)

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub.errors import Unavailable
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.store import accounts
 
 
-async def alive(_request: web.BaseRequest, _runtime: Runtime) -> tuple[int, Any]:
+async def alive(_request: BaseRequest, _runtime: Runtime) -> tuple[int, Any]:
     """``GET /healthz``: the event loop turns."""
     return 200, {"status": "ok"}
 
 
-async def ready(_request: web.BaseRequest, runtime: Runtime) -> tuple[int, Any]:
+async def ready(_request: BaseRequest, runtime: Runtime) -> tuple[int, Any]:
     """``GET /readyz``: the store answers, the writer writes, and new requests are taken.
 
     A ledger that did not add up at the start is said, but does not end the service.
@@ -28,6 +28,6 @@ async def ready(_request: web.BaseRequest, runtime: Runtime) -> tuple[int, Any]:
     return 200, {"status": "ok" if runtime.ledger_adds_up() else "ledger_differs"}
 
 
-async def root(_request: web.BaseRequest, _runtime: Runtime) -> tuple[int, Any]:
+async def root(_request: BaseRequest, _runtime: Runtime) -> tuple[int, Any]:
     """``GET /``: coding agents look here at start (clients note 4.9); it names the API."""
     return 200, {"service": "tokenhub", "api": "/v1"}

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import unquote
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller
@@ -20,7 +20,7 @@ _PREFIX_LENGTH = len("/v1/models/")
 _ENDPOINTS = "/endpoints"
 
 
-async def listing(_request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
+async def listing(_request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """List the models that this key may call and that a configured provider offers, and the plan's own names."""
     snapshot = runtime.snapshot
     data = [_describe(snapshot, caller, name) for name in names(snapshot, caller)]
@@ -28,7 +28,7 @@ async def listing(_request: web.BaseRequest, runtime: Runtime, caller: Caller) -
     return {"object": "list", "data": found, "total_count": len(found)}
 
 
-async def one(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
+async def one(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """Describe one model, by any of its names; or its endpoints, when the path ends in ``/endpoints``."""
     name = unquote(request.raw_path.partition("?")[0][_PREFIX_LENGTH:])
     if name.endswith(_ENDPOINTS):

@@ -3,7 +3,7 @@
 from html import escape
 from typing import Final
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.operations.payments import links
@@ -47,7 +47,7 @@ h1 {{ font-size: 1.5rem }}
 """
 
 
-async def done(downstream: Downstream, _request: web.BaseRequest, _runtime: Runtime) -> Sent:
+async def done(downstream: Downstream, _request: BaseRequest, _runtime: Runtime) -> Sent:
     """``GET /topup/done``: where Stripe sends a person who has paid. It is no proof of anything and changes nothing."""
     text = (
         "Your credit is booked as soon as Stripe confirms the payment, usually within seconds. You can close this page."
@@ -55,13 +55,13 @@ async def done(downstream: Downstream, _request: web.BaseRequest, _runtime: Runt
     return _shown(downstream, 200, "Thank you", text)
 
 
-async def cancelled(downstream: Downstream, _request: web.BaseRequest, _runtime: Runtime) -> Sent:
+async def cancelled(downstream: Downstream, _request: BaseRequest, _runtime: Runtime) -> Sent:
     """``GET /topup/cancelled``: where Stripe sends a person who went back."""
     text = "Nothing was paid. The link stays open for a while, if you change your mind. You can close this page."
     return _shown(downstream, 200, "Not paid", text)
 
 
-async def short(downstream: Downstream, request: web.BaseRequest, runtime: Runtime) -> Sent:
+async def short(downstream: Downstream, request: BaseRequest, runtime: Runtime) -> Sent:
     """``GET /t/{token}``: on to the payment page of a top-up that is open."""
     token = request.raw_path.partition("?")[0][len(SHORT_PREFIX) :]
     found = await runtime.read(lambda _database: links.payment_page(runtime.hub, token, clock.now_ms()))

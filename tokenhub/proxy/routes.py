@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller
@@ -31,19 +31,19 @@ from tokenhub.wire.rerank import RerankSurface
 from tokenhub.wire.responses.surface import ResponsesSurface
 from tokenhub.wire.surface import KEY_HEADERS
 
-Endpoint = Callable[[web.BaseRequest, Runtime], Awaitable[Sent]]
-Page = Callable[[web.BaseRequest, Runtime], Awaitable[tuple[int, Any]]]
-HolderPage = Callable[[web.BaseRequest, Runtime, Caller], Awaitable[Any]]
-WrittenPage = Callable[[Downstream, web.BaseRequest, Runtime], Awaitable[Sent]]
+Endpoint = Callable[[BaseRequest, Runtime], Awaitable[Sent]]
+Page = Callable[[BaseRequest, Runtime], Awaitable[tuple[int, Any]]]
+HolderPage = Callable[[BaseRequest, Runtime, Caller], Awaitable[Any]]
+WrittenPage = Callable[[Downstream, BaseRequest, Runtime], Awaitable[Sent]]
 """A page that writes its own reply."""
-Answer = Callable[[web.BaseRequest, Runtime, dict[str, str]], Awaitable[tuple[int, Any]]]
+Answer = Callable[[BaseRequest, Runtime, dict[str, str]], Awaitable[tuple[int, Any]]]
 """Status and JSON of a reply; the dictionary takes its headers."""
 
 
 def _carried(speak: exchange.Speak) -> Endpoint:
     """An endpoint whose requests are routed, held and billed."""
 
-    async def endpoint(request: web.BaseRequest, runtime: Runtime) -> Sent:
+    async def endpoint(request: BaseRequest, runtime: Runtime) -> Sent:
         return await exchange.carry(request, runtime, speak)
 
     return endpoint
@@ -52,7 +52,7 @@ def _carried(speak: exchange.Speak) -> Endpoint:
 def _for_all(page: Page) -> Endpoint:
     """An endpoint that asks for no key."""
 
-    async def answer(request: web.BaseRequest, runtime: Runtime, _headers: dict[str, str]) -> tuple[int, Any]:
+    async def answer(request: BaseRequest, runtime: Runtime, _headers: dict[str, str]) -> tuple[int, Any]:
         return await page(request, runtime)
 
     return _answered(answer)
@@ -61,7 +61,7 @@ def _for_all(page: Page) -> Endpoint:
 def _for_holders(page: HolderPage, key_headers: tuple[str, ...] = KEY_HEADERS) -> Endpoint:
     """An endpoint for key holders, whose limits it shows."""
 
-    async def answer(request: web.BaseRequest, runtime: Runtime, headers: dict[str, str]) -> tuple[int, Any]:
+    async def answer(request: BaseRequest, runtime: Runtime, headers: dict[str, str]) -> tuple[int, Any]:
         await runtime.fresh()
         _, caller = await admission.authenticate(request, runtime, key_headers)
         admission.tell_rates(headers, *await runtime.read(lambda database: receipts.rates(database, caller)))
@@ -73,7 +73,7 @@ def _for_holders(page: HolderPage, key_headers: tuple[str, ...] = KEY_HEADERS) -
 def _answered(answer: Answer) -> Endpoint:
     """An endpoint that answers from what the gateway knows; nothing is held and nothing counts."""
 
-    async def page(downstream: Downstream, request: web.BaseRequest, runtime: Runtime) -> Sent:
+    async def page(downstream: Downstream, request: BaseRequest, runtime: Runtime) -> Sent:
         status, body = await answer(request, runtime, downstream.headers)
         return downstream.send_json(status, body)
 
@@ -83,7 +83,7 @@ def _answered(answer: Answer) -> Endpoint:
 def _written(page: WrittenPage) -> Endpoint:
     """An endpoint that writes its own reply; what it raises is answered as any error."""
 
-    async def endpoint(request: web.BaseRequest, runtime: Runtime) -> Sent:
+    async def endpoint(request: BaseRequest, runtime: Runtime) -> Sent:
         downstream, request_id = _downstream(request, runtime)
         try:
             return await page(downstream, request, runtime)
@@ -139,7 +139,7 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
 _VIDEO_CONTENT, _VIDEO_STATE = _written(videos.content), _for_holders(videos.one)
 
 
-async def _video(request: web.BaseRequest, runtime: Runtime) -> Sent:
+async def _video(request: BaseRequest, runtime: Runtime) -> Sent:
     """A video, or what is said of it."""
     is_content = videos.is_content(request.raw_path.partition("?")[0])
     return await (_VIDEO_CONTENT if is_content else _VIDEO_STATE)(request, runtime)
@@ -148,7 +148,7 @@ async def _video(request: web.BaseRequest, runtime: Runtime) -> Sent:
 _MODEL_CALLED, _MODEL_COUNTED = _carried(gemini.speak), _written(gemini.count)
 
 
-async def _model_method(request: web.BaseRequest, runtime: Runtime) -> Sent:
+async def _model_method(request: BaseRequest, runtime: Runtime) -> Sent:
     """Google's methods of a model: one counts a prompt, the others answer it."""
     return await (_MODEL_COUNTED if gemini.counts(request) else _MODEL_CALLED)(request, runtime)
 
@@ -164,7 +164,7 @@ PREFIXES: dict[str, dict[str, Endpoint]] = {
 """Paths that end in a name."""
 
 
-def _downstream(request: web.BaseRequest, runtime: Runtime) -> tuple[Downstream, str]:
+def _downstream(request: BaseRequest, runtime: Runtime) -> tuple[Downstream, str]:
     now_ms = clock.now_ms()
     arrival = exchange.arrival_of(request, now_ms)
     speak = gemini.speak if gemini.is_spoken(request) else _SPOKEN.get(arrival.path, ChatSurface)
@@ -175,7 +175,7 @@ def _downstream(request: web.BaseRequest, runtime: Runtime) -> tuple[Downstream,
     return downstream, request_id
 
 
-async def handle(request: web.BaseRequest, runtime: Runtime) -> Sent:
+async def handle(request: BaseRequest, runtime: Runtime) -> Sent:
     """Find the endpoint of a request and let it answer."""
     path = request.raw_path.partition("?")[0]
     endpoints = ROUTES.get(path) or _named(path)
@@ -201,13 +201,13 @@ _VERSIONS = ((1, 1), (1, 0))
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]%-]*", re.ASCII)
 
 
-def _host_is_plain(request: web.BaseRequest) -> bool:
+def _host_is_plain(request: BaseRequest) -> bool:
     """Whether the Host header is one host; it decides nothing here, but an odd one is an attack on somebody (T54)."""
     hosts = request.headers.getall("Host", ())
     return len(hosts) < 2 and (not hosts or _HOST.fullmatch(hosts[0]) is not None)
 
 
-def _misdirected(request: web.BaseRequest, endpoints: dict[str, Endpoint] | None) -> HubError:
+def _misdirected(request: BaseRequest, endpoints: dict[str, Endpoint] | None) -> HubError:
     if request.version not in _VERSIONS:
         return VersionNotSupported("This gateway speaks HTTP/1.1.")
     if not _host_is_plain(request):

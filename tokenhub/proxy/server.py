@@ -13,13 +13,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from aiohttp import EMPTY_PAYLOAD, StreamReader, web
+from aiohttp import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_server import Server
 
 from tokenhub.errors import HubError, InternalError, InvalidRequest, Unavailable
 from tokenhub.proxy.downstream import Sent, refusal
 
-Handler = Callable[[web.BaseRequest], Awaitable[Any]]
+Handler = Callable[[BaseRequest], Awaitable[Any]]
 
 _SILENT = logging.getLogger("tokenhub.http")
 _SILENT.addHandler(logging.NullHandler())
@@ -84,6 +86,9 @@ class GatewayProtocol(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._wire = None
+        self._last_body = (
+            EMPTY_PAYLOAD  # it knows this connection, and neither would be freed before the collector comes
+        )
         self._head_complete()
         self._taken()
         super().connection_lost(exc)
@@ -151,7 +156,7 @@ class GatewayProtocol(RequestHandler):
 
     def handle_error(  # type: ignore[override]
         self,
-        request: web.BaseRequest,
+        request: BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,  # noqa: ARG002 (its text quotes the request)
         message: str | None = None,  # noqa: ARG002
@@ -168,7 +173,7 @@ class GatewayProtocol(RequestHandler):
         return Sent(keep_alive=False)
 
 
-class GatewayServer(web.Server):
+class GatewayServer(Server):
     """Makes a :class:`GatewayProtocol` for each connection; handlers are cancelled when their client leaves."""
 
     def __init__(self, handler: Handler, *, max_connections: int, deadlines: Deadlines) -> None:

@@ -4,7 +4,7 @@ Most requests cost two MACs here and no query. One in the middle of a tool loop,
 provider's signatures in its history, is planned after one read of where it is bound.
 """
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.billing.holds import Pin
@@ -16,7 +16,7 @@ from tokenhub.routing import affinity, session
 from tokenhub.store import affinities
 
 
-def recognise(request: web.BaseRequest, exchange: Exchange, runtime: Runtime) -> None:
+def recognise(request: BaseRequest, exchange: Exchange, runtime: Runtime) -> None:
     """Find out which session a request belongs to; raises InvalidRequest for a header that is too long."""
     assert exchange.caller is not None
     header = request.headers.get(session.HEADER)

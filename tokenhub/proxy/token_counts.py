@@ -7,7 +7,7 @@ key holders within their limits and boundaries, and goes no further than a reply
 import asyncio
 
 import orjson
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.errors import InvalidRequest, RateLimited
@@ -30,14 +30,14 @@ WAIT_S = 10.0
 """For the provider's own count; after that the estimate must do."""
 
 
-async def messages(downstream: Downstream, request: web.BaseRequest, runtime: Runtime) -> Sent:
+async def messages(downstream: Downstream, request: BaseRequest, runtime: Runtime) -> Sent:
     """``POST /v1/messages/count_tokens``."""
     surface = MessagesSurface(exchange.arrival_of(request, clock.now_ms()))
     tokens = await of_prompt(request, downstream, runtime, surface)
     return downstream.send(200, orjson.dumps({"input_tokens": tokens}))
 
 
-async def of_prompt(request: web.BaseRequest, downstream: Downstream, runtime: Runtime, surface: Surface) -> int:
+async def of_prompt(request: BaseRequest, downstream: Downstream, runtime: Runtime, surface: Surface) -> int:
     """Return how many tokens the prompt of a request has, and say in a header who counted.
 
     Raises what the same request for a reply would be refused with, but for what it costs.

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import urljoin
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller
@@ -35,7 +35,7 @@ _TYPES: Final = ("video/", "image/")
 Mine = Callable[[Caller], Awaitable[Job]]
 
 
-async def send(downstream: Downstream, request: web.BaseRequest, runtime: Runtime, mine: Mine) -> Sent:
+async def send(downstream: Downstream, request: BaseRequest, runtime: Runtime, mine: Mine) -> Sent:
     """Pass a finished video on; raises HubError as long as nothing was sent, and breaks the connection off after that."""
     await runtime.fresh()
     _, caller = await admission.authenticate(request, runtime)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock, failpoints
 from tokenhub.accounts.accounts import Caller
@@ -47,7 +47,7 @@ LAST_LOOK_S: Final = 20.0
 _CONTENT: Final = "/content"
 
 
-async def create(request: web.BaseRequest, runtime: Runtime) -> Sent:
+async def create(request: BaseRequest, runtime: Runtime) -> Sent:
     """``POST /v1/videos``."""
     return await exchange.carry(request, runtime, VideosSurface, begin=begin, deliver=deliver)
 
@@ -191,7 +191,7 @@ async def _withdraw(taken: Taken, exchange: Exchange, runtime: Runtime) -> None:
 # What holders ask of their videos
 
 
-async def listing(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
+async def listing(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """``GET /v1/videos``: the account's videos, a page at a time."""
     query = request.query
     limit = query.get("limit", "20")
@@ -219,7 +219,7 @@ async def listing(request: web.BaseRequest, runtime: Runtime, caller: Caller) ->
     }
 
 
-async def one(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
+async def one(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """``GET /v1/videos/{id}``."""
     job_id = _id(request)
 
@@ -234,7 +234,7 @@ async def one(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any
     return found
 
 
-async def delete(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Any:
+async def delete(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     """``DELETE /v1/videos/{id}``: forget a video; one that is being made is cancelled first, and charged only if it is complete."""
     job = await _mine(request, runtime, caller)
     if job.is_open:
@@ -244,7 +244,7 @@ async def delete(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> 
     return {"id": jobs.video_id(job.id), "object": "video.deleted", "deleted": True}
 
 
-async def content(downstream: Downstream, request: web.BaseRequest, runtime: Runtime) -> Sent:
+async def content(downstream: Downstream, request: BaseRequest, runtime: Runtime) -> Sent:
     """``GET /v1/videos/{id}/content``: the video itself, passed on from its provider as it comes."""
     return await video_content.send(downstream, request, runtime, partial(_mine, request, runtime))
 
@@ -254,7 +254,7 @@ def is_content(path: str) -> bool:
     return path.endswith(_CONTENT)
 
 
-async def _mine(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> Job:
+async def _mine(request: BaseRequest, runtime: Runtime, caller: Caller) -> Job:
     job_id = _id(request)
     job = _visible(await runtime.read(lambda database: store.find(database, job_id, caller.account.id)))
     if job is None:
@@ -262,7 +262,7 @@ async def _mine(request: web.BaseRequest, runtime: Runtime, caller: Caller) -> J
     return job
 
 
-def _id(request: web.BaseRequest) -> str:
+def _id(request: BaseRequest) -> str:
     path = request.raw_path.partition("?")[0]
     return jobs.request_id(path[len(PREFIX) :].removesuffix(_CONTENT))
 

@@ -6,7 +6,7 @@ whole before its signature can be checked.
 
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.errors import InternalError, InvalidRequest, Unavailable
@@ -22,7 +22,7 @@ AT_ONCE: Final = 32
 """Bodies of this size in memory at a time, for callers nobody knows yet."""
 
 
-async def stripe(request: web.BaseRequest, runtime: Runtime) -> tuple[int, Any]:
+async def stripe(request: BaseRequest, runtime: Runtime) -> tuple[int, Any]:
     """Take one event of Stripe's."""
     desk = runtime.webhook_desk
     if runtime.refusing is not None:
@@ -39,7 +39,7 @@ async def stripe(request: web.BaseRequest, runtime: Runtime) -> tuple[int, Any]:
         desk.under_way -= 1
 
 
-async def _taken(request: web.BaseRequest, runtime: Runtime) -> tuple[int, Any]:
+async def _taken(request: BaseRequest, runtime: Runtime) -> tuple[int, Any]:
     signatures = request.headers.getall("Stripe-Signature", ())
     if len(signatures) != 1:
         raise InvalidRequest("This path takes signed events of Stripe's alone.", code="invalid_signature")

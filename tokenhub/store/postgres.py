@@ -38,11 +38,21 @@ REQUIRED = {"fsync": "on", "server_encoding": "UTF8"}
 """What the server must be set to, or it is refused (T86)."""
 
 
+class _Psycopg(peewee.Psycopg3Adapter):
+    """peewee's own, with the driver that peewee was loaded without (``tokenhub.store``)."""
+
+    def get_binary_type(self) -> Any:
+        import psycopg
+
+        return psycopg.Binary
+
+
 class Postgres(peewee.PostgresqlDatabase):
     """peewee's PostgreSQL database with the transactions of :class:`tokenhub.store.database.Database`."""
 
     kind = "postgres"
     lock_clause = " FOR UPDATE"
+    psycopg2_adapter = psycopg3_adapter = _Psycopg
 
     def __init__(self, url: str) -> None:
         self.connections = Connections()

@@ -88,6 +88,7 @@ class UpstreamResponse:
         except Exception as error:
             ended = self._code
             self.abort()
+            channel.error = None  # it holds the frames it came through, and they hold the channel
             if ended or channel.reads != before or not isinstance(error, OSError):
                 raise self._fault(error) from None
             if self.reused:
@@ -130,9 +131,10 @@ class UpstreamResponse:
                 self.release()
                 return b""
             if channel.error is not None:
-                fault = self._fault(channel.error)
-                self.abort()
-                raise fault
+                try:
+                    raise self._fault(channel.error)
+                finally:
+                    self.abort()
             self._waiting = True
             await channel.wait()
             if self._code:
