@@ -41,7 +41,7 @@ check: install $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_architecture.py
 
 soak: install $(VENV)/.test
-	TOKENHUB_SOAK=1 $(PYTEST) -m soak --timeout 0 $(ARGS)
+	TOKENHUB_SOAK=1 $(PYTEST) -m "soak or hypothesis" --timeout 0 $(ARGS)
 
 bench: install
 	$(BIN)/python -m bench $(ARGS)

@@ -35,6 +35,17 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     if not hasattr(config, "workerinput"):
         os.environ[PGDATA] = str(Path(tempfile.mkdtemp(prefix="tokenhub-pg-", dir=_quick_disk())) / "data")
+    _roll_dice()
+
+
+def _roll_dice() -> None:
+    """Say how Hypothesis draws its examples: the same ones in every run; in a soak others each time, and more."""
+    from hypothesis import HealthCheck, settings
+
+    busy = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings.register_profile("run", derandomize=True, **busy)
+    settings.register_profile("soak", max_examples=1_000, **busy)
+    settings.load_profile("soak" if os.environ.get("TOKENHUB_SOAK") else "run")
 
 
 def _quick_disk() -> str | None:

@@ -18,6 +18,7 @@ from tokenhub.operations.keys import KeyTerms
 from tokenhub.paths import Home
 from tokenhub.proxy import supervisor
 from tokenhub.proxy.app import Gateway
+from tokenhub.store.kept import Kept
 
 T = TypeVar("T")
 
@@ -141,6 +142,22 @@ class RunningGateway:
         )
         return credentials.add(self.hub, new).id
 
+    def lose_patience(self, patience_s: float) -> None:
+        """Shorten how long the writer waits for a database that is away or locked, before it answers that so it is."""
+        assert self.gateway is not None
+        writer = self.gateway.runtime.writer
+        writer._kept = Kept(patience_s, patience_s)
+        if self.hub.database.kind == "sqlite":
+            busy = f"PRAGMA busy_timeout = {round(patience_s * 250)}"
+            writer.run(lambda database: database.execute(busy)).result(10)
+
+    def rest(self) -> None:
+        """Do nothing more without being asked: afterwards only requests write to the store."""
+        assert self.gateway is not None
+        for crew in self.gateway._background._crews:
+            crew.end()
+            assert crew.join(10)
+
     def forget_faults(self) -> None:
         """Trust every upstream as at the start, for tests that break one after the other."""
         self.run(self._forget_faults())
@@ -161,8 +178,9 @@ class RunningGateway:
         """Wait until so many requests have ended, and return their rows, oldest first."""
         done = threading.Event()
         for _ in range(int(seconds / 0.02)):
+            held = self.rows("SELECT 1 FROM holds")  # first: who ends between the two reads is among the rows
             rows = self.rows("SELECT * FROM requests ORDER BY id")
-            if len(rows) >= count and not self.rows("SELECT 1 FROM holds"):
+            if len(rows) >= count and not held:
                 return rows
             done.wait(0.02)
         raise AssertionError(

@@ -10,19 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import DEADLINE_S, command, data, run, run_on_terminal, surroundings
+from tests.cli.program import DEADLINE_S, MAIN, ON_TERMINAL, command, data, run, run_on_terminal, surroundings
 from tests.cli.test_qr import modules, real
 from tests.fakes.stripe import FakeStripe
 from tests.harness import start_gateway, temporary_home
 from tokenhub import clock
 from tokenhub.operations import accounts, ledger, secrets
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import work
+from tokenhub.operations.payments import topups, work
 from tokenhub.paths import Home
 
 OWN_SEQUENCES = re.compile(rb"\x1b\[[0-9;]*[mK]")
 LINK = re.compile(r"https://checkout\.stripe\.com/c/pay/\S+")
 WAITING = b"Waiting for the payment"
+OFTEN = "from tokenhub.cli import topup; topup._POLL_S = 0.1; "
+"""Said before the program: it looks for the payment more often than every two seconds."""
 
 
 class Till:
@@ -43,12 +45,22 @@ class Till:
         """Let the person pay the newest link."""
         self.stripe.pay(self.stripe.of("checkout.session")[0], **how)
 
-    def on_terminal(self, *arguments: str, then: object = b"", more: dict[str, str] | None = None) -> tuple[int, str]:
+    def buy(self) -> None:
+        """Pay 20 USD, and have them credited."""
+        with self.hub() as hub:
+            topups.create(hub, self.account, 2000, "usd", ())
+            self.pay()
+            work.tick(hub, clock.now_ms() + 15_000)
+
+    def on_terminal(
+        self, *arguments: str, then: object = b"", more: dict[str, str] | None = None, main: str = OFTEN + ON_TERMINAL
+    ) -> tuple[int, str]:
         """Run a top-up on a terminal; when it waits, something happens. Return exit code and all that was shown."""
         code, shown = run_on_terminal(
             self.home.path,
             ("topup", *arguments),
             [(WAITING, then)],
+            main=main,
             more={**self.more, **(more or {})},  # type: ignore[list-item]
         )
         return code, OWN_SEQUENCES.sub(b"", shown).replace(b"\r\n", b"\n").decode()
@@ -65,7 +77,7 @@ def till(tmp_path: Path, stripe: FakeStripe) -> Iterator[Till]:
 
 
 def test_a_person_sees_the_link_a_code_for_the_phone_and_when_the_credit_is_there(till: Till) -> None:
-    code, shown = till.on_terminal("20", then=till.pay)
+    code, shown = till.on_terminal("20", then=till.pay, main=ON_TERMINAL)
     assert code == 0
     lines = shown.splitlines()
     assert lines[0] == "Test mode: no real money moves; Stripe's test cards pay, such as 4242 4242 4242 4242."
@@ -185,7 +197,7 @@ def test_while_stripe_does_not_answer_the_person_is_told_and_the_waiting_goes_on
 
 def test_credit_that_repays_what_is_owed_says_so(till: Till) -> None:
     """Scenario 24: 5 USD went back at Stripe after all but 2 of 20 were spent; then 10 USD are bought."""
-    till.on_terminal("20", "--no-qr", then=till.pay)
+    till.buy()
     with till.hub() as hub:
         lot = ledger.balances(hub, till.account).lots[0].id
         with hub.database.write():
@@ -203,7 +215,7 @@ def test_credit_that_repays_what_is_owed_says_so(till: Till) -> None:
 
 @pytest.mark.parametrize(("answer", "code", "left_usd"), [(b"y\n", 0, 0), (b"\n", 1, 20)])
 def test_a_refund_says_what_goes_back_and_asks(till: Till, answer: bytes, code: int, left_usd: int) -> None:
-    till.on_terminal("20", "--no-qr", then=till.pay)
+    till.buy()
     (topup,) = data(till.home.path, "topups", "list")
     ended, shown = run_on_terminal(till.home.path, ("refund", topup["id"]), [(b"[y/N]", answer)], more=till.more)
     assert ended == code
@@ -213,7 +225,7 @@ def test_a_refund_says_what_goes_back_and_asks(till: Till, answer: bytes, code: 
 
 
 def test_a_refund_without_stripes_answer_is_told_as_open_and_sent_once(till: Till) -> None:
-    till.on_terminal("20", "--no-qr", then=till.pay)
+    till.buy()
     (topup,) = data(till.home.path, "topups", "list")
     till.stripe.fault("drop_after", method="POST", path="/v1/refunds", times=3)
     ended = run(till.home.path, "refund", topup["id"], "--yes", more=till.more)
@@ -245,7 +257,7 @@ def test_json_has_a_line_for_the_link_and_nothing_else_when_nobody_waits(till: T
 
 def test_json_of_a_top_up_that_is_waited_for_has_a_second_line_for_its_end(till: Till) -> None:
     with subprocess.Popen(
-        command("topup", "20", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command("topup", "20", "--json", main=OFTEN + MAIN), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=surroundings(till.home.path, till.more),
     ) as process:  # fmt: skip
         assert process.stdout is not None

@@ -43,7 +43,7 @@ PROMPT = ("messages", "system", "tools", "input", "instructions", "contents", "s
 
 
 @each_pair
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(conversation=conversations())
 def test_a_hold_covers_the_whole_prompt_that_is_sent(inbound: str, upstream: str, conversation: Conversation) -> None:
     way = passage(CLIENTS[inbound].ask(conversation, UPSTREAMS[upstream].MODEL, "th-key"), upstream)

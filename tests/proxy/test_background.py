@@ -125,8 +125,11 @@ def test_an_end_does_not_begin_what_is_due() -> None:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, stripe: FakeStripe) -> Iterator[RunningGateway]:
-    """A gateway that Stripe is there for, but not set up yet."""
+def gateway(
+    tmp_path: Path, stripe: FakeStripe, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[RunningGateway]:
+    """A gateway that Stripe is there for, but not set up yet; the parameter is the rhythm of its payments."""
+    monkeypatch.setattr(background, "PAYMENTS_EVERY_S", getattr(request, "param", 0.2))
     running = start_gateway(temporary_home(tmp_path), {"stripe.api_base": stripe.url}, credit_nano=0)
     yield running
     running.stop()
@@ -146,17 +149,17 @@ def test_stripe_is_asked_as_soon_as_it_is_set_up_and_never_before(gateway: Runni
     assert until(gateway.balance, 15.0) == 20 * 10**9
 
 
-def test_a_webhook_credits_at_once(
-    gateway: RunningGateway, stripe: FakeStripe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("gateway", [3600.0], indirect=True)
+def test_a_webhook_credits_at_once(gateway: RunningGateway, stripe: FakeStripe) -> None:
     """The thread's own rhythm is an hour here: only the webhook can wake it."""
+    assert gateway.gateway is not None
     set_up(gateway.hub, stripe)
     secret = "whsec_" + "a" * 32
     secrets.set(gateway.hub, "stripe.webhook_secret", secret)
+    gateway.gateway.runtime.wake_payments()
     until(lambda: any(one.path == "/v1/events" for one in stripe.asked))
     topups.create(gateway.hub, gateway.account_id, 2000, "usd", ())
     (session,) = stripe.sessions()
-    monkeypatch.setattr(background, "PAYMENTS_EVERY_S", 3600.0)
     hook = stripe.webhooks(f"{gateway.address}/stripe/webhook", secret)
     began_s = time.monotonic()
     stripe.pay(session["id"])
@@ -166,7 +169,11 @@ def test_a_webhook_credits_at_once(
     assert {delivery.status for delivery in hook.deliveries} == {200}
 
 
-def test_a_stripe_that_hangs_holds_up_neither_requests_nor_the_end(tmp_path: Path, stripe: FakeStripe) -> None:
+def test_a_stripe_that_hangs_holds_up_neither_requests_nor_the_end(
+    tmp_path: Path, stripe: FakeStripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "STOP_S", 0.5)
+    monkeypatch.setattr(background, "PAYMENTS_EVERY_S", 0.2)
     running = start_gateway(temporary_home(tmp_path), {"stripe.api_base": stripe.url})
     try:
         stripe.fault("slow", path="*", times=1000, seconds=8.0)
@@ -187,7 +194,8 @@ def test_a_stripe_that_hangs_holds_up_neither_requests_nor_the_end(tmp_path: Pat
         assert time.monotonic() - began_s < background.STOP_S + 5
 
 
-def test_a_low_balance_is_told_by_the_gateway(tmp_path: Path) -> None:
+def test_a_low_balance_is_told_by_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "NOTICES_EVERY_S", 0.1)
     with FakeUpstream(lambda _request: json_reply({})) as hook:
         running = start_gateway(temporary_home(tmp_path), {"notices.webhook_url": hook.origin}, credit_nano=3 * 10**9)
         try:

@@ -103,8 +103,7 @@ def test_t15_an_open_request_keeps_the_price_of_its_hold(running: Running) -> No
 
 def test_a_settle_that_cannot_be_written_withholds_the_end_and_charges_nothing(running: Running) -> None:
     gateway, fake = running
-    assert gateway.gateway is not None
-    gateway.gateway.runtime.writer._patience_s = 1.0
+    gateway.lose_patience(1.0)
     balance, gate = gateway.balance(), threading.Event()
     fake.add(held_stream(gate))
     with RawClient(gateway.port, timeout_s=20.0) as client, contextlib.closing(blocker(gateway)) as locked:
@@ -133,8 +132,7 @@ def blocker(gateway: RunningGateway) -> sqlite3.Connection:
 
 def test_t90_a_hold_that_cannot_be_written_is_503_before_any_upstream_call(running: Running) -> None:
     gateway, fake = running
-    assert gateway.gateway is not None
-    gateway.gateway.runtime.writer._place_patience_s = 0.2
+    gateway.lose_patience(0.2)
     with contextlib.closing(blocker(gateway)) as locked:
         locked.execute("BEGIN IMMEDIATE")
         answer = gateway.chat(MODEL)
@@ -158,12 +156,11 @@ def test_t96_an_end_whose_commit_is_unknown_is_shown_neither_way(
         CutSocket(url, tmp_path) as cut,
         gateway_in(tmp_path, {"database.url": cut.url, "database.lease_s": 60.0}) as (gateway, fake),
     ):
-        assert gateway.gateway is not None
-        gateway.gateway.runtime.writer._patience_s = 0.5
+        gateway.lose_patience(0.5)
         fake.add(json_reply(openai_chat("", usage=openai_usage(1, 0))))
         assert gateway.chat(MODEL).status == 200
         gateway.settled(1)
-        time.sleep(0.5)  # what the process writes of its own accord when it starts is written
+        gateway.rest()
         balance, gate = gateway.balance(), threading.Event()
         fake.add(held_stream(gate) if streamed else [WaitFor(gate), *json_reply(openai_chat("Whole", usage=USAGE))])
         with RawClient(gateway.port, timeout_s=20.0) as client:

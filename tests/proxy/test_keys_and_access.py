@@ -62,7 +62,7 @@ def script(request: Received) -> Reply:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningGateway, FakeUpstream]]:
-    gateway = start_gateway(temporary_home(tmp_path_factory.mktemp("access")))
+    gateway = start_gateway(temporary_home(tmp_path_factory.mktemp("access")), {"jobs.poll_s": 0.05})
     with FakeUpstream(script) as upstream:
         every_surface.add_upstream(gateway, upstream)
         yield gateway, upstream
@@ -245,11 +245,18 @@ def code_of(answer: Answer) -> str:
     return str(error["details"][0]["metadata"]["code"] if "details" in error else error["code"])
 
 
-def put_into(gateway: RunningGateway, state: str, name: str) -> str:
-    """Return a key that was used a moment ago and has just got into this state."""
+def customer(gateway: RunningGateway, name: str) -> int:
+    """Make an account with credit."""
     account = accounts.create(gateway.hub, name).account.id
     accounts.change(gateway.hub, account, {"key_rpm": 1000, "account_rpm": 1000})
-    grants.grant(gateway.hub, account, 10**9, expires_at_ms=None)
+    grants.grant(gateway.hub, account, 10**11, expires_at_ms=None)
+    return account
+
+
+def put_into(gateway: RunningGateway, state: str, account: int) -> str:
+    """Return a key that was used a moment ago and has just got into this state."""
+    if state == "disabled":
+        accounts.set_status(gateway.hub, account, AccountStatus.ACTIVE)
     made = keys.create(gateway.hub, account)
     assert ask(gateway, made.secret).status == 200
     if state in SHUT:
@@ -262,9 +269,9 @@ def test_t36_every_route_decides_alike_on_every_state_of_a_key(
     served: tuple[RunningGateway, FakeUpstream], state: str
 ) -> None:
     gateway, upstream = served
-    before = held(gateway)
-    for number, (method, path, streamed) in enumerate(endpoints()):
-        key = put_into(gateway, state, f"{state}-{number}")
+    before, account = held(gateway), customer(gateway, state)
+    for method, path, streamed in endpoints():
+        key = put_into(gateway, state, account)
         asked = len(upstream.received)
         body, content_type = request_for(path, streamed=streamed) if method == "POST" else (None, "")
         answer = gateway.call(method, path, body, {**bearer(key), "Content-Type": content_type})
@@ -320,7 +327,8 @@ def test_t38_a_request_counts_once_whatever_becomes_of_it(served: tuple[RunningG
 
 def test_t39_a_refused_key_is_not_told_why(served: tuple[RunningGateway, FakeUpstream]) -> None:
     gateway, _ = served
-    refused = [put_into(gateway, state, f"oracle-{state}") for state in ("unknown", "revoked", "expired")]
+    account = customer(gateway, "oracle")
+    refused = [put_into(gateway, state, account) for state in ("unknown", "revoked", "expired")]
     answers = [ask(gateway, key) for key in (*refused, "th-short", "", "sk-other")]
     answers.append(gateway.call("POST", "/v1/chat/completions", CHAT, {}))
     assert {answer.status for answer in answers} == {401}

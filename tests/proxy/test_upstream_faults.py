@@ -144,7 +144,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
 @pytest.mark.parametrize("name", ENDINGS)
 def test_t75_failure_after_content_is_told_and_nobody_else_goes_on(impatient: Chain, name: str, after: int) -> None:
     frames = openai_stream(["One ", "two"])
-    impatient.play(sse_reply([*frames[:after], Pause(0.1), *ENDINGS[name]]))
+    impatient.play(sse_reply([*frames[:after], Pause(0.02), *ENDINGS[name]]))
     before = impatient.gateway.balance()
     answer = impatient.ask(stream=True)
     assert answer.status == 200

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tokenhub.call import Call, Capability
@@ -90,13 +91,18 @@ class Standings(Availability):
 # At random ---------------------------------------------------------------------------------------------
 
 
+@cache
+def _provider(name: str, policy: str, formats: tuple[str, ...]) -> Provider:
+    return provider(name, policy, response_formats=formats)
+
+
 class Dice:
     """Random worlds: catalogues, boundaries, states and calls, the same for the same seed."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.providers = [
-            provider(name, self.random.choice(POLICIES), response_formats=self.random.choice((("text",), ("text", "json_object", "json_schema"))))
+            _provider(name, self.random.choice(POLICIES), self.random.choice((("text",), ("text", "json_object", "json_schema"))))
             for name in ("alpha", "beta", "gamma", "delta")
         ]  # fmt: skip
         self.models = [

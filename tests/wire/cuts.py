@@ -8,6 +8,8 @@ from typing import Any
 from tokenhub.wire.replies import StreamReader
 
 SOAK = os.environ.get("TOKENHUB_SOAK") == "1"
+READ_AGAIN_BYTES = 2_000_000
+"""How much of a stream is read again for its cuts, where the run is not a soak: a long one is cut less often."""
 
 
 def read(reader: StreamReader, pieces: Iterable[bytes]) -> tuple[bytes, bytes, dict[str, Any]]:
@@ -20,6 +22,7 @@ def read(reader: StreamReader, pieces: Iterable[bytes]) -> tuple[bytes, bytes, d
 
 def every_cut(stream: bytes, most: int) -> list[int]:
     """Return where to cut: everywhere in a soak or when the stream is short, else evenly, at most so often."""
+    most = min(most, READ_AGAIN_BYTES // (len(stream) or 1))
     step = 1 if SOAK else max(1, -(-len(stream) // most))
     return list(range(1, len(stream), step))
 

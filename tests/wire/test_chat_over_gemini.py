@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenhub.call import Call, Capability
@@ -510,7 +510,6 @@ _calls = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(text=st.text(max_size=40), text_signature=st.none() | st.just("VA=="), calls=_calls)
 def test_a_reply_put_back_into_the_history_is_the_candidate_again(
     text: str, text_signature: str | None, calls: list[tuple[str, dict[str, Any], str | None]]
@@ -551,7 +550,6 @@ _noise = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     body=st.dictionaries(st.sampled_from(sorted(chat_over_gemini._READ)), _noise, max_size=5),
     messages=st.just([USER]) | st.lists(_noise, max_size=3),

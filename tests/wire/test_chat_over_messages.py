@@ -4,7 +4,7 @@ import hashlib
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenhub.errors import InvalidRequest
@@ -574,7 +574,6 @@ VALUES = st.recursive(
 NAMES = st.sampled_from(sorted(chat.RULES))
 
 
-@settings(max_examples=400)
 @given(st.dictionaries(NAMES, VALUES, max_size=4), st.lists(VALUES, max_size=4), st.sampled_from([NEWEST, BUDGET, OLD]))
 def test_t51_no_body_that_is_taken_makes_the_translation_raise_anything_else(fields, messages, model):
     body = {"model": "m", **fields, "messages": [*HI, *messages]}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.assembler import Choice, assemble
@@ -553,7 +553,6 @@ PAYLOADS = st.recursive(
 )
 
 
-@settings(max_examples=300)
 @given(st.lists(PAYLOADS, max_size=5), st.booleans())
 def test_t74_no_payload_makes_a_reader_raise(payloads, mends):
     relay = ChatRelay(mender=Mender("id", 1, "m") if mends else None)
@@ -566,7 +565,6 @@ def test_t74_no_payload_makes_a_reader_raise(payloads, mends):
     assert relay.facts.complete or relay.facts.failure is not None
 
 
-@settings(max_examples=300)
 @given(PAYLOADS, st.booleans())
 def test_t74_no_whole_reply_in_place_of_a_stream_makes_a_reader_raise(payload, mends):
     for reply in (payload, {"choices": [{"message": payload}]}, {"choices": [{"message": {"tool_calls": payload}}]}):

@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenhub.call import Call, Capability, Wire
@@ -145,7 +145,6 @@ def test_vectors_come_in_the_order_of_their_inputs() -> None:
     assert [entry["embedding"] for entry in reply.body["data"]] == [[1.0], [2.0]]
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=50))
 def test_float32_numbers_survive_both_conversions_exactly(numbers: list[float]) -> None:
     text = embeddings.to_base64(numbers)

@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.upstream import sse
@@ -313,7 +313,6 @@ def heard(reader: ImagesReader, stream: bytes, *cuts: int) -> bytes:
     return given_bytes
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_partial_images_pass_and_the_whole_one_waits_however_the_stream_is_cut(data):
     stream = partial(0) + partial(1) + completed()

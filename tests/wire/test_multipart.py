@@ -6,7 +6,7 @@ import email.policy
 import httpx2 as httpx
 import pytest
 from aiohttp import FormData
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenhub.errors import InvalidRequest
@@ -167,7 +167,6 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="\0%[]\\"), min_
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(
         names,
@@ -189,7 +188,6 @@ def test_what_is_rendered_reads_back_the_same(given_fields):
     assert multipart.parse(content_type, b"".join(pieces)) == fields
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_damaged_form_is_read_or_refused_and_nothing_else(data):
     raw = bytearray(form(text("model", "m"), file("image[]", PNG), text("prompt", "hello")))

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import sound
@@ -82,7 +82,6 @@ def test_an_mp3_of_more_frames_than_are_looked_at_goes_on_as_it_began(monkeypatc
     assert recordings.seconds_of(sound.mp3(200)) == pytest.approx(200 * 1152 / 44_100, rel=0.001)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from([data for data, _ in KNOWN.values()] + list(UNTOLD.values())),
     st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=8)), max_size=6),

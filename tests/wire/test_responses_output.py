@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenhub.errors import UpstreamFailed
@@ -167,7 +167,6 @@ SAID = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(SAID, st.sampled_from(["stop", "length", "content_filter", "tool_calls"]))
 def test_any_stream_is_whole_and_in_order(deltas: list[dict[str, Any]], finish: str) -> None:
     """Every item begins, grows and ends once; what grew is what the end says; nothing of the text is lost."""
