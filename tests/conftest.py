@@ -1,7 +1,7 @@
 """Fixtures for every test that needs a home or a store. PostgreSQL comes from a package and is never skipped.
 
-One server serves a whole run, all its xdist workers included; each test gets a database of its
-own, copied from a template that was migrated once.
+One server serves a whole run, all its xdist workers included; each test gets a database and a
+home of its own, copied from a template that each worker makes once.
 """
 
 import os
@@ -10,9 +10,11 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -27,6 +29,8 @@ PGDATA = "TOKENHUB_TEST_PGDATA"
 """The server's folder, made by the process that starts the run and inherited by its workers."""
 
 BACKENDS = ["sqlite", "postgres"]
+Kind = Literal["store", "hub"]
+"""What a test starts from: the tables with their one row, or what ``tokenhub init`` makes."""
 _names = count()
 
 
@@ -35,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     if not hasattr(config, "workerinput"):
         os.environ[PGDATA] = str(Path(tempfile.mkdtemp(prefix="tokenhub-pg-", dir=_quick_disk())) / "data")
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _quick_disk() or tempfile.gettempdir())  # of tmp_path
     _roll_dice()
 
 
@@ -49,7 +54,7 @@ def _roll_dice() -> None:
 
 
 def _quick_disk() -> str | None:
-    """Memory, where the system offers enough: a database per test is a hundred files to sync; else the usual place."""
+    """Memory, where the system offers enough: each test has its own database, and waits for each sync; else the usual place."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 2**30
     return str(memory) if roomy else None
@@ -70,6 +75,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def store_settings(url: str = "") -> Settings:
     return Settings(database_url=url, local_enabled=False)
+
+
+def hub_flags(settings: Settings) -> dict[str, object]:
+    """The flags with which a hub is made and opened in such a store."""
+    return {"database.url": settings.database_url or None, "local.enabled": False}
 
 
 def create_store(settings: Settings, home: Home) -> Database:
@@ -101,33 +111,29 @@ class Databases:
         self._url = server_url
         self._admin = psycopg.connect(server_url, autocommit=True)
         self._worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-        self._template = f"template_{self._worker}"
 
-    def url(self, name: str) -> str:
+    def empty(self, name: str = "") -> str:
+        """Make an empty database; return its address."""
+        return self._create("template0", name)
+
+    def copy(self, url: str) -> str:
+        """Make a copy of a database that nobody is connected to; return its address."""
+        return self._create(_database_name(url), "")
+
+    def _create(self, template: str, name: str) -> str:
+        name = f"test_{self._worker}_{name or next(_names)}"
+        self._admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return self._url.replace("/postgres?", f"/{name}?")
 
-    def empty(self) -> str:
-        """Make an empty database; return its address."""
-        return self._create("template0")
-
-    def migrated(self, folder: Path) -> str:
-        """Make a database as ``create_store`` makes it; return its address."""
-        if not self._admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (self._template,)).fetchone():
-            self._admin.execute(f"CREATE DATABASE {self._template} TEMPLATE template0")
-            create_store(store_settings(self.url(self._template)), Home(folder, explicit=True)).close()
-        return self._create(self._template)
-
-    def _create(self, template: str) -> str:
-        name = f"test_{self._worker}_{next(_names)}"
-        self._admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return self.url(name)
-
     def drop(self, url: str) -> None:
-        name = url.rpartition("?")[0].rpartition("/")[2]
-        self._admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        self._admin.execute(f"DROP DATABASE {_database_name(url)} WITH (FORCE)")
 
     def close(self) -> None:
         self._admin.close()
+
+
+def _database_name(url: str) -> str:
+    return url.rpartition("?")[0].rpartition("/")[2]
 
 
 @pytest.fixture(scope="session")
@@ -135,6 +141,54 @@ def databases(postgres_server: str) -> Iterator[Databases]:
     made = Databases(postgres_server)
     yield made
     made.close()
+
+
+@dataclass(frozen=True)
+class Template:
+    """Something that was made once, to be copied: a home and, on PostgreSQL, the address of its database."""
+
+    home: Home
+    url: str
+
+
+class Templates:
+    """What tests start from, made once by each worker, for each kind of database."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[tuple[Kind, bool], Template] = {}
+
+    @contextmanager
+    def copied(self, kind: Kind, home: Home, postgres: Databases | None) -> Iterator[Settings]:
+        """Fill a home, and a database where there is a server, with a copy; drop the database in the end."""
+        template = self._template(kind, postgres)
+        if template.home.path.exists():
+            shutil.copytree(template.home.path, home.path)
+        if postgres is None:
+            yield store_settings()
+            return
+        url = postgres.copy(template.url)
+        try:
+            yield store_settings(url)
+        finally:
+            postgres.drop(url)
+
+    def _template(self, kind: Kind, postgres: Databases | None) -> Template:
+        place = (kind, postgres is not None)
+        if place not in self._made:
+            url = postgres.empty(f"template_{kind}") if postgres else ""
+            made = Template(Home(self._folder / f"{kind}-{len(self._made)}", explicit=True), url)
+            if kind == "store":
+                create_store(store_settings(url), made.home).close_all()
+            else:
+                Hub.init(made.home, hub_flags(store_settings(url))).close()
+            self._made[place] = made
+        return self._made[place]
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    return Templates(tmp_path_factory.mktemp("templates"))
 
 
 @pytest.fixture
@@ -150,28 +204,34 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def empty_settings(backend: str, request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """Settings of a store that has not been made yet."""
-    if backend == "sqlite":
-        yield store_settings()
-        return
-    databases: Databases = request.getfixturevalue("databases")
-    url = databases.empty()
-    yield store_settings(url)
-    databases.drop(url)
+def postgres(backend: str, request: pytest.FixtureRequest) -> Databases | None:
+    """The server of a test that runs on PostgreSQL."""
+    return request.getfixturevalue("databases") if backend == "postgres" else None
 
 
 @pytest.fixture
-def settings(backend: str, home: Home, request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """Settings of a store that is there: migrated, with its installation row and nothing else."""
-    if backend == "sqlite":
-        create_store(store_settings(), home).close()
+def empty_settings(postgres: Databases | None) -> Iterator[Settings]:
+    """Settings of a store that has not been made yet."""
+    if postgres is None:
         yield store_settings()
         return
-    databases: Databases = request.getfixturevalue("databases")
-    url = databases.migrated(home.path)
+    url = postgres.empty()
     yield store_settings(url)
-    databases.drop(url)
+    postgres.drop(url)
+
+
+@pytest.fixture
+def settings(home: Home, postgres: Databases | None, templates: Templates) -> Iterator[Settings]:
+    """Settings of a store that is there: migrated, with its installation row and nothing else."""
+    with templates.copied("store", home, postgres) as made:
+        yield made
+
+
+@pytest.fixture
+def hub_settings(home: Home, postgres: Databases | None, templates: Templates) -> Iterator[Settings]:
+    """Settings of an installation that is there, as ``tokenhub init`` makes it."""
+    with templates.copied("hub", home, postgres) as made:
+        yield made
 
 
 @pytest.fixture
@@ -183,32 +243,31 @@ def database(settings: Settings, home: Home) -> Iterator[Database]:
 
 
 @pytest.fixture
-def hub(empty_settings: Settings, home: Home) -> Iterator[Hub]:
+def hub(hub_settings: Settings, home: Home) -> Iterator[Hub]:
     """An installation as ``tokenhub init`` makes it, with its plans and no account."""
-    flags = {"database.url": empty_settings.database_url or None, "local.enabled": False}
-    with Hub.init(home, flags) as opened:
+    with Hub.open(home, hub_flags(hub_settings)) as opened:
         yield opened
 
 
 @pytest.fixture
-def stripe() -> Iterator[FakeStripe]:
-    """A Stripe of our own, in test mode; the test fails when a request or a reply did not fit Stripe's description."""
+def stripe(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStripe]:
+    """A Stripe of our own, in test mode; the test fails when a request or a reply did not fit Stripe's description.
+
+    Its client repeats what failed after milliseconds, not after seconds.
+    """
+    monkeypatch.setattr("stripe.HTTPClient.INITIAL_DELAY", 0.001)
+    monkeypatch.setattr("stripe.HTTPClient.MAX_DELAY", 0.01)
     with FakeStripe.start() as fake:
         yield fake
         assert fake.broken == []
 
 
 @pytest.fixture
-def paying_hub(empty_settings: Settings, home: Home, stripe: FakeStripe) -> Iterator[Hub]:
+def paying_hub(hub_settings: Settings, home: Home, stripe: FakeStripe) -> Iterator[Hub]:
     """An installation that ``stripe`` serves: its key is set, no account is there yet."""
     from tokenhub.operations import secrets
 
-    flags = {
-        "database.url": empty_settings.database_url or None,
-        "local.enabled": False,
-        "stripe.api_base": stripe.url,
-    }
-    with Hub.init(home, flags) as opened:
+    with Hub.open(home, {**hub_flags(hub_settings), "stripe.api_base": stripe.url}) as opened:
         secrets.set(opened, "stripe.secret_key", stripe.secret_key)
         yield opened
 

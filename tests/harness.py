@@ -171,8 +171,14 @@ class RunningGateway:
         if watch.view.circuits or watch.view.cooldowns or watch.view.failed:
             await runtime.change(_mend_all)
             watch.view.circuits.clear()
-            await runtime.reload()
+            await self.reread()
         watch._windows.clear()
+
+    async def reread(self) -> None:
+        """Let the gateway know what the store says now; in its own loop."""
+        assert self.gateway is not None
+        await self.gateway.runtime.fresh()  # a reading that had begun before has ended then
+        await self.gateway.runtime.reload()
 
     def settled(self, count: int = 1, seconds: float = 5.0) -> list[Any]:
         """Wait until so many requests have ended, and return their rows, oldest first."""

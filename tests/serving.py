@@ -3,14 +3,13 @@
 import http.client
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.forked import Piped, program
 from tests.harness import Answer
 
 MAIN = "from tokenhub.cli.app import main; main()"
@@ -28,14 +27,12 @@ class Serving:
         self.key = key
         begun_s = time.monotonic()
         with log.open("ab") as messages:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", MAIN, "--json", "serve", "--port", "0", "--no-local", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=messages,
-                env={**QUICK, **environment, "TOKENHUB_FAILPOINT": failpoint},
+            self.process = Piped(
+                program,
+                *("--json", "serve", "--port", "0", "--no-local", *arguments),
+                environment={**QUICK, **environment, "TOKENHUB_FAILPOINT": failpoint},
+                stderr=messages.fileno(),
             )
-        assert self.process.stdout is not None
         try:
             line = self.process.stdout.readline()
             assert line, f"the gateway did not start: {log.read_text()[-2000:]}"
@@ -75,8 +72,7 @@ class Serving:
         if not self.is_dead:
             self.process.kill()
         self.process.wait(DEADLINE_S)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self.process.close()
 
     def workers(self) -> list[int]:
         """The serving processes under this one; itself when it is the only one."""

@@ -1,4 +1,4 @@
-"""Runs the program: as a process with pipes, or on a terminal of its own."""
+"""Runs the program: with pipes, or on a terminal of its own."""
 
 import json
 import os
@@ -6,11 +6,14 @@ import pty
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.forked import Forked, execute
 
 MAIN = "from tokenhub.cli.app import main; main()"
 ON_TERMINAL = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {MAIN}"
@@ -39,11 +42,25 @@ def command(*arguments: str, main: str = MAIN) -> list[str]:
 
 
 def run(home: Path | None, *arguments: str, stdin: str | None = None, more: Mapping[str, str] | None = None) -> Ended:
-    """Run the program with pipes to its end; without ``stdin`` its standard input is closed."""
+    """Run the program with pipes to its end, in a fork of the one that is loaded."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write((stdin or "").encode())
+        given.seek(0)
+        streams = {"stdin": given.fileno(), "stdout": out.fileno(), "stderr": err.fileno()}
+        with Forked(execute, MAIN, *arguments, environment=surroundings(home, more), **streams) as running:
+            code = running.wait(DEADLINE_S)
+        said = []
+        for one in (out, err):
+            one.seek(0)
+            said.append(one.read().decode())
+        return Ended(code, *said)
+
+
+def start(home: Path | None, *arguments: str, more: Mapping[str, str] | None = None) -> Ended:
+    """Run the program with pipes to its end, as a shell would start it; its standard input is closed."""
     ended = subprocess.run(
         command(*arguments),
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -74,35 +91,34 @@ def run_on_terminal(
     Return the exit code and all bytes shown.
     """
     master, slave = pty.openpty()
-    process = subprocess.Popen(
-        command(*arguments, main=main),
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-        env=surroundings(home, {"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "50", **(more or {})}),
-    )
-    os.close(slave)
+    own = surroundings(home, {"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "50", **(more or {})})
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), slave)
+    try:
+        with Forked(execute, main, *arguments, environment=own, **streams) as running:
+            os.close(slave)
+            shown = _talk(master, answers)
+            return running.wait(DEADLINE_S), shown
+    finally:
+        os.close(master)
+
+
+def _talk(master: int, answers: Sequence[tuple[bytes, bytes | Callable[[], object]]]) -> bytes:
+    """Answer what is asked until the terminal is hung up; return all that was shown."""
     shown = bytearray()
     waiting = list(answers)
     deadline = time.monotonic() + DEADLINE_S
     seen = 0
-    try:
-        while time.monotonic() < deadline:
-            if select.select([master], [], [], 0.1)[0]:
-                try:
-                    shown += os.read(master, 65536)
-                except OSError:
-                    break
-            if waiting and waiting[0][0] in shown[seen:]:
-                seen = len(shown)
-                answer = waiting.pop(0)[1]
-                if callable(answer):
-                    answer()
-                else:
-                    os.write(master, answer)
-        return process.wait(DEADLINE_S), bytes(shown)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
+    while time.monotonic() < deadline:
+        if select.select([master], [], [], 0.1)[0]:
+            try:
+                shown += os.read(master, 65536)
+            except OSError:
+                break
+        if waiting and waiting[0][0] in shown[seen:]:
+            seen = len(shown)
+            answer = waiting.pop(0)[1]
+            if callable(answer):
+                answer()
+            else:
+                os.write(master, answer)
+    return bytes(shown)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import DEADLINE_S, command, data, run, surroundings
+from tests.cli.program import DEADLINE_S, command, data, start, surroundings
 from tokenhub.cli import app
 from tokenhub.cli.nouns import NOUNS
 from tokenhub.operations import accounts, keys
@@ -78,7 +78,7 @@ def test_making_a_key_loads_the_database_and_little_else(home: Path) -> None:
 
 
 def test_without_arguments_every_noun_is_shown() -> None:
-    ended = run(None)
+    ended = start(None)
     assert ended.code == 0
     assert all(f"\n  {noun.name} " in ended.out for noun in NOUNS.values())
     assert "tokenhub credentials add openai" in ended.out
@@ -95,12 +95,12 @@ def test_without_arguments_every_noun_is_shown() -> None:
 )
 def test_a_shell_completes_nouns_verbs_and_options(typed: str, completed: list[str]) -> None:
     words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
-    ended = run(None, more={"_TOKENHUB_COMPLETE": "complete_bash", **words})
+    ended = start(None, more={"_TOKENHUB_COMPLETE": "complete_bash", **words})
     assert (ended.code, ended.out.split()) == (0, completed)
 
 
 def test_the_key_stands_alone_on_stdout(home: Path) -> None:
-    ended = run(home, "keys", "create")
+    ended = start(home, "keys", "create")
     assert ended.code == 0
     assert ended.out.startswith("th-")
     assert ended.out.count("\n") == 1
@@ -108,21 +108,21 @@ def test_the_key_stands_alone_on_stdout(home: Path) -> None:
 
 
 def test_home_and_json_stand_before_or_behind_the_command(home: Path) -> None:
-    shown = run(home, "accounts", "list", "--json").out
+    shown = start(home, "accounts", "list", "--json").out
     assert json.loads(shown)[0]["name"] == "acme"
     for arguments in (
         ("--json", "--home", str(home), "accounts", "list"),
         ("accounts", "list", "--home", str(home), "--json"),
         ("--home", "/nowhere", "--json", "accounts", "list", "--home", str(home)),
     ):
-        assert run(None, *arguments).out == shown
+        assert start(None, *arguments).out == shown
 
 
 @pytest.mark.parametrize(
     "arguments", [("--help",), ("keys", "create", "--help"), ("accounts", "list"), ("keys", "nope"), ("doctor",)]
 )
 def test_t123_no_colour_without_a_terminal(home: Path, arguments: tuple[str, ...]) -> None:
-    ended = run(home, *arguments, more={"TERM": "xterm-256color"})
+    ended = start(home, *arguments, more={"TERM": "xterm-256color"})
     assert ESCAPE not in ended.out + ended.err
 
 
@@ -140,7 +140,7 @@ def test_t123_no_colour_without_a_terminal(home: Path, arguments: tuple[str, ...
     ],
 )
 def test_t123_nothing_waits_for_input_without_a_terminal(one_key: Path, arguments: tuple[str, ...]) -> None:
-    ended = run(one_key, *arguments, more={"OPENAI_API_KEY": "sk-aaaabbbbccccddddeeeeffff"})
+    ended = start(one_key, *arguments, more={"OPENAI_API_KEY": "sk-aaaabbbbccccddddeeeeffff"})
     assert ended.code == 2
     assert ended.out == ""
     assert ended.err.startswith("error: ")
@@ -148,7 +148,7 @@ def test_t123_nothing_waits_for_input_without_a_terminal(one_key: Path, argument
 
 
 def test_t123_a_failure_is_one_line_on_stderr_and_exit_code_1(home: Path) -> None:
-    ended = run(home, "accounts", "show", "nobody", "--json")
+    ended = start(home, "accounts", "show", "nobody", "--json")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == "error: There is no account 'nobody'. See: tokenhub accounts list\n"
 
@@ -186,7 +186,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback(home: Path) -> None:
 
 def test_output_that_a_terminal_cannot_encode_is_spelled_out(tmp_path: Path) -> None:
     home = made(tmp_path / "home", "Größe")
-    ended = run(home, "accounts", "list", more={"PYTHONIOENCODING": "ascii"})
+    ended = start(home, "accounts", "list", more={"PYTHONIOENCODING": "ascii"})
     assert ended.code == 0
     assert "Gr\\xf6\\xdfe" in ended.out
 
@@ -235,7 +235,7 @@ def test_t121_a_secret_shows_on_no_command_line(home: Path) -> None:
 
 def test_t91_a_home_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     home = tmp_path / "typo"
-    ended = run(home, "accounts", "list")
+    ended = start(home, "accounts", "list")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == f"error: There is no TokenHub home at {home}. Make one with: tokenhub init --home {home}\n"
     assert not home.exists()
@@ -244,7 +244,7 @@ def test_t91_a_home_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> N
 def test_t127_a_broken_setting_is_named_with_file_and_line(tmp_path: Path) -> None:
     home = made(tmp_path / "home")
     (home / "config.toml").write_text('[server]\nport = "many"\n')
-    ended = run(home, "accounts", "list")
+    ended = start(home, "accounts", "list")
     assert ended.code == 1
     assert f"{home}/config.toml:2: server.port must be a whole number" in ended.err
     assert "many" not in ended.err
@@ -260,7 +260,7 @@ def test_t129_a_fresh_home_is_its_owners_alone(tmp_path: Path) -> None:
     files = [path for path in home.rglob("*") if path.is_file()]
     assert files
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in files)
-    shown = run(home, "config", "get", "server.host")
+    shown = start(home, "config", "get", "server.host")
     assert shown.out == "127.0.0.1\n"
     assert data(home, "keys", "list") == []
     assert data(home, "accounts", "list") == []

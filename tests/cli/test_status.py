@@ -1,12 +1,13 @@
 """``tokenhub status`` of a store in which things have happened: what people see, what programs read, and --watch."""
 
 import json
-from pathlib import Path
+import signal
 
 import pytest
 
 from tests.cli.program import run
 from tests.conftest import process_environment
+from tests.forked import Piped, program
 from tokenhub import clock
 from tokenhub.operations import availability, credentials, providers
 from tokenhub.operations.credentials import NewCredential
@@ -69,20 +70,8 @@ def test_programs_read_the_same_under_stable_names(environment: dict[str, str]) 
     assert found["hidden"] == 0
 
 
-def test_watching_goes_on_until_it_is_stopped(environment: dict[str, str], tmp_path: Path) -> None:
-    import signal
-    import subprocess
-    import sys
-
-    from tests.serving import MAIN
-
-    with subprocess.Popen(
-        [sys.executable, "-c", MAIN, "--json", "status", "--watch"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        env=environment,
-    ) as process:
-        assert process.stdout is not None
+def test_watching_goes_on_until_it_is_stopped(environment: dict[str, str]) -> None:
+    with Piped(program, "--json", "status", "--watch", environment=environment) as process:
         pages = [json.loads(process.stdout.readline()) for _ in range(2)]
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130

@@ -1,17 +1,17 @@
 """Commands beside a running gateway: chat through it, reports of what it served, a first run."""
 
 import json
+import os
 import re
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.program import DEADLINE_S, command, data, run, surroundings
+from tests.cli.program import DEADLINE_S, data, run, surroundings
 from tests.fakes.upstream import (
     FakeUpstream,
     json_reply,
@@ -21,6 +21,7 @@ from tests.fakes.upstream import (
     openai_usage,
     sse_reply,
 )
+from tests.forked import Forked, Piped, program
 from tests.harness import RunningGateway, start_gateway, temporary_home
 
 MODEL = "gpt-4o-mini"
@@ -141,23 +142,16 @@ def test_a_followed_list_shows_requests_as_they_end(served: tuple[RunningGateway
     gateway, upstream = served
     upstream.add(answer("Old."))
     assert ask(gateway, "hi", "--model", MODEL).code == 0
-    with subprocess.Popen(
-        command("requests", "list", "--follow", "--json", "--limit", "1"),
-        stdout=subprocess.PIPE,
-        text=True,
-        env=surroundings(gateway.hub.home.path),
-    ) as process:
-        try:
-            assert process.stdout is not None
-            before = json.loads(process.stdout.readline())["id"]
-            upstream.add(answer("New."))
-            assert ask(gateway, "hi", "--model", MODEL).code == 0
-            shown = json.loads(process.stdout.readline())
-            assert shown["id"] > before
-            assert shown["charged_usd"] == "0.0004635"
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(DEADLINE_S)
+    followed = ("requests", "list", "--follow", "--json", "--limit", "1")
+    with Piped(program, *followed, environment=surroundings(gateway.hub.home.path)) as process:
+        before = json.loads(process.stdout.readline())["id"]
+        upstream.add(answer("New."))
+        assert ask(gateway, "hi", "--model", MODEL).code == 0
+        shown = json.loads(process.stdout.readline())
+        assert shown["id"] > before
+        assert shown["charged_usd"] == "0.0004635"
+        process.send_signal(signal.SIGINT)
+        process.wait(DEADLINE_S)
 
 
 def test_a_management_command_binds_a_running_gateway_at_once(served: tuple[RunningGateway, FakeUpstream]) -> None:
@@ -178,14 +172,19 @@ class Serving:
 
     def __init__(self, person: Path, *arguments: str, more: dict[str, str] | None = None) -> None:
         own = {"HOME": str(person), "XDG_DATA_HOME": str(person / "data"), "TOKENHUB_LOG_LEVEL": "error"}
-        self._messages = person / "messages"
-        with self._messages.open("wb") as messages:
-            self.process = subprocess.Popen(
-                command("serve", *(arguments or ("--port", "0")), "--no-local"),
-                stdout=subprocess.PIPE,
-                stderr=messages,
-                text=True,
-                env=surroundings(None, {**own, **(more or {})}),
+        self._messages, self._printed = person / "messages", person / "printed"
+        with (
+            Path(os.devnull).open("rb") as nothing,
+            self._printed.open("wb") as printed,
+            self._messages.open("wb") as messages,
+        ):
+            self.process = Forked(
+                program,
+                *("serve", *(arguments or ("--port", "0")), "--no-local"),
+                environment=surroundings(None, {**own, **(more or {})}),
+                stdin=nothing.fileno(),
+                stdout=printed.fileno(),
+                stderr=messages.fileno(),
             )
 
     def __enter__(self) -> "Serving":
@@ -193,7 +192,6 @@ class Serving:
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
-        self.process.communicate()
 
     @property
     def said(self) -> str:
@@ -210,8 +208,11 @@ class Serving:
     def stop(self) -> tuple[int, str]:
         """Ask it to end; return its exit code and all it wrote to stdout."""
         self.process.send_signal(signal.SIGTERM)
-        out, _ = self.process.communicate(timeout=DEADLINE_S)
-        return self.process.returncode, out
+        return self.end()
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end; return its exit code and all it wrote to stdout."""
+        return self.process.wait(DEADLINE_S), self._printed.read_text(encoding="utf-8")
 
 
 def test_t129_the_first_run_makes_a_key_and_shows_it_once(tmp_path: Path) -> None:
@@ -273,8 +274,7 @@ def test_t91_a_default_home_that_lacks_a_part_is_refused_and_left_as_it_is(
             file.unlink()
     before = sorted(file.name for file in home.iterdir())
     with Serving(tmp_path) as refused:
-        refused.process.wait(DEADLINE_S)
-        assert refused.process.returncode == 1
+        assert refused.end() == (1, "")
         assert remedy in refused.said
     assert sorted(file.name for file in home.iterdir()) == before
 
@@ -285,8 +285,7 @@ def test_a_first_run_that_could_not_serve_leaves_the_key_for_the_next(tmp_path: 
         taken.listen()
         port = str(taken.getsockname()[1])
         with Serving(tmp_path, "--port", port) as serving:
-            out, _ = serving.process.communicate(timeout=DEADLINE_S)
-            assert (serving.process.returncode, out) == (1, "")
+            assert serving.end() == (1, "")
             assert f"Cannot listen on 127.0.0.1:{port}" in serving.said
     with Serving(tmp_path) as again:
         again.wait_for("Its first key")

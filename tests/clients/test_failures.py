@@ -5,7 +5,8 @@ The configuration is the page's; what is tried stands in ``probes``.
 
 import json
 import shutil
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from tests.clients import environments, pages
 from tests.clients.conftest import Stage
 from tests.clients.programs import NPM, PROGRAMS
-from tests.clients.test_pages import DEADLINE_S, followed
+from tests.clients.test_pages import DEADLINE_S
 
 PROBES = Path(__file__).parent / "probes"
 PROBED = sorted(probe.stem for probe in PROBES.glob("*") if probe.stem in PROGRAMS)
@@ -29,6 +30,8 @@ MODELS = {
     "gemini-cli": "gemini-3.8-flash",
 }
 """Programs of the command line, and the model of their pages."""
+ASKED_BY = {"llm": 2}
+"""How many commands of a page it takes to ask a model, where a page goes on."""
 
 
 pytestmark = pytest.mark.timeout(environments.DEADLINE_S + DEADLINE_S)
@@ -37,36 +40,60 @@ pytestmark = pytest.mark.timeout(environments.DEADLINE_S + DEADLINE_S)
 
 @pytest.fixture
 def needs_node(program: str) -> None:
+    skip_without_node(program)
+
+
+def skip_without_node(program: str) -> None:
     if PROGRAMS[program].kind == NPM and shutil.which("npm") is None:
         pytest.skip("no Node.js: npm is not on the PATH")
 
 
-def probe(program: str, stage: Stage, place: Path, key: str) -> dict[str, Any]:
-    """Run a program's probe with the configuration of its page (all before its first remark); return what it reports."""
+Told = dict[str, dict[str, Any]]
+"""What a probe reports: of each attempt its result, or error, status and message."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a program told with the key of its page and with a wrong one, and the requests it made."""
+
+    right: Told
+    wrong: Told
+    rows: Sequence[dict[str, Any]]
+
+
+@pytest.fixture(scope="module", params=PROBED)
+def probed(request: pytest.FixtureRequest, stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Probed:
+    skip_without_node(request.param)
+    before = len(stage.gateway.rows("SELECT id FROM requests"))
+    right, wrong = probe(request.param, stage, tmp_path_factory.mktemp("probed"))
+    return Probed(right, wrong, stage.gateway.settled(before + 1)[before:])
+
+
+def probe(program: str, stage: Stage, place: Path) -> list[Told]:
+    """Run a program's probe with the configuration of its page (all before its first remark) and each key."""
     page = pages.read(program)
     script = next(name for name in page.files if name.startswith("hello."))
     tried = next(PROBES.glob(f"{program}.*"))
-    remark = "\n# " if tried.suffix == ".py" else "\n// "
-    preamble = page.files[script].partition(remark)[0] + "\n"
-    if tried.suffix == ".py":
+    is_python = tried.suffix == ".py"
+    preamble = page.files[script].partition("\n# " if is_python else "\n// ")[0] + "\n"
+    files = {script: preamble + tried.read_text(encoding="utf-8")}
+    if is_python:
         library = (PROBES / "probing.py").read_text(encoding="utf-8")
         files = {"page.py": preamble, "probing.py": library, script: tried.read_text(encoding="utf-8")}
-    else:
-        files = {script: preamble + tried.read_text(encoding="utf-8")}
-    typed = tuple(replace(one, shown="") for one in page.typed)
+    each = f"each{tried.suffix}"
+    made = {f"right/{name}": text for name, text in files.items()}
+    made |= {f"wrong/{name}": text.replace(pages.KEY, "th-wrong") for name, text in files.items()}
+    made[each] = (PROBES / each).read_text(encoding="utf-8")
+    typed = tuple(replace(one, command=one.command.replace(script, each), shown="") for one in page.typed)
     ran, stderr = pages.follow(
-        replace(page, files=files, typed=typed), place, stage.gateway.address, key, deadline_s=DEADLINE_S
+        replace(page, files=made, typed=typed), place, stage.gateway.address, stage.gateway.key, deadline_s=DEADLINE_S
     )
     assert ran[-1].status == 0, stderr
-    return json.loads(ran[-1].output.splitlines()[-1])
+    return [json.loads(line) for line in ran[-1].output.splitlines() if line.startswith("{")]
 
 
-@pytest.mark.usefixtures("needs_node")
-@pytest.mark.parametrize("program", PROBED)
-def test_failures_are_told_as_such_and_silence_is_borne(program: str, stage: Stage, tmp_path: Path) -> None:
-    before = len(stage.gateway.rows("SELECT id FROM requests"))
-    told_of = probe(program, stage, tmp_path, stage.gateway.key)
-    for name, told in told_of.items():
+def test_failures_are_told_as_such_and_silence_is_borne(probed: Probed) -> None:
+    for name, told in probed.right.items():
         if name.startswith("slow"):
             assert told == {"result": "Paris."}, name
             continue
@@ -76,29 +103,18 @@ def test_failures_are_told_as_such_and_silence_is_borne(program: str, stage: Sta
             assert "no-such-model" in told["message"], (name, told)
         elif name.startswith("cut"):
             assert "failed in the middle" in told["message"], (name, told)
-    rows = stage.gateway.settled(before + 1)[before:]
-    slow = sum(name.startswith("slow") for name in told_of)
+    slow = sum(name.startswith("slow") for name in probed.right)
     assert slow > 0
-    assert sum(row["charged"] > 0 for row in rows) == slow
+    assert sum(row["charged"] > 0 for row in probed.rows) == slow
 
 
-@pytest.mark.usefixtures("needs_node")
-@pytest.mark.parametrize("program", PROBED)
-def test_a_wrong_key_is_told_as_such(program: str, stage: Stage, tmp_path: Path) -> None:
-    for name, told in probe(program, stage, tmp_path, "th-wrong").items():
+def test_a_wrong_key_is_told_as_such(probed: Probed) -> None:
+    assert probed.wrong.keys() == probed.right.keys()
+    for name, told in probed.wrong.items():
         assert "result" not in told, (name, told)
         if name.startswith("unknown"):
             assert told["status"] in (401, None), (name, told)
             assert "key" in told["message"], (name, told)
-
-
-THINK = ("tell me what it prints.", "tell me what it prints. Think long.")
-
-
-@pytest.mark.usefixtures("needs_node")
-@pytest.mark.parametrize("program", ["codex", "claude-code", "opencode", "qwen-code", "pi", "gemini-cli"])
-def test_an_agent_bears_silence(program: str, stage: Stage, tmp_path: Path) -> None:
-    followed(pages.read(program).replaced(*THINK), stage, tmp_path)
 
 
 @pytest.mark.usefixtures("needs_node")
@@ -107,7 +123,7 @@ def test_an_unknown_model_is_told_by_a_program_of_the_command_line(program: str,
     page = pages.read(program)
     before = stage.gateway.balance()
     ran, stderr = pages.follow(
-        page.replaced(MODELS[program], "no-such-model"),
+        replace(page, typed=page.typed[: ASKED_BY.get(program)]).replaced(MODELS[program], "no-such-model"),
         tmp_path,
         stage.gateway.address,
         stage.gateway.key,

@@ -27,6 +27,8 @@ OTHER_MODELS = {
     "qwen-code": ("qwen3.8-max", MESSAGES, GEMINI),
 }
 """The model of a page, and those of other dialects and providers for which the page holds too."""
+AGENTS = ("codex", "claude-code", "opencode", "qwen-code", "pi", "gemini-cli")
+"""The first of their other models thinks long, which shows how they bear silence."""
 CROSSED = [(program, page, other) for program, (page, *others) in OTHER_MODELS.items() for other in others]
 
 
@@ -59,10 +61,13 @@ def test_a_page_does_what_it_shows(program: str, stage: Stage, tmp_path: Path) -
 
 @pytest.mark.usefixtures("needs_node")
 @pytest.mark.parametrize(("program", "model", "other"), CROSSED)
-def test_a_page_holds_for_a_model_of_another_dialect(
+def test_a_page_holds_for_a_model_of_another_dialect_also_when_it_thinks_long(
     program: str, model: str, other: str, stage: Stage, tmp_path: Path
 ) -> None:
-    followed(pages.read(program).replaced(model, other), stage, tmp_path)
+    page = pages.read(program).replaced(model, other)
+    if program in AGENTS and other == OTHER_MODELS[program][1]:
+        page = page.replaced("tell me what it prints.", "tell me what it prints. Think long.")
+    followed(page, stage, tmp_path)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

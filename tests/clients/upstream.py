@@ -38,7 +38,7 @@ VECTOR = (0.5, -0.25, 0.125)
 
 SLOW = b"Think long"
 """A request with these words waits for its answer, and for the rest of it."""
-SILENCE_S = 0.5
+SILENCE_S = 0.2
 
 
 def answer(request: Received) -> Reply:

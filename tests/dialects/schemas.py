@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 SPEC = Path(__file__).parents[2] / "../shared/specs/openai-openapi.json"
 
@@ -57,7 +57,8 @@ def _events() -> Mapping[str, str]:
 
 def faults(name: str, value: Any) -> list[str]:
     """Return what of a value does not fit a schema of OpenAI's, each with its place."""
-    return [f"{error.json_path}: {error.message[:300]}" for error in _validator(name).iter_errors(value)]
+    errors = _validator(name).iter_errors(value)
+    return [f"{'.'.join(map(str, error.instance_path))}: {error.message[:300]}" for error in errors]
 
 
 def faults_of_event(event: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,6 @@ import asyncio
 import json
 import os
 import random
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.bank import Bank
+from tests.forked import Piped
 from tokenhub import clock
 from tokenhub.billing.holds import Ended, Outcome, Place, Placed, Refusal, Refused
 from tokenhub.errors import HubError
@@ -29,30 +29,19 @@ from tokenhub.settings import Settings
 from tokenhub.store.database import open_database
 from tokenhub.store.writer import Writer
 
-ROOT = Path(__file__).parents[2]
-
 
 class LedgerProcess:
     """Such a process, seen by the test that started it."""
 
     def __init__(self, environment: Mapping[str, str], failpoint: str = "") -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.ledger_process"],
-            cwd=ROOT,
-            env={**environment, "TOKENHUB_FAILPOINT": failpoint},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._process = Piped(run, environment={**environment, "TOKENHUB_FAILPOINT": failpoint})
 
     def tell(self, **command: Any) -> None:
-        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
 
     def answer(self) -> Iterator[Any]:
         """Return the lines of the answer; they end with "done", or with the process."""
-        assert self._process.stdout is not None
         for line in self._process.stdout:
             if line == '"done"\n':
                 return
@@ -65,8 +54,6 @@ class LedgerProcess:
 
     def end(self) -> int:
         """Close its input and return how it ended."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         code = self._process.wait(30)
@@ -158,5 +145,5 @@ async def main() -> None:
     database.close()
 
 
-if __name__ == "__main__":
+def run() -> None:
     asyncio.run(main())

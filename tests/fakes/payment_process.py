@@ -7,7 +7,6 @@ its input, or dies where ``TOKENHUB_FAILPOINT`` says.
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,12 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.forked import Piped
 from tokenhub import clock
 from tokenhub.errors import HubError
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
-
-ROOT = Path(__file__).parents[2]
 
 
 class Died(Exception):
@@ -31,28 +29,19 @@ class PaymentProcess:
     """Such a process, seen by the test that started it."""
 
     def __init__(self, environment: Mapping[str, str], failpoint: str = "") -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.payment_process"],
-            cwd=ROOT,
-            env={**environment, "TOKENHUB_FAILPOINT": failpoint},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._process = Piped(main, environment={**environment, "TOKENHUB_FAILPOINT": failpoint})
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     def tell(self, do: str, now_ms: int, **arguments: Any) -> None:
-        assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({"do": do, "now_ms": now_ms, **arguments}) + "\n")
             self._process.stdin.flush()
 
     def answer(self) -> Any:
         """The answer to the oldest command without one. Raises Died."""
-        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.endswith("\n"):
             assert self._process.wait(30) == -9, "it did not die of SIGKILL"
@@ -69,8 +58,6 @@ class PaymentProcess:
 
     def end(self) -> int:
         """Close its input and return how it ended."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         code = self._process.wait(60)
@@ -117,7 +104,3 @@ def main() -> None:
                 answer = {"refused": error.code, "message": error.message}
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()

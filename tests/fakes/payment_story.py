@@ -6,7 +6,7 @@ the ledger says, to the nano-USD.
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.fakes.payment_process import Died, PaymentProcess
@@ -20,7 +20,7 @@ from tokenhub.store import refunds as refund_store
 
 SECRET = "whsec_of_the_story"
 NANO_PER_CENT = 10_000_000
-CALM_MS = (0, 5_000, 15_000, 60_000, 120_000)
+CALM_MS = (0, 15_000, 120_000)
 """How far the clock goes on between two looks of the gateway, until it has nothing left to do."""
 KEY_LIFE_MS = 24 * 3_600_000
 COOLDOWN_MS = 3_600_000
@@ -46,7 +46,8 @@ class Story:
         self._process: PaymentProcess | None = None
         self._partners = [PaymentProcess(self._environment) for _ in range(partners)]
         """Processes that work beside it, at the same moment."""
-        self._failpoint = ""
+        self._failpoints: list[str] = []
+        """Where this process and those after it die."""
         self._chance: random.Random | None = None
         self._deadliness = 0.0
         self.now_ms = now_ms
@@ -58,14 +59,14 @@ class Story:
         """Whether so much time went by that the card was charged once more, as it should be."""
 
     def begin(
-        self, name: str, *, failpoint: str = "", chance: random.Random | None = None, deadliness: float = 0.0
+        self, name: str, *, failpoints: Sequence[str] = (), chance: random.Random | None = None, deadliness: float = 0.0
     ) -> None:
-        """Begin with an account of its own; the process dies at a failpoint, or (``chance``) at random moments.
+        """Begin with an account of its own; each process dies at the next failpoint, or (``chance``) at random moments.
 
         ``deadliness``: how probable a death is with each command.
         """
         self.account_id = accounts.create(self.hub, name).account.id
-        self._failpoint = failpoint
+        self._failpoints = list(failpoints)
         self.waited = False
         self._chance = chance
         self._deadliness = deadliness
@@ -93,8 +94,8 @@ class Story:
     def ask(self, do: str, **arguments: Any) -> Any:
         """Have something done; None when the process died over it. After a death the books must add up."""
         if self._process is None:
-            self._process = PaymentProcess(self._environment, self._failpoint)
-            self._failpoint = ""
+            failpoint = self._failpoints.pop(0) if self._failpoints else ""
+            self._process = PaymentProcess(self._environment, failpoint)
         process = self._process
         kill = self._chance is not None and self._chance.random() < self._deadliness
         try:

@@ -86,9 +86,8 @@ class Seen:
 class Stage:
     """The gateway, the upstream and a client of OpenAI's own make."""
 
-    def __init__(self, gateway: RunningGateway, fake: FakeUpstream) -> None:
-        self.gateway, self.fake = gateway, fake
-        self.client = openai.OpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0)
+    def __init__(self, gateway: RunningGateway, fake: FakeUpstream, client: openai.OpenAI) -> None:
+        self.gateway, self.fake, self.client = gateway, fake, client
         self._catalog = load.load(store.overrides(gateway.hub.database))
 
     def name_of(self, provider: str, model: str | None, capability: str) -> str:
@@ -164,10 +163,13 @@ def open_stage(folder: Path, providers: Sequence[str], **flags: object) -> Itera
     """Serve from a new home in which these providers have one price list and one upstream."""
     gateway = start_gateway(temporary_home(folder), {"upstream.idle_s": 5.0, **flags}, credit_nano=10**18)
     try:
-        with FakeUpstream([]) as fake:
+        with (
+            FakeUpstream([]) as fake,
+            openai.OpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0) as client,
+        ):
             _add_credentials(gateway, fake, providers)
             _set_prices(gateway, providers)
-            yield Stage(gateway, fake)
+            yield Stage(gateway, fake, client)
     finally:
         gateway.stop()
 

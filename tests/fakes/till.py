@@ -33,8 +33,6 @@ class Till:
     def __init__(self, hub: Hub, stripe: FakeStripe, patch: pytest.MonkeyPatch) -> None:
         self.now_ms = NOW
         patch.setattr(clock, "now_ms", lambda: self.now_ms)
-        patch.setattr("stripe.HTTPClient.INITIAL_DELAY", 0.001)
-        patch.setattr("stripe.HTTPClient.MAX_DELAY", 0.01)
         self.hub = hub
         self.stripe = stripe
         self.bank = Bank(hub.database, hub.home)

@@ -180,11 +180,11 @@ def test_t127_a_broken_settings_file_stops_the_start(flags: dict[str, object], h
 
 
 @pytest.fixture
-def opener(hub: Hub, home: Home, empty_settings: Settings) -> Callable[[str], str]:
+def opener(hub: Hub, home: Home) -> Callable[[str], str]:
     """Run Python in a new process of the same installation; return what it prints."""
 
     def run(code: str) -> str:
-        environment = process_environment(empty_settings, home)
+        environment = process_environment(hub.settings, home)
         return subprocess.run(
             [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=60
         ).stdout

@@ -32,8 +32,10 @@ def _trusting(running: Running) -> None:
     running[1].replies.clear()
 
 
-def client(gateway: RunningGateway) -> openai.OpenAI:
-    return openai.OpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0)
+@pytest.fixture
+def client(running: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=running[0].base_url, api_key=running[0].key, max_retries=0) as made:
+        yield made
 
 
 def choice(text: str, finish: str | None = "stop", index: int = 0) -> dict[str, Any]:
@@ -49,11 +51,11 @@ def piece(text: str, finish: str | None = None) -> bytes:
     return sse({**whole(choice(text, finish), usage={})})
 
 
-def test_a_completion_passes_as_it_is_and_is_billed_to_the_nano_dollar(running: Running) -> None:
+def test_a_completion_passes_as_it_is_and_is_billed_to_the_nano_dollar(running: Running, client: openai.OpenAI) -> None:
     gateway, fake = running
     before = gateway.balance()
     fake.add(json_reply(whole(choice(" fine"), choice(" well", index=1))))
-    made = client(gateway).completions.create(
+    made = client.completions.create(
         model=MODEL, prompt=PROMPT, n=2, max_tokens=50, logprobs=1, suffix="!", stop=["x"], seed=3, user="u"
     )
     assert [one.text for one in made.choices] == [" fine", " well"]
@@ -93,12 +95,12 @@ def test_deepseeks_stand_beside_its_base_url(running: Running) -> None:
 
 
 @pytest.mark.parametrize("asks", [True, False])
-def test_a_stream_passes_and_usage_comes_to_those_who_ask(running: Running, asks: bool) -> None:
+def test_a_stream_passes_and_usage_comes_to_those_who_ask(running: Running, client: openai.OpenAI, asks: bool) -> None:
     gateway, fake = running
     usage = sse(whole(usage=openai_usage(5, 2)))
     fake.add(sse_reply([piece("a"), piece("b"), piece("", "stop"), usage, DONE]))
     options: Any = {"stream_options": {"include_usage": True}} if asks else {}
-    made = list(client(gateway).completions.create(model=MODEL, prompt="x", stream=True, **options))
+    made = list(client.completions.create(model=MODEL, prompt="x", stream=True, **options))
     assert "".join(one.choices[0].text for one in made if one.choices) == "ab"
     assert all(one.object == "text_completion" for one in made)
     assert fake.received[-1].json()["stream_options"] == {"include_usage": True}
@@ -111,11 +113,11 @@ def test_a_stream_passes_and_usage_comes_to_those_who_ask(running: Running, asks
         assert Decimal(cost) == Decimal(rows[-1]["charged"]).scaleb(-9)
 
 
-def test_a_cut_stream_ends_with_an_error_and_is_free(running: Running) -> None:
+def test_a_cut_stream_ends_with_an_error_and_is_free(running: Running, client: openai.OpenAI) -> None:
     gateway, fake = running
     fake.add(sse_reply([piece("a"), piece("b"), Cut()], framing="close"))
     with pytest.raises(openai.APIError, match="middle of its reply"):
-        list(client(gateway).completions.create(model=MODEL, prompt="x", stream=True))
+        list(client.completions.create(model=MODEL, prompt="x", stream=True))
     row = gateway.settled()[-1]
     assert (row["end"], row["charged"]) == ("released", 0)
 

@@ -32,7 +32,7 @@ Running = tuple[RunningGateway, FakeUpstream]
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    gateway = start_gateway(temporary_home(tmp_path_factory.mktemp("gemini")), {"server.keep_alive_s": 0.2})
+    gateway = start_gateway(temporary_home(tmp_path_factory.mktemp("gemini")), {"server.keep_alive_s": 0.08})
     with FakeUpstream([]) as fake:
         gateway.add_credential("google", fake.url)
         gateway.add_credential("openai", fake.url)
@@ -185,7 +185,7 @@ def test_without_alt_sse_a_stream_is_one_array(running: Running, model: str) -> 
 def test_a_silent_stream_is_kept_alive_by_white_space_alone(running: Running, alt: str) -> None:
     gateway, fake = running
     frames = openai_stream(["Hel", "lo"])
-    fake.add(sse_reply([*frames[:2], Pause(0.7), *frames[2:]]))
+    fake.add(sse_reply([*frames[:2], Pause(0.25), *frames[2:]]))
     answer = ask(gateway, OTHER, f"streamGenerateContent{alt}")
     events = events_of(answer) if alt else answer.json()
     assert len(events) == 3

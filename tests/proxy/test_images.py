@@ -76,18 +76,21 @@ def test_generation_passes_and_is_billed_by_its_tokens(gallery: Gallery) -> None
 
 
 def test_openais_own_client_generates_and_edits(gallery: Gallery) -> None:
-    client = openai.OpenAI(base_url=gallery.gateway.base_url, api_key=gallery.gateway.key, max_retries=0)
-    gallery.play(json_reply(DRAWN))
-    made = client.images.generate(model="gpt-image-2", prompt="a cat", n=1, size="1024x1024")
-    assert made.data is not None
-    assert made.data[0].b64_json == B64
-    assert made.usage is not None
-    assert made.usage.output_tokens == 1364
-    edited = client.images.edit(
-        model="gpt-image-2", prompt="green", image=[("a.png", PNG, "image/png"), ("b.png", PNG)], mask=("m.png", PNG)
-    )
-    assert edited.data is not None
-    assert edited.data[0].b64_json == B64
+    with openai.OpenAI(base_url=gallery.gateway.base_url, api_key=gallery.gateway.key, max_retries=0) as client:
+        gallery.play(json_reply(DRAWN))
+        made = client.images.generate(model="gpt-image-2", prompt="a cat", n=1, size="1024x1024")
+        assert made.data is not None
+        assert made.data[0].b64_json == B64
+        assert made.usage is not None
+        assert made.usage.output_tokens == 1364
+        edited = client.images.edit(
+            model="gpt-image-2",
+            prompt="green",
+            image=[("a.png", PNG, "image/png"), ("b.png", PNG)],
+            mask=("m.png", PNG),
+        )
+        assert edited.data is not None
+        assert edited.data[0].b64_json == B64
     sent = gallery.received[-1]
     assert sent.path == "/v1/images/edits"
     fields = multipart.parse(sent.header("content-type") or "", sent.body)
@@ -222,10 +225,10 @@ def completed() -> bytes:
 
 def test_stream_passes_its_partial_images_and_ends_with_usage_and_cost(gallery: Gallery) -> None:
     gallery.play(sse_reply([partial(0), partial(1), completed()]))
-    client = openai.OpenAI(base_url=gallery.gateway.base_url, api_key=gallery.gateway.key, max_retries=0)
-    events = list(
-        client.images.generate(model="gpt-image-2", prompt="a cat", stream=True, partial_images=2, size="1024x1024")
-    )
+    with openai.OpenAI(base_url=gallery.gateway.base_url, api_key=gallery.gateway.key, max_retries=0) as client:
+        events = list(
+            client.images.generate(model="gpt-image-2", prompt="a cat", stream=True, partial_images=2, size="1024x1024")
+        )
     kinds = [event.type for event in events]
     assert kinds == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
     usage = events[-1].usage.model_dump()
@@ -419,10 +422,12 @@ def test_task_id_that_could_lead_elsewhere_is_not_followed(gallery: Gallery) -> 
 
 def test_client_that_leaves_while_a_task_is_polled_pays_nothing(gallery: Gallery) -> None:
     gallery.play(task("PENDING"), [Pause(0.2), *task("RUNNING")])
-    client = openai.OpenAI(base_url=gallery.gateway.base_url, api_key=gallery.gateway.key, max_retries=0, timeout=0.4)
-    before = len(gallery.gateway.settled(0))
-    with pytest.raises(openai.APITimeoutError):
-        client.images.generate(model="wanx-v1", prompt="a cat")
+    with openai.OpenAI(
+        base_url=gallery.gateway.base_url, api_key=gallery.gateway.key, max_retries=0, timeout=0.4
+    ) as client:
+        before = len(gallery.gateway.settled(0))
+        with pytest.raises(openai.APITimeoutError):
+            client.images.generate(model="wanx-v1", prompt="a cat")
     row = gallery.gateway.settled(before + 1)[-1]
     assert_free(row)
     assert row["cancelled"] == 1

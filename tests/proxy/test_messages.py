@@ -37,7 +37,7 @@ House = tuple[RunningGateway, FakeUpstream]
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    gateway = start_gateway(temporary_home(tmp_path_factory.mktemp("messages")), {"server.keep_alive_s": 0.2})
+    gateway = start_gateway(temporary_home(tmp_path_factory.mktemp("messages")), {"server.keep_alive_s": 0.08})
     with FakeUpstream([]) as fake:
         for provider in ("openai", "anthropic"):
             gateway.add_credential(provider, fake.url)
@@ -239,7 +239,7 @@ def test_usage_that_is_missing_is_estimated(house: House) -> None:
 
 @pytest.mark.parametrize("model", REPLIES)
 def test_silence_is_broken_by_pings(house: House, model: str) -> None:
-    house[1].add(sse_reply([Pause(0.7), *REPLIES[model][1]]))
+    house[1].add(sse_reply([Pause(0.25), *REPLIES[model][1]]))
     answer = ask(house, model, stream=True)
     assert answer.body.startswith(b'event: ping\ndata: {"type": "ping"}\n\n')
     assert client.hear(client.from_stream(answer.body)).text == "Hello there"

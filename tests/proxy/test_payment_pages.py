@@ -12,10 +12,12 @@ from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
 from tokenhub import clock
 from tokenhub.operations import secrets
 from tokenhub.operations.payments import links, topups
+from tokenhub.proxy import background
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, stripe: FakeStripe) -> Iterator[RunningGateway]:
+def gateway(tmp_path: Path, stripe: FakeStripe, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningGateway]:
+    monkeypatch.setattr(background, "PAYMENTS_EVERY_S", 0.2)
     running = start_gateway(
         temporary_home(tmp_path), {"stripe.api_base": stripe.url, "server.public_url": "https://hub.example.com/"}
     )

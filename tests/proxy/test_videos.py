@@ -589,14 +589,14 @@ def test_a_client_that_leaves_leaves_its_job_behind(studio: Studio) -> None:
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 def test_the_openai_sdk_makes_polls_lists_fetches_and_deletes(studio: Studio) -> None:
     """``client.videos`` of the published SDK; it sends a form."""
-    client = openai.OpenAI(base_url=studio.gateway.base_url, api_key=studio.gateway.key, max_retries=0)
-    made = client.videos.create_and_poll(
-        model=WAN, prompt="a cat", seconds="4", size="1280x720", input_reference=("cat.png", b"PNG", "image/png"), poll_interval_ms=50
-    )  # fmt: skip
-    assert (made.status, made.progress, made.seconds) == ("completed", 100, "4")
-    assert [one.id for one in client.videos.list()] == [made.id]
-    assert client.videos.download_content(made.id).read() == VIDEO
-    assert client.videos.delete(made.id).deleted
-    with pytest.raises(openai.NotFoundError):
-        client.videos.retrieve(made.id)
+    with openai.OpenAI(base_url=studio.gateway.base_url, api_key=studio.gateway.key, max_retries=0) as client:
+        made = client.videos.create_and_poll(
+            model=WAN, prompt="a cat", seconds="4", size="1280x720", input_reference=("cat.png", b"PNG", "image/png"), poll_interval_ms=50
+        )  # fmt: skip
+        assert (made.status, made.progress, made.seconds) == ("completed", 100, "4")
+        assert [one.id for one in client.videos.list()] == [made.id]
+        assert client.videos.download_content(made.id).read() == VIDEO
+        assert client.videos.delete(made.id).deleted
+        with pytest.raises(openai.NotFoundError):
+            client.videos.retrieve(made.id)
     assert studio.house.only.asked["input"]["media"][0]["url"] == "data:image/png;base64,UE5H"

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -32,7 +30,7 @@ from tests.fakes.upstream import (
     openai_stream,
     sse_reply,
 )
-from tests.serving import MAIN, Serving
+from tests.serving import Serving
 from tokenhub.operations import accounts, credentials, grants, keys
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.keys import NewKey
@@ -337,22 +335,10 @@ def _rows(database: Database) -> Iterator[tuple[str, bytes]]:
 # ---- credentials of providers -----------------------------------------------------------------
 
 
-def start(installation: Installation, **more: str) -> tuple[int, str]:
+def start(installation: Installation) -> tuple[int, str]:
     """Try to serve; return the exit code and all that was said. A gateway that starts is stopped."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", MAIN, "serve", "--port", "0", "--no-local"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=installation.environment | more,
-    )
-    try:
-        out, _ = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-    return process.returncode, out
+    ended = run(None, "serve", "--port", "0", "--no-local", more=installation.environment)
+    return ended.code, ended.out + ended.err
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)

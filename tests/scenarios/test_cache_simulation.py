@@ -44,7 +44,7 @@ class Size:
     turns: int
 
 
-SMALL, FULL = Size(48, 14), Size(240, 20)
+SMALL, FULL = Size(32, 12), Size(240, 20)
 
 
 @dataclass(frozen=True)

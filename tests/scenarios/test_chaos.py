@@ -230,12 +230,12 @@ def check(row: Row, fault: Fault) -> None:
     "fault", [fault for fault in FAULTS if SOAK or fault.name in QUICK], ids=lambda fault: fault.name
 )
 def test_t81_one_provider_that_fails_is_hardly_seen_and_comes_back(chain: Chain, fault: Fault) -> None:
-    check(play(chain, fault, 5.0 if SOAK else 1.5), fault)
+    check(play(chain, fault, 5.0 if SOAK else 1.0), fault)
 
 
 @pytest.mark.soak
 def test_t80_all_down_at_once_makes_no_storm_and_all_are_back_in_seconds(chain: Chain) -> None:
-    row = play_all_down(chain, 5.0 if SOAK else 1.5)
+    row = play_all_down(chain, 5.0 if SOAK else 1.0)
     assert row.attempts <= 1.6, row
     assert row.back_s is not None
     assert row.back_s < 10

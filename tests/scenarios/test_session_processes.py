@@ -12,6 +12,8 @@ from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.hub import Hub
 
 SESSIONS = 10_000
+FEWER = 2_500
+"""Of them, after a change: what moves is exact, its share is not."""
 MODEL = "gpt-4o-mini"
 PLAN = """
 import sys
@@ -46,10 +48,10 @@ with Hub.open(Home(Path(home), explicit=True)) as hub:
 """
 
 
-def planned(hub: Hub, key: str, hash_seed: str = "1") -> list[list[str]]:
-    """Return session and deployments, first to last, of every conversation, as a process of its own plans them."""
+def planned(hub: Hub, key: str, hash_seed: str = "1", count: int = FEWER) -> list[list[str]]:
+    """Return session and deployments, first to last, of each conversation, as a process of its own plans them."""
     done = subprocess.run(
-        [sys.executable, "-c", PLAN, str(hub.home.path), key, MODEL, str(SESSIONS)],
+        [sys.executable, "-c", PLAN, str(hub.home.path), key, MODEL, str(count)],
         env={**os.environ, "PYTHONHASHSEED": hash_seed, "TOKENHUB_DATABASE_URL": hub.settings.database_url},
         capture_output=True,
         text=True,
@@ -57,7 +59,7 @@ def planned(hub: Hub, key: str, hash_seed: str = "1") -> list[list[str]]:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert len(lines) == len({session for session, *_ in lines}) == SESSIONS
+    assert len(lines) == len({session for session, *_ in lines}) == count
     return lines
 
 
@@ -75,17 +77,18 @@ def add(hub: Hub, label: str, weight: int) -> str:
 
 def test_two_processes_agree_on_ten_thousand_sessions_and_a_change_moves_only_its_share(hub: Hub, key: str) -> None:
     weights = {add(hub, f"c{weight}", weight): weight for weight in (1, 2, 3, 4)}
-    lines = planned(hub, key)
-    assert lines == planned(hub, key, hash_seed="2")
+    lines = planned(hub, key, count=SESSIONS)
+    assert lines == planned(hub, key, hash_seed="2", count=SESSIONS)
     firsts = Counter(line[1] for line in lines)
     for deployment, weight in weights.items():
         assert firsts[deployment] / SESSIONS == pytest.approx(weight / 10, abs=0.025)  # five standard deviations
 
+    lines = lines[:FEWER]
     added = add(hub, "new", 5)
     more = planned(hub, key)
     moved = [(before[1], after[1]) for before, after in zip(lines, more, strict=True) if before[1] != after[1]]
     assert {to for _, to in moved} == {added}
-    assert len(moved) / SESSIONS == pytest.approx(5 / 15, abs=0.025)
+    assert len(moved) / FEWER == pytest.approx(5 / 15, abs=0.05)
 
     credentials.remove(hub, int(added.partition("#")[2]))
     assert planned(hub, key) == lines, "what went to it comes back, and nothing else moves"
@@ -94,4 +97,4 @@ def test_two_processes_agree_on_ten_thousand_sessions_and_a_change_moves_only_it
     fewer = planned(hub, key)
     moved = [(before[1], after[1]) for before, after in zip(lines, fewer, strict=True) if before[1] != after[1]]
     assert {before for before, _ in moved} == {gone}
-    assert len(moved) == firsts[gone]
+    assert len(moved) == sum(line[1] == gone for line in lines)

@@ -36,8 +36,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningG
 
 
 @pytest.fixture(scope="module")
-def client(running: tuple[RunningGateway, FakeUpstream]) -> openai.OpenAI:
-    return openai.OpenAI(base_url=running[0].base_url, api_key=running[0].key, max_retries=0)
+def client(running: tuple[RunningGateway, FakeUpstream]) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=running[0].base_url, api_key=running[0].key, max_retries=0) as made:
+        yield made
 
 
 def reply_of(recording: dict[str, Any], chance: random.Random) -> Reply:

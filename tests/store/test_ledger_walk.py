@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tests.conftest import create_store, store_settings
 from tests.fakes.bank import DAY, NOW, Bank
 from tokenhub.billing.holds import Ended, Operation, Outcome, Placed, Refused
 from tokenhub.paths import Home
@@ -201,20 +200,14 @@ class Walk(RuleBasedStateMachine):
         self.bank.check()
 
 
-def test_random_walks_keep_to_the_model_and_every_invariant(backend, request, tmp_path):
+def test_random_walks_keep_to_the_model_and_every_invariant(postgres, templates, tmp_path):
     """Each walk has a store of its own, so that one that fails can be shrunk."""
     homes = (Home(tmp_path / f"home{number}", explicit=True) for number in count())
 
     def walk() -> Walk:
         home = next(homes)
         with ExitStack() as stack:
-            if backend == "sqlite":
-                database = create_store(store_settings(), home)
-            else:
-                databases = request.getfixturevalue("databases")
-                url = databases.migrated(home.path)
-                stack.callback(databases.drop, url)
-                database = open_database(store_settings(url), home)
+            database = open_database(stack.enter_context(templates.copied("store", home, postgres)), home)
             stack.callback(database.close)
             bank = Bank(database, home)
             stack.callback(leases.end, database, bank.lease)

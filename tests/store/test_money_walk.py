@@ -22,8 +22,8 @@ from tokenhub.store import days, ledger
 
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
 pytestmark = pytest.mark.soak
-CHUNKS = 6
-WALKS = {"sqlite": 3000, "postgres": 3000 if SOAK else 60}
+CHUNKS = 3
+WALKS = {"sqlite": 3000 if SOAK else 600, "postgres": 3000 if SOAK else 30}
 STEPS = 20
 CENT = 10_000_000
 

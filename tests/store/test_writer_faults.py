@@ -149,16 +149,15 @@ COMMIT = b"COMMIT\0"
 
 
 @pytest.fixture
-def direct(databases, home):
+def direct(databases, templates, home):
     """A bank whose own connection is never cut."""
-    url = databases.migrated(home.path)
-    database = open_database(store_settings(url), home)
-    made = Bank(database, home)
-    made.account("a", 1000)
-    made.url = url
-    yield made
-    database.close()
-    databases.drop(url)
+    with templates.copied("store", home, databases) as settings:
+        database = open_database(settings, home)
+        made = Bank(database, home)
+        made.account("a", 1000)
+        made.url = settings.database_url
+        yield made
+        database.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ the short list at the end, and nothing is judged.
 """
 
 import json
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,29 +63,19 @@ def _without_open_enums(node: Any) -> Any:
 
 
 @cache
-def _validator(name: str) -> Any:
-    import jsonschema
+def _validator(name: str, *, is_request: bool = False) -> Any:
+    import jsonschema_rs
 
-    return jsonschema.Draft202012Validator({**_open_document(), "$ref": f"#/components/schemas/{name}"})
+    document = _document() if is_request else _open_document()
+    return jsonschema_rs.Draft202012Validator({**document, "$ref": f"#/components/schemas/{name}"})
 
 
 def faults(name: str, value: Any) -> list[str]:
-    """What is wrong with an object, by the schema of that name; nothing when the description is not there.
-
-    A list is judged item by item, and what is said once more is not judged once more.
-    """
+    """What is wrong with an object, by the schema of that name; nothing when the description is not there."""
     if not is_there():
         return []
-    if name.startswith("list_of."):
-        items = [fault for one in value["data"] for fault in faults(name.removeprefix("list_of."), one)]
-        return [*_faults(name, json.dumps({**value, "data": []})), *items]
-    return list(_faults(name, json.dumps(value)))
-
-
-@lru_cache(maxsize=10_000)
-def _faults(name: str, text: str) -> tuple[str, ...]:
-    errors = _validator(name).iter_errors(json.loads(text))
-    return tuple(f"{name}{error.json_path[1:]}: {error.message[:300]}" for error in errors)
+    errors = _validator(name).iter_errors(value)
+    return [f"{'.'.join(map(str, (name, *error.instance_path)))}: {error.message[:300]}" for error in errors]
 
 
 def schema_of(method: str, template: str) -> str | None:
@@ -109,18 +99,11 @@ def coerce(params: dict[str, Any], schema: str | None) -> dict[str, Any]:
     if schema is None:
         return {key: _guess(key, value) for key, value in params.items()}
     coerced: dict[str, Any] = _as_object(params, _schemas()[schema], "")
-    if wrong := list(_request_validator(schema).iter_errors(coerced)):
-        path = [str(part) for part in wrong[0].absolute_path]
+    if wrong := next(_validator(schema, is_request=True).iter_errors(coerced), None):
+        path = [str(part) for part in wrong.instance_path]
         param = path[0] + "".join(f"[{part}]" for part in path[1:]) if path else ""
-        raise BadParameter(param, f"Invalid {param or 'request'}: {wrong[0].message[:200]}")
+        raise BadParameter(param, f"Invalid {param or 'request'}: {wrong.message[:200]}")
     return coerced
-
-
-@cache
-def _request_validator(name: str) -> Any:
-    import jsonschema
-
-    return jsonschema.Draft202012Validator({**_document(), "$ref": f"#/components/schemas/{name}"})
 
 
 def _as_object(value: dict[str, Any], schema: dict[str, Any], where: str) -> dict[str, Any]:
