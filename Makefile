@@ -12,7 +12,8 @@
 #   make clean      remove everything that make made
 
 PYTHON ?= python3
-WORKERS ?= logical
+# Tests often wait: one process more than there are processors.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 ARGS ?=
 
 VENV := .venv

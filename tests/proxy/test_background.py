@@ -91,12 +91,8 @@ def test_a_job_that_fails_is_logged_without_its_words_and_done_again() -> None:
         runs.append(1)
         raise (Unavailable("sk_test_secret") if len(runs) == 1 else ValueError("sk_test_secret"))
 
-    log.configure("info", stream)
-    try:
-        with crew(Job("failing", 0.01, work)):
-            until(lambda: len(runs) > 20)
-    finally:
-        log.configure("error")
+    with log.only("info", stream), crew(Job("failing", 0.01, work)):
+        until(lambda: len(runs) > 20)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["event"] for line in lines] == ["job_failed", "job_failed"], "the same failure is told once in a while"
     assert "sk_test_secret" not in stream.getvalue()
@@ -214,14 +210,13 @@ def test_books_that_do_not_add_up_are_said_and_served_from(tmp_path: Path) -> No
         running.hub.database.execute("UPDATE accounts SET available = available + 1")
     running.stop()
     stream = io.StringIO()
-    log.configure("error", stream)
-    again = RunningGateway(Hub.open(home, {"server.port": 0, "local.enabled": False}), key=running.key).start()
-    try:
-        until(lambda: again.call("GET", "/readyz", None, {}).json() == {"status": "ledger_differs"})
-        assert again.call("GET", "/readyz", None, {}).status == 200
-        assert again.call("GET", "/v1/credits").status == 200
-        assert '"ledger_does_not_add_up"' in stream.getvalue()
-        assert '"row":"account 1"' in stream.getvalue()
-    finally:
-        again.stop()
-        log.configure("error")
+    with log.only("error", stream):
+        again = RunningGateway(Hub.open(home, {"server.port": 0, "local.enabled": False}), key=running.key).start()
+        try:
+            until(lambda: again.call("GET", "/readyz", None, {}).json() == {"status": "ledger_differs"})
+            assert again.call("GET", "/readyz", None, {}).status == 200
+            assert again.call("GET", "/v1/credits").status == 200
+        finally:
+            again.stop()
+    assert '"ledger_does_not_add_up"' in stream.getvalue()
+    assert '"row":"account 1"' in stream.getvalue()

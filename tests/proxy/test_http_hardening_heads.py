@@ -24,9 +24,8 @@ Running = tuple[RunningGateway, FakeUpstream]
 def logged() -> Iterator[io.StringIO]:
     """Everything that the gateway logs, at its most talkative."""
     stream = io.StringIO()
-    log.configure("debug", stream)
-    yield stream
-    log.configure("info")
+    with log.only("debug", stream):
+        yield stream
 
 
 @pytest.fixture(scope="module")

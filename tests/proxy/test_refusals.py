@@ -71,12 +71,10 @@ def world(empty_settings: Settings, home: Home) -> Iterator[World]:
     url = empty_settings.database_url
     stream = io.StringIO()
     gateway = start_gateway(home, {"log.level": "info", **({"database.url": url} if url else {})})
-    log.configure("info", stream)
-    with FakeUpstream(reply) as fake:
+    with log.only("info", stream), FakeUpstream(reply) as fake:
         gateway.add_credential("openai", fake.url)
         yield World(gateway, fake, stream, url)
         gateway.stop()
-    log.configure("error")
 
 
 def routes(kept: requests.EndedRequest) -> list[tuple[str, str, str]]:

@@ -46,10 +46,10 @@ def configure(level: str, stream: TextIO | None = None) -> None:
 
 
 @contextmanager
-def only(level: str) -> Iterator[None]:
+def only(level: str, stream: TextIO | None = None) -> Iterator[None]:
     """Log nothing below a level for a while: a command tells people what it did in its own words."""
     global _log
-    before, _log = _log, Log(level)
+    before, _log = _log, Log(level, stream)
     try:
         yield
     finally:
