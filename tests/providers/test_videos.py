@@ -184,6 +184,7 @@ def test_wan_is_billed_by_what_it_says_else_by_what_was_asked(usage: Any, units:
     [
         ("alibaba", {"output": {"task_status": "PENDING"}}, Phase.QUEUED, ""),
         ("alibaba", {"output": {"task_status": "A_NEW_WORD"}}, Phase.RUNNING, ""),
+        ("alibaba", {"output": {"task_status": {}}}, Phase.RUNNING, ""),
         ("alibaba", {"output": {"task_status": "CANCELED"}}, Phase.FAILED, "upstream_failed"),
         ("alibaba", {"output": {"task_status": "UNKNOWN"}}, Phase.UNKNOWN, "upstream_lost"),
         ("alibaba", {"output": {"task_status": "SUCCEEDED"}}, Phase.FAILED, "empty_result"),
@@ -194,6 +195,7 @@ def test_wan_is_billed_by_what_it_says_else_by_what_was_asked(usage: Any, units:
         ("google", {"done": True, "response": {"generateVideoResponse": {"raiMediaFilteredCount": 1}}}, Phase.FAILED, "content_filter"),
         ("google", {"done": True, "response": {}}, Phase.FAILED, "empty_result"),
         ("zhipu", {"task_status": "PROCESSING"}, Phase.RUNNING, ""),
+        ("zhipu", {"task_status": ["SUCCESS"]}, Phase.RUNNING, ""),
         ("zhipu", {"task_status": "SUCCESS", "video_result": []}, Phase.FAILED, "empty_result"),
         ("zhipu", {"task_status": "FAIL"}, Phase.FAILED, "upstream_failed"),
     ],

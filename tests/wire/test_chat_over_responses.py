@@ -305,3 +305,14 @@ def test_a_stream_that_just_ends_has_failed() -> None:
 def test_a_failed_response_is_no_reply() -> None:
     with pytest.raises(UpstreamFault):
         whole(response(status="failed", error={"code": "server_error", "message": "x"}))
+
+
+@pytest.mark.parametrize("odd", [{}, ["function_call"], {"type": "x"}])
+def test_a_word_of_another_type_is_none_of_those_that_are_known(odd: Any) -> None:
+    assert whole(response(MESSAGE, {"type": odd})).body["choices"][0]["message"].get("tool_calls") is None
+    given = json.dumps(odd).encode()
+    events = stream(response(MESSAGE, CALL)).replace(b'"output_index":1', b'"output_index":' + given)
+    events = b'data: {"type":%b}\n\n' % given + events
+    flowing, kept, facts = read(ResponsesReader(CALLED), [events])
+    assert (facts["complete"], facts["failure"]) == (True, None)
+    assert [call[2] for call in assemble(flowing + kept).first.calls] == [CALL["arguments"]]

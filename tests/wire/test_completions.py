@@ -135,6 +135,12 @@ def test_usage_beside_the_last_choice_is_taken_out() -> None:
     assert b"usage" not in ending
 
 
+@pytest.mark.parametrize("finish", [{}, ["stop"], 5])
+def test_a_finish_reason_that_is_no_word_is_none(finish: Any) -> None:
+    _, _, facts = read(CompletionsRelay(), [event("a", finish) + event("", "stop") + DONE])
+    assert (facts["finish_reason"], facts["complete"]) == ("stop", True)
+
+
 @pytest.mark.parametrize(
     ("stream", "code"),
     [

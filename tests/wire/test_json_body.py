@@ -12,7 +12,7 @@ from tests.wire.cuts import SOAK
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire.json_body import parse_object
 
-DEEPEST = 254
+DEEPEST = 224
 
 
 def nested(opening: str, closing: str, depth: int, core: str = "1") -> bytes:
@@ -116,7 +116,7 @@ REFUSED = [
     b'{"model":"cheap","messages":[],"model":"dear"}',
     b'{"a":{"b":1},"a":{"c":1}}',
     b'{"x":"' + b":" * 50 + b'","a":1,"a":2}',
-    *(nested('{"a":', "}", depth) for depth in (DEEPEST + 1, 300, 1_024, 5_000, 100_000)),
+    *(nested('{"a":', "}", depth) for depth in (DEEPEST + 1, 254, 255, 300, 1_024, 5_000, 100_000)),
     *(b'{"a":' + nested("[", "]", depth) + b"}" for depth in (DEEPEST, 1_023, 1_025, 100_000)),
     *(b'{"a":' * depth for depth in (1, 10, 1_000, 100_000)),
     *(b"[" * depth for depth in (1, 10, 1_000, 100_000, 5_000_000)),
@@ -163,6 +163,11 @@ def test_an_unusual_but_clear_body_is_taken(raw, value):
 def test_the_deepest_body_that_is_taken_can_be_written_again():
     value = parse_object(nested('{"a":', "}", DEEPEST))
     assert orjson.dumps(value).count(b"{") == DEEPEST
+
+
+def test_a_body_that_is_too_deep_is_told_how_deep_it_may_be():
+    with pytest.raises(InvalidRequest, match=f"at most {DEEPEST} levels"):
+        parse_object(nested('{"a":', "}", DEEPEST + 1))
 
 
 def test_t50_no_refusal_quotes_the_body():

@@ -245,3 +245,9 @@ def test_usage_leaves_the_cache_out_of_the_input():
         "output_tokens": 7,
         "output_tokens_details": {"thinking_tokens": 2},
     }
+
+
+@pytest.mark.parametrize("odd", [["x"], "x", 5])
+def test_a_delta_that_is_no_object_says_nothing(odd):
+    made = client.from_stream(played(odd, {"content": "Hello"}))
+    assert made["content"] == [{"type": "text", "text": "Hello"}]

@@ -190,3 +190,15 @@ def test_tokens_beside_the_two_counts_are_of_an_unknown_kind() -> None:
 
 def test_cuts_do_not_show_in_a_stream_without_content() -> None:
     assert_cuts_do_not_show(NativeResponses, stream(response()), most=300)
+
+
+@pytest.mark.parametrize("odd", [{}, ["completed"], {"type": "x"}])
+def test_a_word_of_another_type_is_none_of_those_that_are_known(odd: Any) -> None:
+    assert whole({**response(MESSAGE), "status": odd}).finish_reason == "stop"
+    assert whole({**response(MESSAGE), "output": [MESSAGE, {"type": odd}]}).finish_reason == "stop"
+    given = frame({"type": "response.created", "response": {}}).replace(b'"response.created"', json.dumps(odd).encode())
+    last = frame({"type": "response.completed", "response": response(MESSAGE, {"type": odd})})
+    begun = stream(response(MESSAGE))
+    flowing, kept, facts = read(NativeResponses(), [given + begun[: begun.rindex(b"event: ")] + last])
+    assert ((flowing + kept).startswith(given), kept) == (True, last)
+    assert (facts["complete"], facts["finish_reason"]) == (True, "stop")

@@ -269,3 +269,9 @@ def test_frames_that_are_no_chunks_are_skipped_and_broken_ones_fail() -> None:
     assert told.feed(b": hello\n\ndata: 5\n\n") == b""
     with pytest.raises(UpstreamFault):
         told.feed(b"data: {broken\n\n")
+
+
+@pytest.mark.parametrize("odd", [{}, ["length"]])
+def test_an_end_that_is_no_word_is_a_plain_one(odd: Any) -> None:
+    assert streamed([{"content": "Hi"}], odd)[-1]["type"] == "response.completed"
+    assert whole({"content": "Hi"}, odd)["status"] == "completed"

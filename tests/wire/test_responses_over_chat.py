@@ -323,6 +323,16 @@ WRONG: dict[str, dict[str, Any]] = {
     "tools[0].parameters": {"tools": [{"type": "function", "name": "f", "parameters": []}]},
     "tool_choice": {"tools": [WEATHER], "tool_choice": "perhaps"},
 }
+UNHASHABLE: list[tuple[str, dict[str, Any]]] = [
+    ("input[0]", {"input": [{"type": {}}]}),
+    ("input[0]", {"input": [{"type": ["message"], "role": "user", "content": "x"}]}),
+    ("input[0].role", {"input": [{"role": {}, "content": "x"}]}),
+    ("input[0].role", {"input": [{"role": ["user"], "content": "x"}]}),
+    ("input[0].content[0]", {"input": [{"role": "user", "content": [{"type": {}, "text": "x"}]}]}),
+    ("tools[0]", {"tools": [{"type": {}, "name": "f"}]}),
+    ("tool_choice", {"tools": [WEATHER], "tool_choice": {"type": {}}}),
+    ("tool_choice", {"tools": [WEATHER], "tool_choice": []}),
+]
 
 
 @pytest.mark.parametrize("param", WRONG)
@@ -330,6 +340,32 @@ def test_a_wrong_shape_is_named_in_this_apis_words(param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         chat(**WRONG[param])
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(("param", "fields"), UNHASHABLE)
+def test_a_list_or_an_object_for_a_word_is_named_too(param: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        ResponsesSurface(Arrival("/v1/responses", {}, {}, 0)).call({**ASKED, **fields}, 100)
+    assert caught.value.param == param
+
+
+def test_a_mode_that_is_no_word_is_refused_as_any_wrong_one() -> None:
+    for mode in ("perhaps", {}, ["auto"], None):
+        choice = {"type": "allowed_tools", "mode": mode, "tools": [WEATHER]}
+        with pytest.raises(InvalidRequest) as caught:
+            ResponsesSurface(Arrival("/v1/responses", {}, {}, 0)).call(
+                {**ASKED, "tools": [WEATHER], "tool_choice": choice}, 100
+            )
+        assert caught.value.param == "tool_choice"
+
+
+@pytest.mark.parametrize(
+    "odd", [{"name": {}}, {"name": ["weather"]}, {"function": "weather"}, {"function": {"name": {}}}]
+)
+def test_allowed_tools_are_found_beside_a_tool_that_has_an_odd_name(odd: dict[str, Any]) -> None:
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": [WEATHER]}
+    made = chat(tools=[{"type": "web_search", **odd}, WEATHER], tool_choice=choice)
+    assert [tool["function"]["name"] for tool in made["tools"]] == ["weather"]
 
 
 def test_tools_that_come_inside_the_input_are_tools_like_the_others() -> None:

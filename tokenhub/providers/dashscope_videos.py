@@ -20,6 +20,7 @@ from tokenhub.providers.jobs import JobAt, Phase, Report
 from tokenhub.providers.whole import NotStreamed
 from tokenhub.usage import count
 from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.videos import request as videos
 
@@ -27,7 +28,7 @@ SECONDS: Final = tuple(range(2, 16))
 TIERS: Final = ("480p", "720p", "1080p")
 _KNOWN: Final = frozenset({"negative_prompt", "aspect_ratio", "prompt_extend", "watermark", "seed"})
 _CREATE: Final = "/services/aigc/video-generation/video-synthesis"
-_PHASES: Final[Mapping[object, Phase]] = {
+_PHASES: Final[Mapping[str | None, Phase]] = {
     "PENDING": Phase.QUEUED,
     "RUNNING": Phase.RUNNING,
     "SUSPENDED": Phase.RUNNING,
@@ -95,7 +96,7 @@ class DashScopeVideos(NotStreamed):
         output = raw.get("output")
         if not isinstance(output, Mapping):
             output = {}
-        phase = _PHASES.get(output.get("task_status"), Phase.RUNNING)
+        phase = _PHASES.get(text_of(output.get("task_status")), Phase.RUNNING)
         if phase is Phase.FAILED:
             return video_jobs.failed(self._provider.id, {"code": output.get("code"), "message": output.get("message")})
         if phase is Phase.UNKNOWN:

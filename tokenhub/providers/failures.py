@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from tokenhub.providers import scrub
+from tokenhub.wire import json_text
 from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind
 from tokenhub.wire.gemini import errors as gemini_errors
 
@@ -295,7 +296,7 @@ def _with_message(failure: Failure, said: Said) -> Failure:
 def _parsed(body: bytes) -> Any:
     """Bodies are read by content: a JSON error comes as text/plain, octet-stream and event-stream too."""
     try:
-        return orjson.loads(body.strip().removeprefix(b"data:"))
+        return json_text.loads(body.strip().removeprefix(b"data:"))
     except orjson.JSONDecodeError:
         return None
 

@@ -15,11 +15,12 @@ from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
 from tokenhub.providers.whole import NotStreamed
 from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.videos import request as videos
 
 SECONDS: Final = tuple(range(1, videos.SECONDS_MOST + 1))
-_PHASES: Final[Mapping[object, Phase]] = {
+_PHASES: Final[Mapping[str | None, Phase]] = {
     "queued": Phase.QUEUED,
     "in_progress": Phase.RUNNING,
     "completed": Phase.COMPLETE,
@@ -74,7 +75,7 @@ class OpenAIVideos(NotStreamed):
         if lost is not None:
             return lost
         raw = chat_reply.parse_body(body)
-        phase = _PHASES.get(raw.get("status"), Phase.RUNNING)
+        phase = _PHASES.get(text_of(raw.get("status")), Phase.RUNNING)
         if phase is Phase.FAILED:
             return video_jobs.failed(self._provider.id, raw.get("error"))
         progress = raw.get("progress")

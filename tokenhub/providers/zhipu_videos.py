@@ -20,6 +20,7 @@ from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
 from tokenhub.providers.whole import NotStreamed
 from tokenhub.wire.chat import reply as chat_reply
+from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.videos import request as videos
 
@@ -27,7 +28,7 @@ SECONDS: Final = (5, 10)
 SIZES: Final = ("1280x720", "720x1280", "1024x1024", "1920x1080", "1080x1920", "2048x1080", "3840x2160")
 _KNOWN: Final = frozenset({"quality", "generate_audio", "fps", "watermark"})
 _QUALITIES: Final = {"speed": "speed", "quality": "quality", "standard": "speed", "high": "quality", "hd": "quality"}
-_PHASES: Final[Mapping[object, Phase]] = {
+_PHASES: Final[Mapping[str | None, Phase]] = {
     "PROCESSING": Phase.RUNNING,
     "SUCCESS": Phase.COMPLETE,
     "FAIL": Phase.FAILED,
@@ -87,7 +88,7 @@ class ZhipuVideos(NotStreamed):
         if lost is not None:
             return lost
         raw = chat_reply.parse_body(body)
-        phase = _PHASES.get(raw.get("task_status"), Phase.RUNNING)
+        phase = _PHASES.get(text_of(raw.get("task_status")), Phase.RUNNING)
         if phase is Phase.FAILED or ("task_status" not in raw and raw.get("error") is not None):
             return video_jobs.failed(self._provider.id, raw.get("error"))
         if phase is not Phase.COMPLETE:

@@ -1,7 +1,7 @@
 """A request body, read strictly: one JSON object that means the same to every reader (T50).
 
 Two readers of one text must not see two requests: duplicate keys, lone surrogates, numbers
-that do not fit 64 bits and nesting that exhausts a stack are refused, at any depth. orjson
+that do not fit 64 bits and nesting too deep to be written again are refused, at any depth. orjson
 reads the text; whether it dropped a key or rounded an integer is then told from counts, and
 only a text in doubt is read again, slowly, by the standard library.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from tokenhub.errors import InvalidRequest
+from tokenhub.wire import json_text
 
 _DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19
@@ -34,9 +35,11 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _invalid(f"The request body must be a JSON object, not {_KINDS[type(value)]}.")
     try:
-        rendered = orjson.dumps(value)
+        rendered = json_text.written(value)
     except TypeError:
-        raise _invalid("The request body is nested too deeply: at most 254 levels are read.") from None
+        raise _invalid(
+            f"The request body is nested too deeply: at most {json_text.MAX_LEVELS} levels are read."
+        ) from None
     if _in_doubt(raw, rendered):
         _read_exactly(raw)
     return value

@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from tokenhub.wire import json_text
+
 _MARK = b"tokenhub:"
 MARK = base64.b64encode(_MARK).decode()
 """Begins all that is ours. Nine bytes make twelve characters that are the same whatever follows, in both alphabets of base64."""
@@ -36,7 +38,7 @@ def unpack(text: object) -> dict[str, Any]:
     # Clients may write it again in the alphabet for URLs, without its padding.
     plain = text.replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        members = orjson.loads(base64.b64decode(plain + "=" * (-len(plain) % 4))[len(_MARK) :])
+        members = json_text.loads(base64.b64decode(plain + "=" * (-len(plain) % 4))[len(_MARK) :])
     except (binascii.Error, ValueError):
         return {}
     return members if isinstance(members, dict) else {}

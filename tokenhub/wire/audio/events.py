@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from tokenhub.wire import sse
+from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.chat.reply import Classify, error_in, unclassified
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
@@ -101,7 +101,7 @@ class EventReader(FrameReader):
 def object_of(data: bytes) -> Event | None:
     """Return the JSON object that these bytes are, or None."""
     try:
-        value = orjson.loads(data)
+        value = json_text.loads(data)
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from tokenhub.call import Call
-from tokenhub.wire import sse
+from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat import over_responses_reply as chat_over_responses_reply
 from tokenhub.wire.chat.frames import ChunkWriter
 from tokenhub.wire.chat.parts import text_of
@@ -31,8 +31,8 @@ class ResponsesReader(FrameReader):
         super().__init__(classify=classify, limit_bytes=limit_bytes)
         self._call = call
         self._writer: ChunkWriter | None = None
-        self._calls: dict[Any, int] = {}
-        self._with_arguments: set[Any] = set()
+        self._calls: dict[int | None, int] = {}
+        self._with_arguments: set[int | None] = set()
         self._summaries = 0
 
     def _take(self, frame: bytes) -> bytes:
@@ -96,13 +96,13 @@ class ResponsesReader(FrameReader):
         item = _object(event.get("item"))
         if item.get("type") not in responses.CALLS:
             return b""
-        position = self._calls[event.get("output_index")] = len(self._calls)
+        position = self._calls[_place(event)] = len(self._calls)
         self.facts.binds = True
         call = chat_over_responses_reply.call_of({**item, "arguments": "", "input": ""})
         return self._show(self._chunks.delta({"tool_calls": [{"index": position, **call}]}), str(item.get("name")))
 
     def _add_arguments(self, event: Mapping[str, Any]) -> bytes:
-        place, piece = event.get("output_index"), _delta(event)
+        place, piece = _place(event), _delta(event)
         position = self._calls.get(place)
         if position is None or not piece:
             return b""
@@ -110,7 +110,7 @@ class ResponsesReader(FrameReader):
         return self._show(self._chunks.tool_arguments(position, piece), piece)
 
     def _add_input(self, event: Mapping[str, Any]) -> bytes:
-        place, piece = event.get("output_index"), _delta(event)
+        place, piece = _place(event), _delta(event)
         position = self._calls.get(place)
         if position is None or not piece:
             return b""
@@ -119,7 +119,7 @@ class ResponsesReader(FrameReader):
 
     def _end_item(self, event: Mapping[str, Any]) -> bytes:
         """Take a whole item: reasoning comes out to be given back, and arguments that came in no pieces."""
-        item, place = _object(event.get("item")), event.get("output_index")
+        item, place = _object(event.get("item")), _place(event)
         if item.get("type") == "reasoning":
             details = chat_over_responses_reply.details_of(item)
             self.facts.binds = self.facts.binds or bool(details)
@@ -177,7 +177,7 @@ _EVENTS: Mapping[str, Callable[[ResponsesReader, Mapping[str, Any]], bytes]] = {
 
 def _parsed(data: bytes) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(data)
+        value = json_text.loads(data)
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None
@@ -185,6 +185,12 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _place(event: Mapping[str, Any]) -> int | None:
+    """Return which item an event is about."""
+    index = event.get("output_index")
+    return index if isinstance(index, int) else None
 
 
 def _delta(event: Mapping[str, Any]) -> str:

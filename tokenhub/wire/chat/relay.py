@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from tokenhub.usage import count
-from tokenhub.wire import sse
+from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat import frames as chat_frames
 from tokenhub.wire.chat.mend import Mender
 from tokenhub.wire.chat.parts import binds, choices_of, index_of, text_of
@@ -291,7 +291,7 @@ class ChatRelay:
 
 def _object(data: bytes) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(data)
+        value = json_text.loads(data)
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from tokenhub.wire import json_text
 from tokenhub.wire.chat.mend import Mender
 from tokenhub.wire.chat.parts import calls_of, choices_of, text_of
 from tokenhub.wire.chat.usage import parse_usage
@@ -23,7 +24,7 @@ FINISH_REASONS: Mapping[str, str] = {
 }
 """Words for an end that are not OpenAI's: Mistral-like servers, and Zhipu's two (docs.z.ai, 2026-11-22)."""
 
-FAILED_FINISHES = frozenset({"error", "insufficient_system_resource", "network_error"})
+FAILED_FINISHES = ("error", "insufficient_system_resource", "network_error")
 """Ends that say the upstream broke off: OpenRouter, DeepSeek, Zhipu (their API pages, 2026-11-22)."""
 
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
@@ -66,7 +67,7 @@ def parse_body(raw: bytes) -> dict[str, Any]:
     (api-docs.deepseek.com, rate limit page, 2026-11-22).
     """
     try:
-        value = orjson.loads(raw.strip())
+        value = json_text.loads(raw.strip())
     except orjson.JSONDecodeError:
         raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="not_json")) from None
     if not isinstance(value, dict):

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from tokenhub.usage import count
-from tokenhub.wire import sse
+from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat.parts import choices_of, index_of, text_of
 from tokenhub.wire.chat.reply import (
     FAILED_FINISHES,
@@ -92,7 +92,7 @@ class CompletionsRelay(FrameReader):
 
 def _object(data: bytes) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(data)
+        value = json_text.loads(data)
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None

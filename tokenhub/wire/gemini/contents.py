@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from tokenhub.errors import InvalidRequest
+from tokenhub.wire import json_text
 from tokenhub.wire.gemini import parts as gemini_parts
 from tokenhub.wire.gemini.models import Traits
 from tokenhub.wire.gemini.parts import Part
@@ -149,7 +150,7 @@ def _arguments(arguments: Any) -> dict[str, Any]:
 
 def _object(text: Any) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(text) if isinstance(text, str) else text
+        value = json_text.loads(text) if isinstance(text, str) else text
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from tokenhub.usage import count
+from tokenhub.wire import json_text
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind
 
@@ -45,7 +46,7 @@ def parse_error(raw: object) -> GeminiError | None:
     """
     if isinstance(raw, (bytes, bytearray, str)):
         try:
-            raw = orjson.loads(raw)
+            raw = json_text.loads(raw)
         except orjson.JSONDecodeError:
             return None
     if isinstance(raw, list) and raw:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from tokenhub.wire import json_text
 from tokenhub.wire.chat.parts import calls_of, choices_of, text_of
 from tokenhub.wire.gemini import signatures as gemini_signatures
 
@@ -132,7 +133,7 @@ class CallMaker:
         """Return the call as Google has it; None when its arguments are no JSON object (they were cut)."""
         text = "".join(self._arguments)
         try:
-            args = orjson.loads(text) if text.strip() else {}
+            args = json_text.loads(text) if text.strip() else {}
         except orjson.JSONDecodeError:
             return None
         if not isinstance(args, dict) or not self._name:

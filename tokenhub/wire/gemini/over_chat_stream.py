@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from tokenhub.usage import count
-from tokenhub.wire import sse
+from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat.parts import calls_of, choices_of, text_of
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.gemini.over_chat_reply import CallMaker, Part, content, finish_reason, logprobs, said, sign
@@ -93,7 +93,7 @@ class GeminiEvents:
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        value = orjson.loads(data)
+        value = json_text.loads(data)
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):

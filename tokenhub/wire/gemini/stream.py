@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from tokenhub.call import Call
-from tokenhub.wire import sse
+from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat.frames import ChunkWriter
 from tokenhub.wire.chat.parts import binds
@@ -106,7 +106,7 @@ class GeminiReader:
 
     def _data(self, data: bytes) -> list[bytes]:
         try:
-            event = orjson.loads(data)
+            event = json_text.loads(data)
         except orjson.JSONDecodeError:
             event = None
         return self._event(event)
@@ -123,7 +123,7 @@ class GeminiReader:
     def _bare_events(self) -> list[bytes]:
         """Read bare text to its end: one response, or an array of them."""
         try:
-            value = orjson.loads(self._bare)
+            value = json_text.loads(self._bare)
         except orjson.JSONDecodeError:
             self._fail("cut")
             return []

@@ -8,7 +8,7 @@ import orjson
 
 from tokenhub.call import Call
 from tokenhub.usage import Units, Usage, count, units_to_data
-from tokenhub.wire import estimate, sse
+from tokenhub.wire import estimate, json_text, sse
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat.reply import Classify
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
@@ -169,7 +169,7 @@ class ImagesReader:
                 self._complete()
             return b""
         try:
-            event = orjson.loads(data)
+            event = json_text.loads(data)
         except orjson.JSONDecodeError:
             event = None
         if not isinstance(event, dict):

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tokenhub.wire import sse
+from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.chat.reply import Classify
 from tokenhub.wire.faults import Failure, FaultKind
@@ -205,7 +205,7 @@ def _named(whole: bytes, kind: Any) -> bytes:
 
 def _parsed(data: bytes) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(data)
+        value = json_text.loads(data)
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None

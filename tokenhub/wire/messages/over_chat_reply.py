@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from tokenhub.usage import Usage
-from tokenhub.wire import opaque
+from tokenhub.wire import json_text, opaque
 from tokenhub.wire.chat.parts import calls_of, choices_of, text_of
 from tokenhub.wire.messages import carry as messages_carry
 from tokenhub.wire.messages.carry import Block
@@ -135,7 +135,7 @@ def arguments(text: Any) -> dict[str, Any]:
     if not isinstance(text, str) or not text.strip():
         return {}
     try:
-        value = orjson.loads(text)
+        value = json_text.loads(text)
     except orjson.JSONDecodeError:
         value = None
     return value if isinstance(value, dict) else {"INVALID_JSON": text}

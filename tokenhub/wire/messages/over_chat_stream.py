@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from tokenhub.wire import opaque, sse
+from tokenhub.wire import json_text, opaque, sse
 from tokenhub.wire.chat.parts import calls_of, text_of
 from tokenhub.wire.chat.text_frames import text_alone
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
@@ -81,14 +81,15 @@ class EventWriter:
         if data is None:
             return b""
         try:
-            payload = orjson.loads(data)
+            payload = json_text.loads(data)
             choices = payload.get("choices")
             if not choices:
                 return b""
             choice = choices[0]
-            delta, reason = choice.get("delta") or {}, choice.get("finish_reason")
+            given, reason = choice.get("delta"), choice.get("finish_reason")
         except (ValueError, AttributeError, LookupError, TypeError):
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="malformed_frame")) from None
+        delta = given if isinstance(given, dict) else {}
         if choice.get("index"):  # nobody asked for a second choice
             return b""
         if reason is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from tokenhub.call import Call
-from tokenhub.wire import sse
+from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat.frames import ChunkWriter
 from tokenhub.wire.chat.reply import Classify
 from tokenhub.wire.faults import Failure, FaultKind
@@ -285,7 +285,7 @@ _DELTAS: Mapping[str, Callable[[MessagesReader, _Block, Mapping[str, Any]], byte
 
 def _parsed(data: bytes) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(data)
+        value = json_text.loads(data)
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from tokenhub.errors import InvalidRequest
+from tokenhub.wire import json_text
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,")
 _NOT_IN_TOOL_ID = re.compile(r"[^a-zA-Z0-9_-]")
@@ -132,7 +133,7 @@ def _arguments(text: Any, place: str) -> dict[str, Any]:
     if text is None or text == "":
         return {}
     try:
-        value = orjson.loads(text) if isinstance(text, str) else text
+        value = json_text.loads(text) if isinstance(text, str) else text
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):

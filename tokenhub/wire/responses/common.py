@@ -64,7 +64,7 @@ def texts_of(value: Any) -> str:
     return "".join(part["text"] for part in items_of(value) if isinstance(part.get("text"), str))
 
 
-_IMAGES = frozenset({"input_image", "computer_screenshot"})
+_IMAGES = ("input_image", "computer_screenshot")
 
 
 def count_parts(given: Any) -> tuple[int, int]:
@@ -129,7 +129,7 @@ def render_usage(usage: Usage) -> dict[str, Any]:
 
 # Ends --------------------------------------------------------------------------------------------
 
-CALLS = frozenset({"function_call", "custom_tool_call"})
+CALLS = ("function_call", "custom_tool_call")
 
 
 def finish_of(response: Mapping[str, Any]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from tokenhub.wire.responses.common import REASONING_FORMAT, items_of, texts_of
 from tokenhub.wire.responses.tools import Tools, as_arguments
 
 Message = dict[str, Any]
-_ROLES = frozenset({"user", "assistant", "system", "developer"})
+_ROLES = ("user", "assistant", "system", "developer")
 
 
 def messages_of(instructions: Any, given: Any, tools: Tools) -> list[Message]:

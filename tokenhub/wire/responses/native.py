@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tokenhub.call import Call
-from tokenhub.wire import sse
+from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.chat.reply import Classify, unclassified
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
@@ -20,13 +20,13 @@ from tokenhub.wire.gate import Gate
 from tokenhub.wire.replies import Reply, StreamFacts
 from tokenhub.wire.responses import common as responses
 
-_ENDS = frozenset({"response.completed", "response.incomplete"})
-FAILED = frozenset({"response.failed", "response.cancelled", "error"})
+_ENDS = ("response.completed", "response.incomplete")
+FAILED = ("response.failed", "response.cancelled", "error")
 _MARKS = (b"response.completed", b"response.incomplete", b"response.failed", b"response.cancelled", b'"error"')
 _TYPE = b'"type":"response.'
 """In every event once, and never inside a text, where quotes are escaped. A stream spaced otherwise is read frame by frame."""
 _DELTA = re.compile(rb'"delta": ?"([^"\\]*(?:\\.[^"\\]*)*)"')
-_FAILED_STATES = frozenset({"failed", "cancelled", "queued", "in_progress"})
+_FAILED_STATES = ("failed", "cancelled", "queued", "in_progress")
 """A reply that was waited for and is in one of these is no reply."""
 
 
@@ -196,7 +196,7 @@ def _has_content(event: Mapping[str, Any]) -> bool:
 
 def _object(data: bytes) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(data)
+        value = json_text.loads(data)
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None

@@ -43,7 +43,7 @@ _NOT_CHATS = frozenset(
     }
 )
 """Members that are translated, or that chat has no word for; all others are carried as they are."""
-_BRINGS_TOOLS = frozenset({"additional_tools", "tool_search_output"})
+_BRINGS_TOOLS = ("additional_tools", "tool_search_output")
 """Types of items that add to the tools."""
 _NEED_TOOLS = ("tool_choice", "parallel_tool_calls")
 

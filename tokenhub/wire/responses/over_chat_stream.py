@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from tokenhub.errors import HubError
-from tokenhub.wire import sse
-from tokenhub.wire.chat.parts import calls_of, choices_of, index_of
+from tokenhub.wire import json_text, sse
+from tokenhub.wire.chat.parts import calls_of, choices_of, index_of, text_of
 from tokenhub.wire.chat.text_frames import text_alone
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.responses.common import items_of, status_of
@@ -71,7 +71,7 @@ class ResponseWriter:
     def choice(self, choice: Mapping[str, Any], part: Mapping[str, Any]) -> bytes:
         """Take what a choice says: the delta of a chunk, or the message of a whole reply."""
         output, events = self.output, b""
-        self._finish = choice.get("finish_reason") or self._finish
+        self._finish = text_of(choice.get("finish_reason")) or self._finish
         content = part.get("content")
         if len(part) == 1 and isinstance(content, str) and content:
             return output.text(content, _logprobs(choice))
@@ -149,7 +149,7 @@ class ChatToResponse:
         if data is None:
             return b""
         try:
-            chunk = orjson.loads(data)
+            chunk = json_text.loads(data)
         except orjson.JSONDecodeError:
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="malformed_frame")) from None
         if not isinstance(chunk, dict):

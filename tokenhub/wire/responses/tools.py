@@ -18,7 +18,7 @@ from tokenhub.wire.responses.common import items_of
 _NAME_CHARS = 64
 """The longest name of a function that chat APIs take (OpenAI's schema, 2026-11)."""
 _FREE_TEXT = "input"
-_CHOICES = frozenset({"auto", "none", "required"})
+_CHOICES = ("auto", "none", "required")
 
 
 @value
@@ -88,7 +88,7 @@ class Tools:
         kind = given.get("type") if isinstance(given, Mapping) else None
         if kind == "allowed_tools" and given.get("mode") in _CHOICES:
             allowed = {self._chosen(one) for one in items_of(given.get("tools"))}
-            return [tool for tool in self.chat if tool.get("function", tool).get("name") in allowed], given["mode"]
+            return [tool for tool in self.chat if _called(tool) in allowed], given["mode"]
         if kind in ("function", "custom") and isinstance(given.get("name"), str):
             return self.chat, {"type": "function", "function": {"name": self._chosen(given)}}
         if not isinstance(kind, str):
@@ -143,6 +143,12 @@ def _name_of(tool: Mapping[str, Any], place: str) -> str:
     if not isinstance(name, str) or not name:
         raise InvalidRequest(f"{place} must have a name.", param=f"{place}.name")
     return name
+
+
+def _called(tool: Mapping[str, Any]) -> str | None:
+    """Return the name of a tool in chat's form; one that is no function may have none."""
+    name = (tool["function"] if tool.get("type") == "function" else tool).get("name")
+    return name if isinstance(name, str) else None
 
 
 def _joined(namespace: str, name: str) -> str:

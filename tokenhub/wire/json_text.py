@@ -1,0 +1,40 @@
+"""JSON from outside, taken only where it can be written again: in another API's form too.
+
+orjson reads 1,024 levels and writes 254. A translation writes a value some levels deeper than
+it came (arguments of a call stand eight deep in a Gemini reply), so what is taken stays well below.
+"""
+
+from typing import Any
+
+import orjson
+
+MAX_LEVELS = 224
+"""How deep JSON may be nested: 30 levels below what is written, more than any translation adds."""
+_WRITTEN_LEVELS = 254
+_SHORT = 2 * MAX_LEVELS
+"""A text of this length has no room for more levels, each of which opens and closes."""
+
+
+def loads(text: bytes | bytearray | str) -> Any:
+    """Return what a JSON text holds; raises orjson.JSONDecodeError for one that is none, or is nested too deeply."""
+    value = orjson.loads(text)
+    if len(text) > _SHORT and _openings(text) > MAX_LEVELS:
+        try:
+            written(value)
+        except TypeError:
+            raise orjson.JSONDecodeError("nested too deeply", "", 0) from None
+    return value
+
+
+def written(value: Any) -> bytes:
+    """Return the value as JSON inside as many lists as it must leave room for; raises TypeError for one too deep."""
+    for _ in range(_WRITTEN_LEVELS - MAX_LEVELS):
+        value = [value]
+    return orjson.dumps(value)
+
+
+def _openings(text: bytes | bytearray | str) -> int:
+    """Count what may open a level, brackets in texts too: there are never fewer of them than levels."""
+    if isinstance(text, str):
+        return text.count("{") + text.count("[")
+    return text.count(b"{") + text.count(b"[")
