@@ -85,6 +85,22 @@ def test_t81_one_probe_brings_a_provider_back(chain: Chain) -> None:
     assert [text_of(chain.ask()) for _ in range(3)] == ["I am alpha."] * 3
 
 
+def test_t81_an_answer_to_an_attempt_that_began_before_closes_no_circuit(chain: Chain) -> None:
+    """Streams that break off all show content first: each would close the circuit, and the next open it for twice as long."""
+    go = threading.Event()
+    chain.fakes["alpha"].script = lambda request: [WaitFor(go), *clean("alpha", stream=False)]
+    with ThreadPoolExecutor(1) as pool:
+        early = pool.submit(chain.ask)
+        until(lambda: len(chain.fakes["alpha"].received) == 1)
+        chain.play(DOWN)
+        for _ in range(5):
+            chain.ask()
+        assert state_of(chain, "alpha") == "open"
+        go.set()
+        assert text_of(early.result()) == "I am alpha."
+    assert state_of(chain, "alpha") == "open"
+
+
 def test_t81_only_one_of_many_requests_is_the_probe(chain: Chain) -> None:
     chain.play(DOWN)
     for _ in range(5):

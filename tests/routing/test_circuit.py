@@ -217,6 +217,7 @@ def test_nothing_but_a_verdict_changes_a_circuit() -> None:
     well = Circuit()
     assert circuit.completed(well) is well
     assert circuit.answered(well, T0) is well
+    assert not circuit.ends(well, T0)
     assert circuit.let_go(well, T0) is well
 
 
@@ -289,3 +290,11 @@ def test_a_window_that_was_cleared_holds_nothing() -> None:
         window.failure(T0)
     window.clear()
     assert not window.is_bad(T0)
+
+
+@pytest.mark.parametrize("state", [State.OPEN, State.HALF_OPEN])
+def test_t81_an_answer_ends_only_the_state_in_which_its_attempt_began(state: State) -> None:
+    one = Circuit(state, 5, 1_000, T0 + 1_000, 0, "server", T0)
+    assert circuit.ends(one, T0)
+    assert circuit.ends(one, T0 - 0.9), "clocks are read in whole milliseconds"
+    assert not circuit.ends(one, T0 - 5)

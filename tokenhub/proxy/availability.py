@@ -72,7 +72,7 @@ class Watch:
         now_ms, name = clock.now_ms(), deployment.id
         self._attempted(name, now_ms).took(latency_ms)
         circuit = self.view.circuits.get(name)
-        if circuit is not None and circuit.state is not State.CLOSED:
+        if circuit is not None and rules.ends(circuit, now_ms - latency_ms):
             self._window(name).clear()
             self._change(name, rules.answered(circuit, now_ms))
             log.event("circuit_closed", deployment=name)

@@ -8,8 +8,10 @@ decided by the caller.
     closed --failures in a row, or too many of a minute, or a lasting fault--> open
     open --pause over, one claims the probe--> half-open --answered--> closed
                                                half-open --failed--> open, pause doubled
-    open --answered after all (a late reply, the last one left)--> closed
+    open --answered after all (the last one left)--> closed
 
+An answer counts only if its attempt began in the state that it ends: what was under way when a
+circuit opened may still show content and then break off like the others did.
 The last deployment inside a boundary is tried even when its circuit is open; that is the
 route's rule (``route.py``), since only the route knows what else there is.
 """
@@ -31,6 +33,8 @@ TRUSTED_AFTER_MS: Final = 120_000
 """So long without opening again, and the next pause is a first one."""
 JITTER: Final = 0.25
 """A pause is this share shorter or longer, so that processes and deployments do not come back in step."""
+CLOCK_MS: Final = 2
+"""How far two clocks of a process can be apart by being read in whole milliseconds."""
 PROBE_MS: Final = 60_000
 """A probe that says nothing for so long is another one's turn: its process may have died."""
 
@@ -105,6 +109,11 @@ def answered(circuit: Circuit, now_ms: int) -> Circuit:
     if circuit.state is State.CLOSED:
         return circuit
     return Circuit(State.CLOSED, 0, circuit.backoff_ms, 0, 0, circuit.last_error, now_ms)
+
+
+def ends(circuit: Circuit, began_ms: float) -> bool:
+    """Say whether the answer to an attempt that began then ends what the circuit is in: open, or half-open."""
+    return circuit.state is not State.CLOSED and began_ms >= circuit.changed_at_ms - CLOCK_MS
 
 
 def completed(circuit: Circuit) -> Circuit:
