@@ -20,7 +20,7 @@ from tokenhub.store import refunds as refund_store
 
 SECRET = "whsec_of_the_story"
 NANO_PER_CENT = 10_000_000
-CALM_MS = (0, 15_000, 120_000)
+CALM_MS = (0, 5_000, 15_000, 60_000, 120_000)
 """How far the clock goes on between two looks of the gateway, until it has nothing left to do."""
 KEY_LIFE_MS = 24 * 3_600_000
 COOLDOWN_MS = 3_600_000

@@ -17,7 +17,7 @@ from tokenhub.operations.hub import Hub
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
 EACH = 20 if SOAK else 1
 """Stories with each kind of fault, each at another request."""
-REQUESTS = 60
+REQUESTS = 90
 """A story makes some more."""
 
 

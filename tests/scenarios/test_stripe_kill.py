@@ -16,7 +16,7 @@ from tokenhub.operations.hub import Hub
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
 RANDOM_STORIES = 15 if SOAK else 1
 DEATHS = 30 if SOAK else 2
-"""At least so many in each story with random deaths: in a soak 2 stores × 15 × 30 = 900, and 98 at failpoints; seen: 40 each."""
+"""At least so many in each story with random deaths: in a soak 2 stores × 15 × 30 = 900, and those at failpoints; seen: 40 each."""
 
 
 SHARES = 6
