@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from tests.fakes.upstream import Cut, FakeUpstream, Reply, json_reply, openai_error
+from tests.fakes.upstream import Cut, FakeUpstream, Received, Reply, json_reply, openai_chat, openai_error
 from tokenhub import clock
 from tokenhub.operations import availability, credentials, preferences, probing, providers, status
 from tokenhub.operations.credentials import NewCredential
@@ -154,6 +155,64 @@ def test_t103_a_place_that_the_installation_rules_out_is_not_looked_at(hub: Hub,
     assert len(fake.received) == 0
     preferences.reset(hub, preferences.Subject())
     assert look(hub) == [True]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"deny_regions": ["us"]},
+        {"models": ["gpt-4o-mini"]},
+        {"data_policy": "no_retention"},
+        {"max_price": {"prompt": "0.5", "completion": "1"}},
+    ],
+    ids=str,
+)
+def test_t103_no_rule_of_the_installation_is_broken_for_a_look(
+    hub: Hub, fake: FakeUpstream, members: dict[str, Any]
+) -> None:
+    sell(hub, fake)
+    preferences.change(hub, preferences.Subject(), members)
+    assert look(hub) == []
+    assert fake.connections == 0
+
+
+def test_t103_a_look_asks_no_model_that_the_installation_rules_out(hub: Hub, fake: FakeUpstream) -> None:
+    """Zhipu has no list of models, so a look asks its cheapest; the next one when that is denied."""
+    credentials.add(hub, NewCredential("zhipu", "sk-upstream-000000000002", base_url=fake.url, region="cn"))
+    fake.script = lambda _request: json_reply(openai_chat("hi"))
+    asked: list[str] = []
+    for _ in range(3):
+        assert look(hub) == [True]
+        asked.append(fake.received[-1].json()["model"])
+        preferences.change(hub, preferences.Subject(), {"deny_models": asked})
+    assert len(set(asked)) == 3
+    preferences.change(hub, preferences.Subject(), {"models": ["cogvideox-3"], "deny_models": []})
+    assert look(hub) == []
+    assert len(fake.received) == 3
+
+
+def test_t108_a_boundary_that_is_narrowed_during_a_round_binds_its_next_look(hub: Hub, fake: FakeUpstream) -> None:
+    sell(hub, fake)
+    sell(hub, fake, "beta")
+
+    def narrows(_request: Received) -> Reply:
+        preferences.change(hub, preferences.Subject(), {"regions": ["eu"]})
+        return MODELS
+
+    fake.script = narrows
+    assert look(hub) == [True]
+    assert len(fake.received) == 1
+
+
+def test_a_credential_with_nothing_to_ask_keeps_no_other_from_being_looked_at(hub: Hub, fake: FakeUpstream) -> None:
+    """Cohere and Jina have neither a list of models nor a chat model; not even many of them fill a round."""
+    for number in range(probing.MOST_AT_ONCE):
+        name = ("cohere", "jina")[number % 2]
+        new = NewCredential(name, f"sk-upstream-{number:012}", label=f"{number}", base_url=fake.origin)
+        credentials.add(hub, new)
+    number = sell(hub, fake)
+    assert [(one.credential_id, one.ok) for one in probing.look(hub, 60.0, clock.now_ms())] == [(number, True)]
+    assert [one.path for one in fake.received] == ["/v1/models"]
 
 
 def test_probes_are_off_unless_they_are_wanted(hub: Hub) -> None:

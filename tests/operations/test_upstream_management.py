@@ -8,9 +8,10 @@ import pytest
 from tests.fakes.upstream import FakeUpstream, json_reply, openai_chat, openai_error
 from tokenhub.call import Capability
 from tokenhub.errors import Conflict, InvalidRequest, NotFound
-from tokenhub.operations import credentials, models, probe, providers
+from tokenhub.operations import credentials, models, preferences, probe, providers
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.hub import Hub
+from tokenhub.operations.preferences import Subject
 from tokenhub.operations.providers import OwnModel, OwnProvider
 from tokenhub.store import accounts as accounts_store
 from tokenhub.store import catalog as store
@@ -140,6 +141,27 @@ def test_a_credential_is_tested_with_a_few_tokens_of_the_cheapest_model(hub: Hub
     assert found.ok
     assert body["model"] == found.asked
     assert probe.TOKENS in (body.get("max_tokens"), body.get("max_completion_tokens"))
+
+
+def test_t103_a_test_asks_no_model_that_the_installation_rules_out(hub: Hub) -> None:
+    with FakeUpstream(lambda _: json_reply(openai_chat("hi"))) as upstream:
+        made = credentials.add(hub, NewCredential("openai", SECRET, base_url=upstream.url))
+        preferences.change(hub, Subject(), {"models": ["gpt-4o"]})
+        assert probe.probe(hub, made.id, chat=True).asked == "gpt-4o"
+        preferences.change(hub, Subject(), {"deny_providers": ["openai"]})
+        with pytest.raises(
+            NotFound, match="OpenAI has no priced chat model to ask inside the installation's boundaries in"
+        ):
+            probe.probe(hub, made.id, chat=True)
+        assert [one.json()["model"] for one in upstream.received] == ["gpt-4o"]
+        # An operator's own word: no model is asked, and no data of anybody is in it.
+        assert probe.probe(hub, made.id).ok
+
+
+def test_a_test_of_a_provider_with_nothing_to_ask_says_so(hub: Hub) -> None:
+    made = credentials.add(hub, NewCredential("cohere", SECRET))
+    with pytest.raises(NotFound, match="Cohere has no priced chat model to ask in"):
+        probe.probe(hub, made.id)
 
 
 def test_a_credential_that_failed_is_used_again_once_it_works(hub: Hub) -> None:

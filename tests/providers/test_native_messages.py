@@ -95,6 +95,11 @@ def test_only_anthropic_counts_tokens():
     assert adapter.count_request(call(), BODY, target) is None
 
 
+def test_t103_nothing_is_counted_where_the_body_could_not_say_the_region():
+    adapter, target = anthropic(body_fields={"inference_geo": "us"})
+    assert adapter.count_request(call(), BODY, target) is None
+
+
 WHERE = {
     "anthropic": {"https://api.anthropic.com/v1/messages"},
     "deepseek": {"https://api.deepseek.com/anthropic/v1/messages"},

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 
 from tests.fakes import sound
@@ -60,6 +61,36 @@ def transcribe(gateway: RunningGateway, file: bytes | None, path: str = "transcr
     body, content_type = sound.form(fields, file)
     headers = {"Authorization": f"Bearer {gateway.key}", "Content-Type": content_type}
     return gateway.call("POST", f"/v1/audio/{path}", body, headers)
+
+
+def test_a_boundary_as_openais_sdk_writes_it_into_a_form_is_kept(
+    running: tuple[RunningGateway, FakeUpstream],
+) -> None:
+    gateway, fake = running
+    before = len(fake.received)
+    recording = ("a.wav", sound.wav(3.2))
+    with openai.OpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0) as client:
+        for limits, status in (
+            ({"ignore": ["openai"]}, 403),
+            ({"only": ["groq"]}, 403),
+            ({"data_collection": "deny", "only": ["openai@eu"]}, 403),
+            ({"max_price": {"prompt": 0.01}}, 403),
+            ({"ignores": ["openai"]}, 400),
+        ):
+            with pytest.raises(openai.APIStatusError) as refused:
+                client.audio.transcriptions.create(
+                    model="gpt-4o-mini-transcribe", file=recording, extra_body={"provider": limits}
+                )
+            assert refused.value.status_code == status, limits
+        assert len(fake.received) == before
+        fake.add(json_reply({"text": TEXT, "usage": TOKENS}))
+        made = client.audio.transcriptions.create(
+            model="gpt-4o-mini-transcribe",
+            file=recording,
+            extra_body={"provider": {"ignore": ["groq"], "allow_fallbacks": False}, "session_id": "s"},
+        )
+    assert made.text == TEXT
+    assert not {name for name in form_of(fake) if name.startswith(("provider", "session_id"))}
 
 
 def row_of(gateway: RunningGateway, answer: Answer) -> dict[str, Any]:

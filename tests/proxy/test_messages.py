@@ -1,7 +1,9 @@
 """Anthropic's Messages through a running gateway: native and translated, billed alike, errors in Anthropic's form."""
 
 import json
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -10,8 +12,11 @@ import pytest
 from tests.dialects.clients import messages as client
 from tests.dialects.story import Broken
 from tests.fakes.upstream import (
+    Cut,
     FakeUpstream,
     Pause,
+    Received,
+    Reply,
     anthropic_error,
     anthropic_message,
     anthropic_stream,
@@ -24,10 +29,12 @@ from tests.fakes.upstream import (
     sse_reply,
 )
 from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
+from tokenhub.operations import credentials, preferences
 from tokenhub.wire import opaque
 
 CLAUDE = "claude-haiku-4.5"
 """1 USD a million in, 5 out."""
+OPUS = "claude-opus-4.6"
 GPT = "gpt-4o-mini"
 """0.15 USD a million in, 0.60 out."""
 LONG = "word " * 1000
@@ -347,3 +354,78 @@ def test_fault_of_the_counted_request_is_told(house: House) -> None:
     house[1].add(json_reply(anthropic_error("invalid_request_error", "messages.0: bad"), 400))
     answer = count(house, CLAUDE)
     assert (answer.status, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+def test_t103_no_prompt_is_counted_outside_its_region(house: House) -> None:
+    """Anthropic counts without ``inference_geo``, so what must stay in the US is estimated here."""
+    gateway, fake = house
+    added = gateway.add_credential("anthropic", fake.url, region="us")
+    before = len(fake.received)
+    preferences.change(gateway.hub, preferences.account(gateway.account_id), {"regions": ["us"]})
+    try:
+        answer = count(house, OPUS)
+    finally:
+        preferences.reset(gateway.hub, preferences.account(gateway.account_id))
+        credentials.remove(gateway.hub, added)
+    assert (answer.status, answer.headers["x-tokenhub-token-count"]) == (200, "estimate")
+    assert len(fake.received) == before
+
+
+def narrows(gateway: RunningGateway, then: Reply, **members: Any) -> Callable[[Received], Reply]:
+    """Return a script that narrows the account's boundaries and replies."""
+
+    def script(_: Received) -> Reply:
+        preferences.change(gateway.hub, preferences.account(gateway.account_id), members)
+        return then
+
+    return script
+
+
+@pytest.mark.parametrize("members", [{"deny_models": [OPUS]}, {"max_attempts": 1}])
+def test_t108_a_narrowed_boundary_binds_who_is_asked_next_for_a_count(house: House, members: dict[str, Any]) -> None:
+    gateway, fake = house
+    before, script = len(fake.received), fake.script
+    fake.script = narrows(gateway, json_reply(anthropic_error("api_error", "Internal"), 500), **members)
+    try:
+        answer = count(house, CLAUDE, models=[OPUS], provider={"only": ["anthropic"]})
+    finally:
+        fake.script = script
+        preferences.reset(gateway.hub, preferences.account(gateway.account_id))
+    assert (answer.status, answer.headers["x-tokenhub-token-count"]) == (200, "estimate")
+    assert len({one.json()["model"] for one in list(fake.received)[before:]}) == 1
+
+
+def test_t108_a_count_is_not_sent_again_past_a_narrowed_boundary(house: House) -> None:
+    """Its kept connection breaks; what would be asked over a fresh one is outside by then."""
+    gateway, fake = house
+    script = fake.script
+    fake.add(json_reply({"input_tokens": 7}))
+    assert count(house, CLAUDE).headers["x-tokenhub-token-count"] == "upstream"
+    before = len(fake.received)
+    fake.script = narrows(gateway, [Cut()], deny_providers=["anthropic"])
+    try:
+        answer = count(house, CLAUDE)
+    finally:
+        fake.script = script
+        preferences.reset(gateway.hub, preferences.account(gateway.account_id))
+    assert (answer.status, answer.headers["x-tokenhub-token-count"]) == (200, "estimate")
+    assert len(fake.received) == before + 1
+
+
+def test_t108_a_boundary_that_is_narrowed_while_the_body_comes_binds_the_count(house: House) -> None:
+    gateway, fake = house
+    before = len(fake.received)
+    body = json.dumps({"model": CLAUDE, "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}).encode()
+    head = f"POST /v1/messages/count_tokens HTTP/1.1\r\nHost: x\r\nx-api-key: {gateway.key}\r\nConnection: close\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client_:
+        client_.sendall(head.encode() + body[:5])
+        time.sleep(0.3)
+        preferences.change(gateway.hub, preferences.account(gateway.account_id), {"deny_providers": ["anthropic"]})
+        try:
+            client_.sendall(body[5:])
+            answer = b"".join(iter(lambda: client_.recv(65536), b""))
+        finally:
+            preferences.reset(gateway.hub, preferences.account(gateway.account_id))
+    assert answer
+    assert len(fake.received) == before

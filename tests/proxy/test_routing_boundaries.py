@@ -265,6 +265,53 @@ def test_t108_a_narrowed_boundary_binds_the_next_request_and_the_next_attempt(wo
     assert told(world.ask(**only)) == (403, "no_eligible_provider")
 
 
+@pytest.mark.parametrize(
+    ("change", "new"),
+    [
+        ({"max_price": {"prompt": "1.5"}}, 403),
+        ({"max_price": {"completion": "19.99"}}, 403),
+        ({"data_policy": "no_training"}, 403),
+        ({"max_attempts": 1}, 200),
+        ({"failover": False}, 200),
+        ({"max_price": {"prompt": "2", "completion": "20"}}, 200),
+    ],
+)
+def test_t108_whatever_is_narrowed_binds_the_next_attempt_of_a_request_under_way(
+    world: World, change: dict[str, Any], new: int
+) -> None:
+    """``new``: what the second provider alone then says to a new request."""
+    only = {"provider": {"order": ["gamma", "beta"], "only": ["beta", "gamma"]}}
+
+    def narrows(_: Received) -> Reply:
+        world.set("account", **change)
+        return BROKEN
+
+    world.fakes["gamma"].script = narrows
+    answer = world.ask(**only)
+    tries_again = "max_price" in change and new == 200
+    assert answer.status == (200 if tries_again else 502)
+    assert world.touched == ({"gamma", "beta"} if tries_again else {"gamma"})
+    assert world.ask(provider={"only": ["beta"]}).status == new
+
+
+def test_a_name_is_suggested_only_to_those_who_may_call_it(world: World) -> None:
+    def suggested(name: str, secret: str = "") -> list[str]:
+        headers = {"Authorization": f"Bearer {secret or world.gateway.key}"}
+        body = {"model": name, "messages": [{"role": "user", "content": "x"}]}
+        answer = world.gateway.call("POST", "/v1/chat/completions", body, headers)
+        assert answer.status == 404
+        found: list[str] = answer.json()["error"]["metadata"]["suggestions"]
+        assert ("Did you mean" in answer.json()["error"]["message"]) is bool(found)
+        return found
+
+    assert suggested("other-modell")[0] == OTHER
+    assert suggested("other-modell", world.gateway.add_key(models=(MODEL,))) == [MODEL]
+    world.set("account", deny_providers=["alpha", "gamma"])
+    assert suggested("other-modell") == [MODEL]
+    world.set("account", deny_models=[MODEL, OTHER])
+    assert suggested("other-modell") == []
+
+
 def test_t108_a_rotated_key_keeps_its_boundaries(world: World) -> None:
     made = keys.create(world.gateway.hub, world.gateway.account_id, KeyTerms())
     preferences.change(world.gateway.hub, preferences.key(made.state.key.id), {"regions": ["eu"]})

@@ -16,7 +16,9 @@ from tests.fakes.upstream import Cut, FakeUpstream, Received, Reply, json_reply
 from tests.fakes.video_houses import VIDEO, DashScope, Google, House, OpenAI, Zhipu
 from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
 from tokenhub.catalog.load import Override
-from tokenhub.operations import accounts, credentials, keys
+from tokenhub.operations import accounts, credentials, keys, preferences
+from tokenhub.operations.keys import KeyTerms
+from tokenhub.operations.preferences import Subject
 from tokenhub.store import catalog, ledger
 from tokenhub.wire import multipart
 from tokenhub.wire.multipart import Upload
@@ -509,6 +511,87 @@ def test_a_server_that_speaks_the_api_itself(studio: Studio) -> None:
     assert studio.get(shown["id"], "/content").body == VIDEO
     assert studio.make("token-film").status == 400
     assert len(studio.house.tasks) == 1
+
+
+# Boundaries that were narrowed since
+
+
+def narrowed(studio: Studio, scope: str) -> dict[str, str]:
+    """Put the house outside of what one scope allows; return the headers of a key that this binds."""
+    gateway = studio.gateway
+    terms = KeyTerms(models=("gpt-4o-mini",)) if scope == "models" else KeyTerms()
+    made = keys.create(gateway.hub, gateway.account_id, terms)
+    subjects = {
+        "installation": Subject(),
+        "plan": Subject("plan", "starter"),
+        "account": preferences.account(gateway.account_id),
+        "key": preferences.key(made.state.key.id),
+    }
+    if scope in subjects:
+        preferences.change(gateway.hub, subjects[scope], {"deny_regions": ["cn"]})
+    return {"Authorization": f"Bearer {made.secret}"}
+
+
+@pytest.mark.parametrize("scope", ["installation", "plan", "account", "key", "models"])
+def test_t103_a_video_outside_the_boundaries_of_who_asks_is_not_fetched(studio: Studio, scope: str) -> None:
+    path = f"/v1/videos/{studio.made(seconds=2)['id']}"
+    studio.until(path.rpartition("/")[2], "completed")
+    headers = narrowed(studio, scope)
+    before, connections = len(studio.fake.received), studio.fake.connections
+    answer = studio.gateway.call("GET", f"{path}/content", headers=headers)
+    assert answer.status == 403
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("permission_denied", "no_eligible_provider")
+    assert error["message"].startswith(
+        f"{WAN} at alibaba, which this video was asked of, is outside the boundaries of this key"
+    )
+    (told,) = error["metadata"]["excluded"]
+    assert (told["provider"], told["region"], told["model"]) == ("alibaba", "cn-beijing", WAN)
+    assert (told["scope"], told["reason"]) == (("key", "key_models") if scope == "models" else (scope, "region_denied"))
+    # What is known of it here is shown and forgotten all the same: nobody is asked for that.
+    assert studio.gateway.call("GET", path, headers=headers).json()["status"] == "completed"
+    assert studio.gateway.call("DELETE", path, headers=headers).status == 200
+    assert (len(studio.fake.received), studio.fake.connections) == (before, connections)
+
+
+def test_a_video_is_fetched_by_the_keys_that_may_call_where_it_was_made(studio: Studio) -> None:
+    """One key's boundaries are not another's, and a model that is offered no longer is no boundary."""
+    path = f"/v1/videos/{studio.made(seconds=2)['id']}"
+    studio.until(path.rpartition("/")[2], "completed")
+    narrowed(studio, "key")
+    preferences.change(studio.gateway.hub, preferences.account(studio.gateway.account_id), {"regions": ["cn"]})
+    assert studio.gateway.call("GET", f"{path}/content").body == VIDEO
+    own = keys.create(studio.gateway.hub, studio.gateway.account_id, KeyTerms(models=(f"alibaba/{WAN}",)))
+    named = {"Authorization": f"Bearer {own.secret}"}
+    assert studio.gateway.call("GET", f"{path}/content", headers=named).body == VIDEO
+    with studio.gateway.hub.database.write():
+        studio.gateway.hub.database.execute("UPDATE jobs SET model = 'wan-of-old'")
+    assert studio.gateway.call("GET", f"{path}/content").body == VIDEO
+    assert studio.gateway.call("GET", f"{path}/content", headers=named).status == 403
+
+
+@pytest.mark.parametrize(("end", "charged"), [("SUCCEEDED", 2 * SECOND_720), ("FAILED", 0)])
+def test_t103_a_video_that_is_made_outside_is_not_withdrawn_for_a_key_and_comes_to_its_end(
+    studio: Studio, end: str, charged: int
+) -> None:
+    studio.house.states = ("RUNNING",)
+    before = studio.gateway.balance()
+    shown = studio.made(seconds=2)
+    path = f"/v1/videos/{shown['id']}"
+    narrowed(studio, "installation")
+    refused = studio.gateway.call("DELETE", path)
+    assert refused.status == 403, refused.body
+    assert refused.json()["error"]["code"] == "no_eligible_provider"
+    assert not studio.house.only.cancelled
+    assert [one["owner"] for one in studio.holds()] == ["job"]
+    studio.house.only.states = [end]
+    studio.until(shown["id"], "completed", "failed")
+    assert studio.holds() == []
+    assert before - studio.gateway.balance() == charged + fee(charged)
+    assert studio.gateway.call("DELETE", path).status == 200
+    assert studio.get(shown["id"]).status == 404
+    assert before - studio.gateway.balance() == charged + fee(charged)
+    assert not studio.house.only.cancelled
 
 
 # The credential that made it, and what changes meanwhile

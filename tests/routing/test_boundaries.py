@@ -10,6 +10,7 @@ from tests.routing.made import CALL, NOW_MS, Standings, chain, deployment, model
 from tokenhub.call import Call, Capability
 from tokenhub.catalog import regions
 from tokenhub.catalog.models import Deployment
+from tokenhub.catalog.prices import PriceCard
 from tokenhub.routing import boundaries, preferences
 from tokenhub.routing.boundaries import Exclusion
 from tokenhub.routing.route import ContextTooLong, NoEligibleProvider, NoProviderAvailable
@@ -105,6 +106,40 @@ def test_t106_a_rule_means_what_it_names_and_an_alias_is_as_good_as_the_name(
 ) -> None:
     found = outside(deployment(ALPHA, "eu", ONE), **members)
     assert (found and found.code) == code
+
+
+RATES = deployment(ALPHA, "eu", ONE).prices.periods[0].card.rates
+TIER = replace(RATES, input=3 * RATES.input, output=2 * RATES.output)
+SEEN = replace(RATES, image_input=5 * RATES.input, audio_input=7 * RATES.input, image_output=9 * RATES.output)
+
+
+@pytest.mark.parametrize(
+    ("card", "outputs", "call", "price"),
+    [
+        (PriceCard(RATES), ("text",), CALL, (1, 4)),
+        (PriceCard(RATES, ((2_000, TIER),)), ("text",), CALL, (1, 4)),
+        (PriceCard(RATES, ((1_999, TIER),)), ("text",), CALL, (3, 8)),
+        (PriceCard(RATES, ((200_000, TIER),)), ("text",), replace(CALL, files=1), (3, 8)),
+        (PriceCard(RATES, ((200_000, TIER),)), ("text",), replace(CALL, audio_parts=1), (3, 8)),
+        (PriceCard(SEEN), ("text",), CALL, (1, 4)),
+        (PriceCard(SEEN), ("text",), replace(CALL, images=1), (5, 4)),
+        (PriceCard(SEEN), ("text",), replace(CALL, audio_parts=1), (7, 4)),
+        (PriceCard(SEEN), ("text", "image"), CALL, (1, 36)),
+    ],
+)
+def test_a_highest_price_holds_for_every_token_that_a_call_can_be_charged(
+    card: PriceCard, outputs: tuple[str, ...], call: Call, price: tuple[int, int]
+) -> None:
+    one = deployment(ALPHA, "eu", replace(ONE, output_modalities=outputs))
+
+    def is_inside(prompt: float, completion: float) -> bool:
+        limits = chain(account=only(max_price={"prompt": prompt, "completion": completion}))
+        return boundaries.by_price(one, card, limits, call) is None
+
+    prompt, completion = price
+    assert is_inside(prompt, completion)
+    assert not is_inside(prompt - 0.01, completion)
+    assert not is_inside(prompt, completion - 0.01)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ Names are matched exactly: case, spaces, wildcards and paths have no meaning (T5
 """
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from tokenhub.catalog import tables
@@ -12,6 +12,8 @@ from tokenhub.catalog.models import Catalog, Deployment, Model
 from tokenhub.errors import ModelNotFound
 
 SUGGESTIONS = 3
+_COMPARED = 12
+"""Closest names that are looked at for some that may be called."""
 _GUESSED_CHARS = 64
 """A longer unknown name is not compared with others: it is no slip of the pen."""
 
@@ -76,9 +78,15 @@ def _snapshot(model: Model, name: str) -> str | None:
     return name if any(name in offering.snapshots for offering in model.offerings) else None
 
 
-def unknown(catalog: Catalog, name: str, offered: Collection[str], plan_names: Mapping[str, object]) -> ModelNotFound:
+def unknown(
+    catalog: Catalog,
+    name: str,
+    offered: Collection[str],
+    plan_names: Mapping[str, object],
+    may_call: Callable[[str], bool] = lambda _: True,
+) -> ModelNotFound:
     """Return the refusal of a name that means no model, with the closest that can be called."""
-    closest = closest_names(catalog, name, offered, plan_names)
+    closest = closest_names(catalog, name, offered, plan_names, may_call)
     hint = f" Did you mean {' or '.join(closest)}?" if closest else ""
     return ModelNotFound(
         f"There is no model {_quoted(name)} here.{hint} GET /v1/models lists what can be called.",
@@ -103,11 +111,18 @@ def _quoted(name: str) -> str:
     return f"'{name}'" if len(name) <= _GUESSED_CHARS and tables.MODEL_NAME.fullmatch(plain) else "of that name"
 
 
-def closest_names(catalog: Catalog, name: str, offered: Collection[str], plan_names: Mapping[str, object]) -> list[str]:
-    """Return up to three callable names most like this one; none for what cannot be a slip of the pen."""
+def closest_names(
+    catalog: Catalog,
+    name: str,
+    offered: Collection[str],
+    plan_names: Mapping[str, object],
+    may_call: Callable[[str], bool] = lambda _: True,
+) -> list[str]:
+    """Return up to three names most like this one, of those that may be called; none for what cannot be a slip of the pen."""
     if len(name) > _GUESSED_CHARS or not tables.MODEL_NAME.fullmatch(name):
         return []
     bare = name.rpartition("/")[2].lower()
-    if (found := catalog.names.get(bare)) in offered and found is not None:
+    if (found := catalog.names.get(bare)) in offered and found is not None and may_call(found):
         return [found]
-    return difflib.get_close_matches(bare, [*offered, *plan_names], n=SUGGESTIONS, cutoff=0.6)
+    alike = difflib.get_close_matches(bare, [*offered, *plan_names], n=_COMPARED, cutoff=0.6)
+    return [one for one in alike if may_call(one)][:SUGGESTIONS]

@@ -5,7 +5,7 @@ the model's own name does. Which of the deployments are tried, and in what order
 route's business; the order here is the operator's: weight, then price.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tokenhub.call import Capability
@@ -71,8 +71,17 @@ class Resolution:
                 )
 
 
-def resolve(catalog: Catalog, name: str, plan: Plan | None, credentials: Iterable[Credential]) -> Resolution:
-    """Return what a name means; raises ModelNotFound, with suggestions, when it means nothing or has no price."""
+Reach = Callable[[str], Collection[str]]
+"""The providers at which a name may be called."""
+
+
+def resolve(
+    catalog: Catalog, name: str, plan: Plan | None, credentials: Iterable[Credential], reach: Reach | None = None
+) -> Resolution:
+    """Return what a name means; raises ModelNotFound, with suggestions, when it means nothing or has no price.
+
+    ``reach``: asked, if given, before a model or a provider is named that the caller has not named.
+    """
     held = tuple(credentials)
     plan_names = plan.model_names if plan else {}
     if behind := plan_names.get(name):
@@ -80,10 +89,12 @@ def resolve(catalog: Catalog, name: str, plan: Plan | None, credentials: Iterabl
     else:
         targets = [target for target in [names.target_of(catalog, name)] if target]
     if not targets:
-        raise names.unknown(catalog, name, catalog.offered(held), plan_names)
+        may_call = (lambda one: bool(reach(one))) if reach else (lambda _: True)
+        raise names.unknown(catalog, name, catalog.offered(held), plan_names, may_call)
     priced = [target for target in targets if _has_price(catalog, target)]
     if not priced:
-        others = {endpoint.provider.id for endpoint in catalog.endpoints[targets[0].model.id]}
+        model_id = targets[0].model.id
+        others = reach(model_id) if reach else {endpoint.provider.id for endpoint in catalog.endpoints[model_id]}
         raise names.not_offered(targets[0].model, name, others)
     return Resolution(
         asked=name,

@@ -10,10 +10,10 @@ from tokenhub.call import TRANSLATED, Call, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.operations.snapshots import Snapshot
-from tokenhub.routing import preferences, route
+from tokenhub.routing import boundaries, preferences, route
 from tokenhub.routing.boundaries import Refuses
 from tokenhub.routing.preferences import Preferences
-from tokenhub.routing.route import Route
+from tokenhub.routing.route import Candidate, Route
 from tokenhub.routing.standing import Availability
 from tokenhub.settings import Settings
 
@@ -81,13 +81,30 @@ def planned(
     )
 
 
-def still_inside(snapshot: Snapshot, caller: Caller, call: Call, hints: Hints, deployment_id: str) -> bool:
-    """Say whether a planned deployment lies inside the caller's boundaries as they are now (T108).
+def still_inside(
+    snapshot: Snapshot,
+    caller: Caller,
+    call: Call,
+    hints: Hints,
+    candidate: Candidate,
+    body: Mapping[str, Any],
+    native: Mapping[str, Any],
+    *,
+    made: int,
+) -> bool:
+    """Say whether a planned candidate may be tried after so many attempts, as the caller's boundaries are now (T108).
 
     The request's own were applied when it was planned and cannot change.
     """
-    names = (call.model, *hints.fallbacks)
-    return any(deployment_id in snapshot.survey(name, caller).inside for name in names)
+    deployment = candidate.deployment
+    surveys = [snapshot.survey(name, caller) for name in (call.model, *hints.fallbacks)]
+    most, chain = surveys[0].wishes.max_attempts, surveys[0].chain
+    return (
+        any(deployment.id in one.inside for one in surveys)
+        and (most is None or made < most)
+        and boundaries.by_price(deployment, candidate.card, chain, call) is None
+        and boundaries.by_parameters(deployment, chain, _refuses(snapshot, call, body, native)) is None
+    )
 
 
 def _check_providers(snapshot: Snapshot, wanted: Preferences) -> None:

@@ -11,11 +11,15 @@ from tokenhub.errors import NotFound
 from tokenhub.operations import credentials, models
 from tokenhub.operations.hub import Hub
 from tokenhub.providers.adapter import UpstreamRequest
+from tokenhub.routing import boundaries
+from tokenhub.routing.boundaries import Chain
 from tokenhub.store import catalog as store
+from tokenhub.store import preferences
 from tokenhub.wire.faults import UpstreamFault
 
 TOKENS: Final = 16
 """The least output that every provider's models take as a limit."""
+_INSIDE: Final = "inside the installation's boundaries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +37,27 @@ class Probe:
     latency_ms: int
 
 
-def probe(hub: Hub, credential_id: int, *, chat: bool = False, mends: bool = True) -> Probe:
+def probe(hub: Hub, credential_id: int, *, chat: bool = False, ordered: bool = True) -> Probe:
     """Call the provider once with this credential: its list of models, or with ``chat`` its cheapest model.
 
-    When the call succeeds and it ``mends``, a credential that was out of use because it failed is
+    Only a model inside the installation's boundaries is asked for tokens; raises NotFound when there is none.
+    ``ordered`` by an operator, the list of models is asked for wherever the credential is; of its own accord the
+    gateway does so only where some model is inside.
+    When an ordered call succeeds, a credential that was out of use because it failed is
     active again, and what was known against it and its deployments is forgotten. Nothing is held in the database while the provider answers (T92).
     """
     credentials.find(hub, credential_id)
     with hub.database.read():
         catalog = models.catalog(hub.database)
         opened = store.credential(hub.database, hub.vault, credential_id)
-    asked, request = _cheap_call(catalog, opened, chat=chat)
+        chain = preferences.installation(hub.database)
+    if not ordered and not inside(catalog, opened, chain):
+        raise NotFound(f"{opened.provider} offers nothing {_INSIDE} in {opened.region}.")
+    asked, request = _cheap_call(catalog, opened, chain, chat=chat)
     started_s = clock.monotonic_s()
     status, kind, code = _send(opened, request)
     found = Probe(credential_id, asked, kind == "", status, kind, code, round((clock.monotonic_s() - started_s) * 1000))
-    if found.ok and mends:
+    if found.ok and ordered:
         _mend(hub, credential_id)
     return found
 
@@ -59,33 +69,49 @@ def _mend(hub: Hub, credential_id: int) -> None:
         credentials.mended(hub, credential_id)
 
 
-def _cheap_call(catalog: Catalog, opened: Credential, *, chat: bool) -> tuple[str, UpstreamRequest]:
+def inside(catalog: Catalog, opened: Credential, chain: Chain) -> list[Deployment]:
+    """Return the deployments of a credential that some request could use inside these boundaries at present."""
+    now_ms = clock.now_ms()
+    return [
+        one
+        for deployments in catalog.offered([opened]).values()
+        for one in deployments
+        if boundaries.excluded(one, one.prices.at(now_ms), chain, None) is None
+    ]
+
+
+def _cheap_call(catalog: Catalog, opened: Credential, chain: Chain, *, chat: bool) -> tuple[str, UpstreamRequest]:
     from tokenhub.providers import registry
 
     provider = catalog.providers[opened.provider]
     listed = None if chat else registry.models_request(provider, provider.regions[opened.region], opened)
     if listed is not None:
         return "models", listed
-    deployment = _cheapest(catalog, opened)
+    deployment = _cheapest(catalog, opened, chain)
     body = {"model": deployment.model.id, "messages": [{"role": "user", "content": "Say hi."}], "max_tokens": TOKENS}
     call = Call(Capability.CHAT, deployment.model.id, input_bytes=len(json.dumps(body)), messages=1, max_output=TOKENS)
     adapter = registry.adapters_of(catalog.providers)[provider.id, Wire.CHAT]
     return deployment.model.id, adapter.request(call, body, deployment, None)
 
 
-def _cheapest(catalog: Catalog, opened: Credential) -> Deployment:
+def _cheapest(catalog: Catalog, opened: Credential, chain: Chain) -> Deployment:
     now_ms = clock.now_ms()
-    living = [
-        deployment
-        for deployments in catalog.offered([opened]).values()
-        for deployment in deployments
-        if deployment.model.capability is Capability.CHAT and deployment.offering.lifecycle is not Lifecycle.RETIRED
-    ]
+    living = _living(inside(catalog, opened, chain))
     if not living:
-        raise NotFound(f"{catalog.providers[opened.provider].name} has no priced chat model to ask in {opened.region}.")
+        where = f" {_INSIDE}" if _living(inside(catalog, opened, ())) else ""
+        name = catalog.providers[opened.provider].name
+        raise NotFound(f"{name} has no priced chat model to ask{where} in {opened.region}.")
     return min(
         living, key=lambda one: (one.prices.at(now_ms).rates.output, one.prices.at(now_ms).rates.input, one.model.id)
     )
+
+
+def _living(found: list[Deployment]) -> list[Deployment]:
+    return [
+        one
+        for one in found
+        if one.model.capability is Capability.CHAT and one.offering.lifecycle is not Lifecycle.RETIRED
+    ]
 
 
 def _send(opened: Credential, request: UpstreamRequest) -> tuple[int | None, str, str]:

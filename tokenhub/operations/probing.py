@@ -1,5 +1,6 @@
 """Optional looks at providers that nobody has asked for a while: a free list of models, a few tokens where there is none.
 
+A credential whose provider has neither, inside the installation's boundaries, is passed over.
 An answer does not close a circuit, since a list of models is no completion; it only ends the
 pause, so that the next request finds out. No customer's data is in a look, and none goes to
 a place that the installation's own boundaries rule out (T103).
@@ -10,12 +11,13 @@ from dataclasses import replace
 from typing import Final
 
 from tokenhub import clock
+from tokenhub.errors import NotFound
 from tokenhub.operations import availability, models, probe
 from tokenhub.operations.availability import Blame
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.probe import Probe
-from tokenhub.routing import boundaries, health
 from tokenhub.routing import circuit as rules
+from tokenhub.routing import health
 from tokenhub.routing.availability import cooled
 from tokenhub.routing.circuit import Circuit, State
 from tokenhub.store import catalog, circuits, preferences
@@ -28,8 +30,15 @@ MOST_AT_ONCE: Final = 20
 
 def look(hub: Hub, silence_s: float, now_ms: int) -> list[Probe]:
     """Look at the credentials that no request has used for so long; return what was found."""
-    idle = _idle(hub, now_ms - int(silence_s * 1000))
-    return [_look_at(hub, number) for number in idle[:MOST_AT_ONCE]]
+    found: list[Probe] = []
+    for number in _idle(hub, now_ms - int(silence_s * 1000)):
+        if len(found) == MOST_AT_ONCE:
+            break
+        try:
+            found.append(_look_at(hub, number))
+        except NotFound:  # neither a list nor a chat model inside the boundaries, or it was removed by now
+            continue
+    return found
 
 
 def _idle(hub: Hub, before_ms: int) -> list[int]:
@@ -45,17 +54,12 @@ def _idle(hub: Hub, before_ms: int) -> list[int]:
     return [
         one.id
         for one in opened
-        if last.get(one.id, 0) + health.MINUTE_MS < before_ms
-        and any(
-            boundaries.by_rule(deployment, chain) is None
-            for deployments in known.offered([one]).values()
-            for deployment in deployments
-        )
+        if last.get(one.id, 0) + health.MINUTE_MS < before_ms and probe.inside(known, one, chain)
     ]
 
 
 def _look_at(hub: Hub, number: int) -> Probe:
-    found = probe.probe(hub, number, mends=False)
+    found = probe.probe(hub, number, ordered=False)
     now_ms = clock.now_ms()
     if found.ok:
         _end_pauses(hub, number, now_ms)

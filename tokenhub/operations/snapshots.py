@@ -6,12 +6,14 @@ hold (DESIGN section 4), so a stale snapshot costs a second look and never a wro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from tokenhub.accounts.accounts import Caller
 from tokenhub.call import INSIDE, TRANSLATED, Call, Wire
 from tokenhub.catalog import load, resolve
 from tokenhub.catalog.models import Catalog, Credential, Deployment
-from tokenhub.catalog.resolve import Resolution
+from tokenhub.catalog.resolve import Resolution, Scope
+from tokenhub.errors import ModelNotFound
 from tokenhub.providers.adapter import Adapter
 from tokenhub.providers.registry import adapters_of
 from tokenhub.routing import survey
@@ -64,11 +66,25 @@ class Snapshot:
         key = (name, caller.plan.id, caller.plan.version, caller.key.models)
         found = self._resolutions.get(key)
         if found is None:
-            scope = resolve.scope_of(self.catalog, caller.plan, caller.key.models)
-            found = resolve.resolve(self.catalog, name, caller.plan, self.credentials).within(scope)
+            reach = partial(self._reach, caller)
+            found = resolve.resolve(self.catalog, name, caller.plan, self.credentials, reach).within(
+                self._scope(caller)
+            )
             if len(self._resolutions) < _RESOLUTIONS:
                 self._resolutions[key] = found
         return found
+
+    def _reach(self, caller: Caller, name: str) -> set[str]:
+        """Return the providers at which a caller may call a model."""
+        try:
+            whole = resolve.resolve(self.catalog, name, caller.plan, self.credentials)
+        except ModelNotFound:
+            return set()
+        found = survey.survey(whole, (*self.chain, *caller.chain), self._scope(caller))
+        return {one.provider_id for group in found.groups for one in group.entrants if one.exclusion is None}
+
+    def _scope(self, caller: Caller) -> Scope:
+        return resolve.scope_of(self.catalog, caller.plan, caller.key.models)
 
     def survey(self, name: str, caller: Caller) -> Survey:
         """Return what a model name comes to inside this caller's boundaries; raises as ``resolve`` does.
@@ -79,9 +95,8 @@ class Snapshot:
         found = self._surveys.get(key)
         if found is None:
             self.resolve(name, caller)
-            scope = resolve.scope_of(self.catalog, caller.plan, caller.key.models)
             whole = resolve.resolve(self.catalog, name, caller.plan, self.credentials)
-            found = survey.survey(whole, (*self.chain, *caller.chain), scope)
+            found = survey.survey(whole, (*self.chain, *caller.chain), self._scope(caller))
             if len(self._surveys) >= _RESOLUTIONS:
                 self._surveys.clear()
             self._surveys[key] = found

@@ -108,8 +108,12 @@ class NativeMessages:
         return failures.classify(self._provider.id, status, headers, body)
 
     def count_request(self, call: Call, body: Mapping[str, Any], deployment: Deployment) -> UpstreamRequest | None:
-        """Return the request for the size of a prompt; None where no such address is documented: everywhere but at Anthropic."""
-        if not self._is_anthropic:
+        """Return the request for the size of a prompt; None where no such address is documented: everywhere but at Anthropic.
+
+        None also where the body must say the region: ``count_tokens`` has no ``inference_geo`` (anthropic 2.12.0 SDK,
+        ``MessageCountTokensParams``), so a prompt could not be kept there.
+        """
+        if not self._is_anthropic or deployment.region.body_fields:
             return None
         return UpstreamRequest(
             url=f"{deployment.url_of(Wire.MESSAGES)}/count_tokens",

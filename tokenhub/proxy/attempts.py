@@ -6,6 +6,7 @@ client's (T5, T6).
 """
 
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 from tokenhub import clock, failpoints
@@ -60,7 +61,7 @@ async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
         # Taken before anything is awaited: requests that fail together must see each other's retries.
         runtime.retrying += again
         try:
-            if again and not await _still_allowed(exchange, candidate, runtime):
+            if again and not await still_allowed(exchange, candidate, runtime, made=len(exchange.attempts)):
                 continue
             # What has gone down since it was planned is left out; the very last one is tried all the same (T81).
             alone = not again and number == len(candidates) - 1
@@ -102,12 +103,23 @@ def _may_retry(exchange: Exchange, runtime: Runtime) -> bool:
     return in_time and runtime.may_retry()
 
 
-async def _still_allowed(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> bool:
-    """Read the versions once more: a revoked key stops the request, a deployment that is gone is skipped (T35, T108)."""
+async def still_allowed(exchange: Exchange, candidate: Candidate, runtime: Runtime, *, made: int) -> bool:
+    """Read the versions once more: a revoked key stops the request, a deployment that is gone is skipped (T35, T108).
+
+    ``made``: how many attempts came before.
+    """
     snapshot = await runtime.fresh()
     caller = callers.accepted(await runtime.caller(exchange.digest), clock.now_ms())
     assert exchange.call is not None
-    return planning.still_inside(snapshot, caller, exchange.call, exchange.hints, candidate.deployment.id)
+    return planning.still_inside(
+        snapshot, caller, exchange.call, exchange.hints, candidate, exchange.body, exchange.native, made=made
+    )
+
+
+async def check_resend(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> None:
+    """Raise UpstreamFault when the attempt under way may not be sent a second time."""
+    if not await still_allowed(exchange, candidate, runtime, made=len(exchange.attempts) - 1):
+        raise UpstreamFault(Failure(FaultKind.CONNECT, code=WITHDRAWN))
 
 
 async def _attempt(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> Answer | InvalidRequest | None:
@@ -156,13 +168,10 @@ async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> An
     request = adapter.request(call, exchange.native if native else exchange.body, candidate.deployment, limit, hints)
     exchange.dropped = tuple(dict.fromkeys((*exchange.dropped, *request.dropped)))
 
-    async def before_resend() -> None:
-        if not await _still_allowed(exchange, candidate, runtime):
-            raise UpstreamFault(Failure(FaultKind.CONNECT, code=WITHDRAWN))
-
+    again = partial(check_resend, exchange, candidate, runtime)
     spent_s = clock.monotonic_s() - exchange.started_s
     upstream = await runtime.client.send(
-        request, stream=call.stream, hop=exchange.hop, spent_s=spent_s, before_resend=before_resend
+        request, stream=call.stream, hop=exchange.hop, spent_s=spent_s, before_resend=again
     )
     failpoints.hit("attempt.sent")
     try:

@@ -5,6 +5,7 @@ key holders within their limits and boundaries, and goes no further than a reply
 """
 
 import asyncio
+from functools import partial
 
 import orjson
 from aiohttp.web_request import BaseRequest
@@ -16,7 +17,7 @@ from tokenhub.operations import receipts
 from tokenhub.providers.adapter import TokenCounter
 from tokenhub.proxy import admission, attempts, exchange
 from tokenhub.proxy.downstream import Downstream, Sent
-from tokenhub.proxy.exchange_state import Exchange
+from tokenhub.proxy.exchange_state import Attempt, Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.routing.route import Candidate
 from tokenhub.wire import estimate
@@ -50,6 +51,9 @@ async def of_prompt(request: BaseRequest, downstream: Downstream, runtime: Runti
     admission.plan(asked, runtime.snapshot, runtime)
     assert asked.route is not None
     for candidate in asked.route.candidates:
+        # No write decides on the boundaries here, and the body may have come slowly: the first is looked at again too.
+        if not await attempts.still_allowed(asked, candidate, runtime, made=len(asked.attempts)):
+            continue
         tokens = await _counted_by(candidate, asked, runtime)
         if tokens is not None:
             downstream.headers["x-tokenhub-provider"] = candidate.deployment.provider.id
@@ -81,8 +85,10 @@ async def _counted_by(candidate: Candidate, asked: Exchange, runtime: Runtime) -
         request = adapter.count_request(call, asked.native, deployment)
         if request is None:
             return None
+        asked.attempts.append(Attempt(candidate, clock.monotonic_s()))
+        again = partial(attempts.check_resend, asked, candidate, runtime)
         async with asyncio.timeout(WAIT_S):
-            upstream = await runtime.client.send(request, stream=False, hop=asked.hop)
+            upstream = await runtime.client.send(request, stream=False, hop=asked.hop, before_resend=again)
             try:
                 if upstream.ok:
                     return adapter.count(await upstream.read())

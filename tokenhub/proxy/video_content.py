@@ -13,7 +13,19 @@ from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller
-from tokenhub.errors import HubError, InvalidRequest, NotFound, Unavailable, UpstreamFailed, UpstreamTimeout
+from tokenhub.call import Capability
+from tokenhub.catalog import resolve
+from tokenhub.catalog.models import Catalog, Deployment, Lifecycle, Model, Offering
+from tokenhub.catalog.prices import PriceSchedule
+from tokenhub.errors import (
+    HubError,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from tokenhub.observability import log
 from tokenhub.operations import job_work
 from tokenhub.operations.job_work import Known
@@ -23,6 +35,8 @@ from tokenhub.providers.jobs import JobAdapter, JobAt, Phase
 from tokenhub.proxy import admission
 from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
 from tokenhub.proxy.runtime import Runtime
+from tokenhub.routing import survey
+from tokenhub.routing.boundaries import Exclusion
 from tokenhub.store.jobs import JobState
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 
@@ -48,7 +62,7 @@ async def send(downstream: Downstream, request: BaseRequest, runtime: Runtime, m
         raise Unavailable("Too many videos are being fetched; try again.", code="overloaded", retry_after_s=5)
     runtime.contents += 1
     try:
-        upstream = await _open(job, variant, runtime)
+        upstream = await _open(job, variant, caller, runtime)
         try:
             return await _pass_on(downstream, upstream)
         finally:
@@ -69,16 +83,44 @@ def _check_ready(job: Job) -> None:
     raise NotFound("There is no video: it was not made.", code="video_not_made")
 
 
-async def located(job: Job, runtime: Runtime) -> tuple[JobAdapter, JobAt]:
-    """Return how a job's provider is asked, with the credential that made it; raises UpstreamFault."""
+async def located(job: Job, caller: Caller, runtime: Runtime) -> tuple[JobAdapter, JobAt]:
+    """Return how a job's provider is asked for a caller, with the credential that made it; nothing is sent yet.
+
+    Raises UpstreamFault, and PermissionDenied where the job lies outside the caller's boundaries
+    as they are now, however wide they were when it was begun.
+    """
     snapshot = runtime.snapshot
-    at = Known(snapshot.revision, snapshot.catalog, snapshot.adapters)
-    return await runtime.read(lambda _: job_work.locate(runtime.hub, job, at))
+    known = Known(snapshot.revision, snapshot.catalog, snapshot.adapters)
+    adapter, at = await runtime.read(lambda _: job_work.locate(runtime.hub, job, known))
+    scope = resolve.scope_of(snapshot.catalog, caller.plan, caller.key.models)
+    outside = survey.outside(_deployment(job, at, snapshot.catalog), (*snapshot.chain, *caller.chain), scope)
+    if outside is not None:
+        raise _not_allowed(job, outside)
+    return adapter, at
 
 
-async def _open(job: Job, variant: str, runtime: Runtime) -> UpstreamResponse:
+def _deployment(job: Job, at: JobAt, catalog: Catalog) -> Deployment:
+    """Return where a job is made, whether or not that is offered still; its prices have nothing to do with it any more."""
+    name, region = job.model, at.provider.regions[job.region or ""]
+    model = catalog.models.get(name) or Model(name, name, Capability(job.capability), Lifecycle.RETIRED, ())
+    offering = Offering(at.provider.id, (region.id,), at.upstream_model, None, Lifecycle.RETIRED, None, None)
+    return Deployment(model, at.provider, region, offering, at.credential, PriceSchedule(()))
+
+
+def _not_allowed(job: Job, outside: Exclusion) -> PermissionDenied:
+    later = " The gateway looks at it until it ends; it can be deleted after that." if job.is_open else ""
+    told = {"model": job.model, "provider": job.provider, "region": job.region, "reason": outside.code}
+    return PermissionDenied(
+        f"{job.model} at {job.provider}, which this video was asked of, is outside the boundaries of this key now,"
+        f" so nothing is asked there: {outside.detail}.{later}",
+        code="no_eligible_provider",
+        metadata={"excluded": [{**told, "scope": outside.scope, "detail": outside.detail}]},
+    )
+
+
+async def _open(job: Job, variant: str, caller: Caller, runtime: Runtime) -> UpstreamResponse:
     """Ask for the result's address and open it, through as many redirects as there may be."""
-    adapter, at = await located(job, runtime)
+    adapter, at = await located(job, caller, runtime)
     report = await tasks.ask(runtime.client, adapter, at)
     url = report.url if variant == "video" else report.thumbnail
     if report.phase is not Phase.COMPLETE:

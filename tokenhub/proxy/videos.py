@@ -235,10 +235,14 @@ async def one(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
 
 
 async def delete(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
-    """``DELETE /v1/videos/{id}``: forget a video; one that is being made is cancelled first, and charged only if it is complete."""
+    """``DELETE /v1/videos/{id}``: forget a video; one that is being made is cancelled first, and charged only if it is complete.
+
+    One that is being made outside the caller's boundaries is refused and goes on: unasked, its provider could
+    not say whether it is to be charged. The gateway's own looks end it.
+    """
     job = await _mine(request, runtime, caller)
     if job.is_open:
-        report = await _last_look(job, runtime)
+        report = await _last_look(job, caller, runtime)
         await runtime.change(lambda hub: job_work.cancel(hub, job, report, clock.now_ms()))
     await runtime.change(lambda hub: store.delete(hub.database, job.id))
     return {"id": jobs.video_id(job.id), "object": "video.deleted", "deleted": True}
@@ -267,10 +271,13 @@ def _id(request: BaseRequest) -> str:
     return jobs.request_id(path[len(PREFIX) :].removesuffix(_CONTENT))
 
 
-async def _last_look(job: Job, runtime: Runtime) -> Report | None:
-    """Ask a job's provider once more, and withdraw it there unless it is complete; None: it does not answer."""
+async def _last_look(job: Job, caller: Caller, runtime: Runtime) -> Report | None:
+    """Ask a job's provider once more, and withdraw it there unless it is complete; None: it does not answer.
+
+    Raises PermissionDenied, before anything is asked, where it lies outside the caller's boundaries.
+    """
     try:
-        adapter, at = await video_content.located(job, runtime)
+        adapter, at = await video_content.located(job, caller, runtime)
         async with asyncio.timeout(LAST_LOOK_S):
             return await tasks.look_and_withdraw(runtime.client, adapter, at)
     except (UpstreamFault, TimeoutError):

@@ -5,6 +5,7 @@ is not known is outside: a deployment that runs "anywhere" or nowhere known is i
 and a denied region rules it out too, because it may run there (T104).
 """
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,7 +14,7 @@ from tokenhub.call import Call, Capability, Wire
 from tokenhub.catalog import data_policy, regions
 from tokenhub.catalog.data_policy import DataPolicy
 from tokenhub.catalog.models import Deployment
-from tokenhub.catalog.prices import PriceCard
+from tokenhub.catalog.prices import PriceCard, Rates
 from tokenhub.money import exact_price
 from tokenhub.routing.preferences import MaxPrice, Preferences
 
@@ -62,7 +63,7 @@ def excluded(
     """
     return (
         by_rule(deployment, chain)
-        or by_price(card, chain, call.input_bytes if call else 0)
+        or by_price(deployment, card, chain, call)
         or (by_ability(deployment, call) or by_context(deployment, call) if call else None)
         or by_parameters(deployment, chain, refuses)
     )
@@ -135,25 +136,44 @@ def _listed(names: Iterable[str]) -> str:
 # What depends on the request -----------------------------------------------------------------------
 
 
-def by_price(card: PriceCard, chain: Chain, prompt_most: int) -> Exclusion | None:
-    """Return the first price limit of the chain that a prompt of at most so many tokens could exceed, in any tier."""
+def by_price(deployment: Deployment, card: PriceCard, chain: Chain, call: Call | None) -> Exclusion | None:
+    """Return the first price limit of the chain that a token of a call could exceed, in any tier that it may reach."""
     for scoped in chain:
         limit = scoped.preferences.max_price
-        if limit is not None and (detail := _above(card, limit, prompt_most)):
+        if limit is not None and (detail := _above(deployment, card, limit, call)):
             return Exclusion("price_above_max", scoped.scope, scoped.subject, detail)
     return None
 
 
-def _above(card: PriceCard, limit: MaxPrice, prompt_most: int) -> str:
-    reached = [card.rates, *(rates for above, rates in card.tiers if prompt_most > above)]
+def _above(deployment: Deployment, card: PriceCard, limit: MaxPrice, call: Call | None) -> str:
+    tokens = _prompt_most(call) if call else 0
+    reached = [card.rates, *(rates for above, rates in card.tiers if tokens > above)]
     stated = (
-        ("prompt", limit.prompt, max(rates.input for rates in reached)),
-        ("completion", limit.completion, max(max(rates.output, rates.output_thinking) for rates in reached)),
+        ("prompt", limit.prompt, max(_prompt_price(rates, call) for rates in reached)),
+        ("completion", limit.completion, max(_output_price(rates, deployment) for rates in reached)),
     )
     for name, most, price in stated:
         if most is not None and price > most:
             return f"{name} costs {exact_price(price * _PER_MILLION)} USD per million tokens; at most {exact_price(most * _PER_MILLION)}"
     return ""
+
+
+def _prompt_most(call: Call) -> int:
+    """Return more tokens than a prompt can have; what is attached may be long however short it is written."""
+    return sys.maxsize if call.images or call.audio_parts or call.files else call.input_bytes
+
+
+def _prompt_price(rates: Rates, call: Call | None) -> int:
+    """Return the most a token of a prompt can cost, but for what is written to a cache because the request asks for it."""
+    if call is None:
+        return rates.input
+    image = rates.image_input if call.images or call.files else 0
+    return max(rates.input, image, rates.audio_input if call.audio_parts else 0)
+
+
+def _output_price(rates: Rates, deployment: Deployment) -> int:
+    image = rates.image_output if "image" in deployment.model.output_modalities else 0
+    return max(rates.output, rates.output_thinking, image)
 
 
 def by_context(deployment: Deployment, call: Call) -> Exclusion | None:

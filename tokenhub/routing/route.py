@@ -215,7 +215,7 @@ def _excluded(deployment: Deployment, card: PriceCard, chain: Chain, asked: _Ask
     """Return why a request may not use a deployment that breaks no rule of its caller's scopes."""
     return (
         boundaries.by_rule(deployment, asked.own)
-        or boundaries.by_price(card, chain, asked.call.input_bytes)
+        or boundaries.by_price(deployment, card, chain, asked.call)
         or boundaries.by_parameters(deployment, chain, asked.refuses)
     )
 

@@ -135,10 +135,14 @@ def survey(found: Resolution, chain: Chain, scope: Scope) -> Survey:
     )
 
 
-def _entrant(deployment: Deployment, chain: Chain, scope: Scope) -> Entrant:
-    outside = None
+def outside(deployment: Deployment, chain: Chain, scope: Scope) -> Exclusion | None:
+    """Return the rule that keeps a deployment out for every request of a caller; ``scope`` is the key's own list of models."""
     if not scope.allows(deployment):
-        outside = Exclusion("key_models", "key", detail="not among the models of this key")
+        return Exclusion("key_models", "key", detail="not among the models of this key")
+    return boundaries.by_rule(deployment, chain)
+
+
+def _entrant(deployment: Deployment, chain: Chain, scope: Scope) -> Entrant:
     context = deployment.context or sys.maxsize
     return Entrant(
         deployment,
@@ -149,5 +153,5 @@ def _entrant(deployment: Deployment, chain: Chain, scope: Scope) -> Entrant:
         deployment.credential.id,
         context * BYTES_PER_TOKEN,
         context * boundaries.BYTES_PER_TOKEN_MOST,
-        outside or boundaries.by_rule(deployment, chain),
+        outside(deployment, chain, scope),
     )
