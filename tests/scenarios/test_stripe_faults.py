@@ -52,6 +52,8 @@ def test_whatever_fails_at_whatever_request_nothing_is_lost_and_nothing_counts_t
 
 
 PATHS = ("/v1/checkout/sessions", "/v1/refunds", "/v1/payment_intents", "/v1/customers")
+TIMES = 3
+"""At most: an answer that cannot be read is not asked for again at once."""
 LOST = ("drop_after", "truncate", "garbage", "stored_500", "stored_500_empty", "409")
 SAMPLE = [
     ("/v1/checkout/sessions", "stored_500_empty"),
@@ -68,6 +70,6 @@ def test_a_post_whose_answer_is_lost_has_one_effect(story: Story, path: str, kin
     """No event tells of it either: it is asked for again, or looked for."""
     story.begin("acme")
     story.stripe.hides_events = True
-    story.stripe.fault(kind, path, times=3, method="POST")
+    story.stripe.fault(kind, path, times=TIMES, method="POST")
     story.tell()
-    assert not story.stripe.faults_left
+    assert story.stripe.faults_left < TIMES

@@ -129,7 +129,8 @@ def test_t94_a_killed_worker_is_replaced_and_its_holds_are_released_at_once(inst
         for thread in threads:
             thread.join(10)
         wait_until(lambda: installation.open_holds() == 0)
-        wait_until(lambda: len(serving.workers()) == 2 and installation.alive() == set(serving.workers()))
+        wait_until(lambda: second not in serving.workers() and len(serving.workers()) == 2)
+        wait_until(lambda: installation.alive() == set(serving.workers()))
         assert {serving.chat(MODEL).status for _ in range(6)} == {200}
         assert serving.stop() == 0
     assert ledger.verify(installation.hub.database) == []
