@@ -62,8 +62,8 @@ class Installation:
         new = credentials.NewCredential(provider="openai", secret="sk-upstream-000001", base_url=upstream.url)
         credentials.add(hub, new)
 
-    def serve(self, *arguments: str) -> Serving:
-        environment = process_environment(self.hub.settings, self.hub.home)
+    def serve(self, *arguments: str, **variables: str) -> Serving:
+        environment = process_environment(self.hub.settings, self.hub.home) | variables
         return Serving(environment, self.log, *arguments, key=self.key)
 
     def open_holds(self) -> int:
@@ -141,7 +141,7 @@ def test_t94_a_killed_worker_is_replaced_and_its_holds_are_released_at_once(inst
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 def test_t67_term_ends_all_workers_with_their_streams_and_holds(installation: Installation) -> None:
-    with installation.serve("--workers", "2") as serving:
+    with installation.serve("--workers", "2", TOKENHUB_SERVER_SHUTDOWN_S="30") as serving:
         workers = serving.workers()
         threads, told = begin(serving, 8)
         wait_until(lambda: installation.open_holds() == 8)
@@ -156,7 +156,8 @@ def test_t67_term_ends_all_workers_with_their_streams_and_holds(installation: In
                 return False
             return False
 
-        wait_until(is_refused, 1.5)
+        wait_until(is_refused)
+        assert installation.open_holds() == 8
         serving.process.send_signal(signal.SIGTERM)
         assert serving.process.wait(15) == 0
         for thread in threads:
