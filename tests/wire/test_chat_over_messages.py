@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wire.compared import Compared
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire.chat import over_messages as chat_over_messages
 from tokenhub.wire.chat import request as chat
@@ -354,6 +355,15 @@ def test_allowed_tools_are_the_only_ones_sent():
     made = translated(tools=[TOOL, OTHER], tool_choice=allowed)
     assert [tool["name"] for tool in made["tools"]] == ["g"]
     assert made["tool_choice"] == {"type": "any"}
+
+
+def test_allowed_tools_are_not_searched_one_by_one():
+    """A body of 500 000 values would hold the whole process up for minutes."""
+    made = [{"type": "function", "function": {"name": Compared(f"f{number}")}} for number in range(200)]
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": made}}
+    Compared.times = 0
+    assert len(translated(tools=made, tool_choice=allowed)["tools"]) == 200
+    assert Compared.times < 10 * 200
 
 
 def test_a_tool_choice_without_tools_is_left_out():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wire.compared import Compared
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire.chat import over_gemini as chat_over_gemini
 from tokenhub.wire.chat import request as chat
@@ -129,6 +130,23 @@ def test_a_picture_that_a_tool_returned_is_shown_by_the_user() -> None:
             ],
         },
     ]
+
+
+def test_allowed_names_are_not_searched_one_by_one() -> None:
+    """A body of 500 000 values would hold the whole process up for minutes."""
+    names = [Compared(f"f{number}") for number in range(200)]
+    declared = [{"name": name} for name in names]
+    Compared.times = 0
+    chosen, _ = choose({"contents": [HELLO], "tools": [{"function_declarations": declared}]}, "ANY", *names)
+    assert len(chosen) == 200
+    assert Compared.times < 10 * 200
+
+
+def test_names_that_are_no_texts_allow_nothing() -> None:
+    body = {"contents": [HELLO], "tools": [{"function_declarations": [{"name": "look"}]}]}
+    calling = {"mode": "ANY", "allowedFunctionNames": [{}, 3]}
+    with pytest.raises(InvalidRequest, match="allowedFunctionNames"):
+        inside({**body, "toolConfig": {"functionCallingConfig": calling}})
 
 
 def test_functions_and_how_they_are_to_be_called() -> None:

@@ -78,15 +78,8 @@ def _snapshot(model: Model, name: str) -> str | None:
     return name if any(name in offering.snapshots for offering in model.offerings) else None
 
 
-def unknown(
-    catalog: Catalog,
-    name: str,
-    offered: Collection[str],
-    plan_names: Mapping[str, object],
-    may_call: Callable[[str], bool] = lambda _: True,
-) -> ModelNotFound:
+def unknown(name: str, closest: list[str]) -> ModelNotFound:
     """Return the refusal of a name that means no model, with the closest that can be called."""
-    closest = closest_names(catalog, name, offered, plan_names, may_call)
     hint = f" Did you mean {' or '.join(closest)}?" if closest else ""
     return ModelNotFound(
         f"There is no model {_quoted(name)} here.{hint} GET /v1/models lists what can be called.",
@@ -116,13 +109,14 @@ def closest_names(
     name: str,
     offered: Collection[str],
     plan_names: Mapping[str, object],
-    may_call: Callable[[str], bool] = lambda _: True,
+    may_call: Callable[[str], bool] | None = None,
 ) -> list[str]:
-    """Return up to three names most like this one, of those that may be called; none for what cannot be a slip of the pen."""
+    """Return up to three names most like this one, of those that may be called, if that is asked; none for what cannot be a slip of the pen."""
     if len(name) > _GUESSED_CHARS or not tables.MODEL_NAME.fullmatch(name):
         return []
     bare = name.rpartition("/")[2].lower()
-    if (found := catalog.names.get(bare)) in offered and found is not None and may_call(found):
+    found = catalog.names.get(bare)
+    if found is not None and found in offered and (may_call is None or may_call(found)):
         return [found]
     alike = difflib.get_close_matches(bare, [*offered, *plan_names], n=_COMPARED, cutoff=0.6)
-    return [one for one in alike if may_call(one)][:SUGGESTIONS]
+    return [one for one in alike if may_call is None or may_call(one)][:SUGGESTIONS]

@@ -89,8 +89,8 @@ def resolve(
     else:
         targets = [target for target in [names.target_of(catalog, name)] if target]
     if not targets:
-        may_call = (lambda one: bool(reach(one))) if reach else (lambda _: True)
-        raise names.unknown(catalog, name, catalog.offered(held), plan_names, may_call)
+        may_call = (lambda one: bool(reach(one))) if reach else None
+        raise names.unknown(name, names.closest_names(catalog, name, catalog.offered(held), plan_names, may_call))
     priced = [target for target in targets if _has_price(catalog, target)]
     if not priced:
         model_id = targets[0].model.id
@@ -146,4 +146,4 @@ def check_names(catalog: Catalog, plan: Plan | None, allowed: Iterable[str]) -> 
     plan_names = plan.model_names if plan else {}
     for name in allowed:
         if name not in plan_names and names.target_of(catalog, name) is None:
-            raise names.unknown(catalog, name, catalog.models, plan_names)
+            raise names.unknown(name, names.closest_names(catalog, name, catalog.models, plan_names))

@@ -86,9 +86,8 @@ class GatewayProtocol(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._wire = None
-        self._last_body = (
-            EMPTY_PAYLOAD  # it knows this connection, and neither would be freed before the collector comes
-        )
+        # It knows this connection, and neither would be freed before the collector comes.
+        self._last_body = EMPTY_PAYLOAD
         self._head_complete()
         self._taken()
         super().connection_lost(exc)

@@ -116,7 +116,7 @@ class _Translation:
         choice = self.body.get("tool_choice", "auto")
         if isinstance(choice, Mapping) and choice["type"] == "allowed_tools":
             allowed = choice["allowed_tools"]
-            names = [tool["function"]["name"] for tool in allowed["tools"] if tool["type"] == "function"]
+            names = {tool["function"]["name"] for tool in allowed["tools"] if tool["type"] == "function"}
             tools = [tool for tool in tools if tool["name"] in names]
             choice = allowed["mode"]
         if not tools:

@@ -79,10 +79,11 @@ def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
     calling = _object(_object(body.get("toolConfig"), "toolConfig").get("functionCallingConfig"), "toolConfig")
     if not declared:
         return {}
-    mode, allowed = calling.get("mode"), _listed(calling.get("allowedFunctionNames"))
-    if mode not in ("ANY", "VALIDATED") or not allowed:
+    mode, wanted = calling.get("mode"), _listed(calling.get("allowedFunctionNames"))
+    if mode not in ("ANY", "VALIDATED") or not wanted:
         choice = {"ANY": "required", "NONE": "none"}.get(mode) if isinstance(mode, str) else None
         return {"tools": declared} | ({"tool_choice": choice} if choice else {})
+    allowed = {name for name in wanted if isinstance(name, str)}
     chosen = [one for one in declared if one["function"]["name"] in allowed]
     if not chosen:
         param = "toolConfig.functionCallingConfig.allowedFunctionNames"
