@@ -119,6 +119,18 @@ def test_only_an_idle_credential_is_looked_at(hub: Hub, fake: FakeUpstream) -> N
     assert [(one.method, one.path) for one in fake.received] == [("GET", "/v1/models")]
 
 
+def test_whose_look_comes_first_is_left_to_chance(hub: Hub, fake: FakeUpstream) -> None:
+    """With more than fit into a round, each has its turn in the end: here one has it once in three rounds, on average."""
+    made = {sell(hub, fake, f"house-{number}") for number in range(3 * probing.MOST_AT_ONCE)}
+    seen: set[int] = set()
+    for _ in range(100):
+        found = [one.credential_id for one in probing.look(hub, 60.0, clock.now_ms())]
+        assert len(set(found)) == probing.MOST_AT_ONCE
+        if made <= (seen := seen | set(found)):
+            return
+    pytest.fail(f"{len(made - seen)} never had a turn")
+
+
 def test_a_good_look_ends_a_pause_but_closes_nothing(hub: Hub, fake: FakeUpstream) -> None:
     number, now_ms = sell(hub, fake, models=2), clock.now_ms()
     passing, lasting = (f"alpha/model-{one}@default#{number}" for one in range(2))

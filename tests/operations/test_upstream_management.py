@@ -150,7 +150,8 @@ def test_t103_a_test_asks_no_model_that_the_installation_rules_out(hub: Hub) -> 
         assert probe.probe(hub, made.id, chat=True).asked == "gpt-4o"
         preferences.change(hub, Subject(), {"deny_providers": ["openai"]})
         with pytest.raises(
-            NotFound, match="OpenAI has no priced chat model to ask inside the installation's boundaries in"
+            NotFound,
+            match="OpenAI has no priced model to ask something short inside the installation's boundaries in",
         ):
             probe.probe(hub, made.id, chat=True)
         assert [one.json()["model"] for one in upstream.received] == ["gpt-4o"]
@@ -158,9 +159,37 @@ def test_t103_a_test_asks_no_model_that_the_installation_rules_out(hub: Hub) -> 
         assert probe.probe(hub, made.id).ok
 
 
+def test_a_provider_without_a_list_and_without_chat_is_asked_for_something_short(hub: Hub) -> None:
+    ranked = {"results": [{"index": 0, "relevance_score": 0.9}], "meta": {"billed_units": {"search_units": 1}}}
+    with FakeUpstream([json_reply(ranked)]) as upstream:
+        made = credentials.add(hub, NewCredential("cohere", SECRET, base_url=upstream.url))
+        found = probe.probe(hub, made.id)
+    assert (found.ok, found.asked) == (True, "rerank-v3.5")
+    assert upstream.received[0].path.endswith("/rerank")
+    assert upstream.received[0].json()["documents"] == ["Hello"]
+
+
+def test_every_provider_of_the_catalogue_can_be_tested(hub: Hub) -> None:
+    """Each is called, whatever it answers; but for one of which the catalogue has no model, only prices of the operator's."""
+    known = models.catalog(hub.database).providers
+    with FakeUpstream(lambda _: json_reply({}, 404)) as upstream:
+        for provider in known.values():
+            if provider.id == models.LOCAL:
+                continue
+            region = next(iter(provider.regions))
+            made = credentials.add(hub, NewCredential(provider.id, SECRET, region=region, base_url=upstream.url))
+            if provider.id == "jina":
+                with pytest.raises(NotFound, match="Jina AI has no priced model to ask something short in"):
+                    probe.probe(hub, made.id)
+            else:
+                assert probe.probe(hub, made.id).status == 404
+    assert len(upstream.received) == len(known) - 2
+
+
 def test_a_test_of_a_provider_with_nothing_to_ask_says_so(hub: Hub) -> None:
     made = credentials.add(hub, NewCredential("cohere", SECRET))
-    with pytest.raises(NotFound, match="Cohere has no priced chat model to ask in"):
+    preferences.change(hub, Subject(), {"deny_models": ["rerank-v3.5", "rerank-4-pro"]})
+    with pytest.raises(NotFound, match="Cohere has no priced model to ask something short inside"):
         probe.probe(hub, made.id)
 
 

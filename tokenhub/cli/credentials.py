@@ -11,7 +11,7 @@ from tokenhub.catalog.data_policy import STATEMENTS
 from tokenhub.cli import render, values
 from tokenhub.cli.context import FAILED, Door, Yes, command, noun
 from tokenhub.cli.render import Column
-from tokenhub.errors import InvalidRequest
+from tokenhub.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -276,17 +276,30 @@ def try_out(
     ] = None,
     chat: Annotated[
         bool,
-        typer.Option("--chat", help="Ask the cheapest model for a few tokens, instead of the free list of models."),
+        typer.Option("--chat", help="Ask the cheapest model something short, instead of for the free list of models."),
     ] = False,
 ) -> None:
     """Call a provider once with its credential, as cheaply as it goes. Exit code 1 when one is refused."""
     from tokenhub.operations import credentials, probe
 
-    numbers = [id] if id is not None else [state.id for state in credentials.listing(door.hub)]
-    found = [probe.probe(door.hub, number, chat=chat) for number in numbers]
-    door.rows([_probe_row(one) for one in found], PROBE_COLUMNS, empty="There is no credential to test.")
-    if not all(one.ok for one in found):
+    if id is not None:
+        rows = [_probe_row(probe.probe(door.hub, id, chat=chat))]
+    else:
+        rows = [_tried(door, state.id, chat=chat) for state in credentials.listing(door.hub)]
+    door.rows(rows, PROBE_COLUMNS, empty="There is no credential to test.")
+    if any(row["ok"] is False for row in rows):
         raise typer.Exit(FAILED)
+
+
+def _tried(door: Door, number: int, *, chat: bool) -> dict[str, Any]:
+    """Return what a call with one of several credentials has shown; where there is nothing to ask, that."""
+    from tokenhub.operations import probe
+
+    try:
+        return _probe_row(probe.probe(door.hub, number, chat=chat))
+    except NotFound as error:
+        render.say(f"Credential {number}: {error}")
+        return dict.fromkeys(column.field for column in PROBE_COLUMNS) | {"id": number}
 
 
 PROBE_COLUMNS = (

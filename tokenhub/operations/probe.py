@@ -1,14 +1,15 @@
 """One cheap call with a credential, to see whether the provider takes it."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from tokenhub import clock
-from tokenhub.call import Call, Capability, Wire
+from tokenhub.billing import bound
+from tokenhub.call import INSIDE, Call, Capability
 from tokenhub.catalog.models import Catalog, Credential, Deployment, Lifecycle
 from tokenhub.errors import NotFound
-from tokenhub.operations import credentials, models
+from tokenhub.operations import credentials, hello, models
 from tokenhub.operations.hub import Hub
 from tokenhub.providers.adapter import UpstreamRequest
 from tokenhub.routing import boundaries
@@ -19,6 +20,8 @@ from tokenhub.wire.faults import UpstreamFault
 
 TOKENS: Final = 16
 """The least output that every provider's models take as a limit."""
+ASKED: Final = (Capability.CHAT, Capability.EMBEDDINGS, Capability.RERANK, Capability.SPEECH, Capability.TRANSCRIPTIONS)
+"""What a model is asked for, the first that the provider has; never a picture or a video, which cost cents."""
 _INSIDE: Final = "inside the installation's boundaries"
 
 
@@ -28,7 +31,7 @@ class Probe:
 
     credential_id: int
     asked: str
-    """``models`` or the model that was asked for a few tokens."""
+    """``models``, or the model that was asked."""
     ok: bool
     status: int | None
     kind: str
@@ -40,9 +43,10 @@ class Probe:
 def probe(hub: Hub, credential_id: int, *, chat: bool = False, ordered: bool = True) -> Probe:
     """Call the provider once with this credential: its list of models, or with ``chat`` its cheapest model.
 
-    Only a model inside the installation's boundaries is asked for tokens; raises NotFound when there is none.
-    ``ordered`` by an operator, the list of models is asked for wherever the credential is; of its own accord the
-    gateway does so only where some model is inside.
+    A provider without a list has its cheapest model asked too. Only one inside the installation's boundaries is;
+    raises NotFound when there is none. ``ordered`` by an operator, the list of models is asked for wherever the
+    credential is; of its own accord the gateway does so only where some model is inside, and asks no model for
+    anything but a chat.
     When an ordered call succeeds, a credential that was out of use because it failed is
     active again, and what was known against it and its deployments is forgotten. Nothing is held in the database while the provider answers (T92).
     """
@@ -53,7 +57,7 @@ def probe(hub: Hub, credential_id: int, *, chat: bool = False, ordered: bool = T
         chain = preferences.installation(hub.database)
     if not ordered and not inside(catalog, opened, chain):
         raise NotFound(f"{opened.provider} offers nothing {_INSIDE} in {opened.region}.")
-    asked, request = _cheap_call(catalog, opened, chain, chat=chat)
+    asked, request = _cheap_call(catalog, opened, chain, chat=chat, kinds=ASKED if ordered else (Capability.CHAT,))
     started_s = clock.monotonic_s()
     status, kind, code = _send(opened, request)
     found = Probe(credential_id, asked, kind == "", status, kind, code, round((clock.monotonic_s() - started_s) * 1000))
@@ -80,38 +84,48 @@ def inside(catalog: Catalog, opened: Credential, chain: Chain) -> list[Deploymen
     ]
 
 
-def _cheap_call(catalog: Catalog, opened: Credential, chain: Chain, *, chat: bool) -> tuple[str, UpstreamRequest]:
+def _cheap_call(
+    catalog: Catalog, opened: Credential, chain: Chain, *, chat: bool, kinds: Sequence[Capability]
+) -> tuple[str, UpstreamRequest]:
     from tokenhub.providers import registry
 
     provider = catalog.providers[opened.provider]
     listed = None if chat else registry.models_request(provider, provider.regions[opened.region], opened)
     if listed is not None:
         return "models", listed
-    deployment = _cheapest(catalog, opened, chain)
-    body = {"model": deployment.model.id, "messages": [{"role": "user", "content": "Say hi."}], "max_tokens": TOKENS}
-    call = Call(Capability.CHAT, deployment.model.id, input_bytes=len(json.dumps(body)), messages=1, max_output=TOKENS)
-    adapter = registry.adapters_of(catalog.providers)[provider.id, Wire.CHAT]
+    deployment = _cheapest(catalog, opened, chain, kinds)
+    call, body = _greeting(deployment)
+    adapter = registry.adapters_of(catalog.providers)[provider.id, INSIDE[call.capability]]
     return deployment.model.id, adapter.request(call, body, deployment, None)
 
 
-def _cheapest(catalog: Catalog, opened: Credential, chain: Chain) -> Deployment:
+def _cheapest(catalog: Catalog, opened: Credential, chain: Chain, kinds: Sequence[Capability]) -> Deployment:
+    """Return the deployment whose greeting costs least, of the first kind that the credential can be used for."""
     now_ms = clock.now_ms()
-    living = _living(inside(catalog, opened, chain))
+    living = _living(inside(catalog, opened, chain), kinds)
     if not living:
-        where = f" {_INSIDE}" if _living(inside(catalog, opened, ())) else ""
+        where = f" {_INSIDE}" if _living(inside(catalog, opened, ()), kinds) else ""
         name = catalog.providers[opened.provider].name
-        raise NotFound(f"{name} has no priced chat model to ask{where} in {opened.region}.")
+        raise NotFound(f"{name} has no priced model to ask something short{where} in {opened.region}.")
+    first = min(kinds.index(one.model.capability) for one in living)
+    alike = [one for one in living if one.model.capability is kinds[first]]
     return min(
-        living, key=lambda one: (one.prices.at(now_ms).rates.output, one.prices.at(now_ms).rates.input, one.model.id)
+        alike,
+        key=lambda one: (bound.bound(_greeting(one)[0], [(one, one.prices.at(now_ms))], 0).wanted_nano, one.model.id),
     )
 
 
-def _living(found: list[Deployment]) -> list[Deployment]:
-    return [
-        one
-        for one in found
-        if one.model.capability is Capability.CHAT and one.offering.lifecycle is not Lifecycle.RETIRED
-    ]
+def _greeting(deployment: Deployment) -> tuple[Call, dict[str, Any]]:
+    """Return the smallest request that the model can answer."""
+    surface, raw = hello.to(deployment.model.id, deployment.model.capability, clock.now_ms() // 1000)
+    body = surface.parse(raw)
+    if deployment.model.capability is Capability.CHAT:
+        body["max_tokens"] = TOKENS
+    return surface.call(body, len(raw))
+
+
+def _living(found: list[Deployment], kinds: Sequence[Capability]) -> list[Deployment]:
+    return [one for one in found if one.model.capability in kinds and one.offering.lifecycle is not Lifecycle.RETIRED]
 
 
 def _send(opened: Credential, request: UpstreamRequest) -> tuple[int | None, str, str]:

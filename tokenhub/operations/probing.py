@@ -25,13 +25,15 @@ from tokenhub.store import health as health_store
 from tokenhub.wire.faults import Failure, FaultKind
 
 MOST_AT_ONCE: Final = 20
-"""Looks of one round; the others' turn comes with the next."""
+"""Looks of one round; the others' turn comes with one of the next."""
 
 
 def look(hub: Hub, silence_s: float, now_ms: int) -> list[Probe]:
-    """Look at the credentials that no request has used for so long; return what was found."""
+    """Look at the credentials that no request has used for so long, in any order; return what was found."""
     found: list[Probe] = []
-    for number in _idle(hub, now_ms - int(silence_s * 1000)):
+    idle = _idle(hub, now_ms - int(silence_s * 1000))
+    random.shuffle(idle)  # a look is no use: with more than fit into a round, the first would have every turn
+    for number in idle:
         if len(found) == MOST_AT_ONCE:
             break
         try:
