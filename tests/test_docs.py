@@ -12,6 +12,7 @@ import typer
 from tests.fakes.upstream import FakeUpstream, json_reply, openai_chat
 from tests.harness import start_gateway, temporary_home
 from tokenhub import errors, settings
+from tokenhub.billing.payments import EVENT_TYPES
 from tokenhub.cli import app, reference
 from tokenhub.cli.nouns import NOUNS
 from tokenhub.proxy import attempts, routes
@@ -217,3 +218,16 @@ def test_every_command_that_a_page_names_is_there(page: Path, monkeypatch: pytes
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_page_on_stripe_names_the_events_that_mean_something_here() -> None:
+    """One that were missing would never reach an operator's endpoint."""
+    step = next(
+        part
+        for part in (DOCS / "stripe.md").read_text(encoding="utf-8").split("\n2. ")[1:]
+        if "Select these events" in part
+    )
+    named = re.findall(
+        r"`((?:checkout|payment_intent|charge|refund|payment_method|radar)\.[a-z_.]+)`", step.split("\n3. ")[0]
+    )
+    assert sorted(named) == sorted(EVENT_TYPES)

@@ -18,6 +18,7 @@ from aiohttp import WSMsgType, web
 
 from tests.fakes.stripe import FakeStripe, spec, webhooks
 from tests.fakes.stripe.objects import Object
+from tokenhub.billing.payments import EVENT_TYPES
 
 SUBPROTOCOL = "stripecli-devproxy-v1"
 DEADLINE_S = 30.0
@@ -135,7 +136,7 @@ class CommandLine:
                     "--forward-to",
                     forward_to,
                     "--events",
-                    ",".join(sorted(webhooks.SUBSCRIBED)),
+                    ",".join(sorted(EVENT_TYPES)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=messages,

@@ -14,30 +14,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tests.fakes.stripe.objects import Object
+from tokenhub.billing.payments import EVENT_TYPES
 
-SUBSCRIBED = frozenset(
-    {
-        "checkout.session.completed",
-        "checkout.session.async_payment_succeeded",
-        "checkout.session.async_payment_failed",
-        "checkout.session.expired",
-        "payment_intent.succeeded",
-        "payment_intent.payment_failed",
-        "payment_intent.canceled",
-        "charge.refunded",
-        "charge.refund.updated",
-        "refund.created",
-        "refund.updated",
-        "refund.failed",
-        "charge.dispute.created",
-        "charge.dispute.updated",
-        "charge.dispute.funds_withdrawn",
-        "charge.dispute.funds_reinstated",
-        "charge.dispute.closed",
-        "payment_method.detached",
-        "radar.early_fraud_warning.created",
-    }
-)
 RETRY_S = 0.1
 TIMEOUT_S = 20.0
 TOGETHER_S = 0.05
@@ -113,7 +91,7 @@ class Webhooks:
         url: str,
         secret: str,
         *,
-        types: Collection[str] = SUBSCRIBED,
+        types: Collection[str] = EVENT_TYPES,
         missing: Collection[str] = (),
         copies: int = 1,
         reorder: int | None = None,
