@@ -91,7 +91,7 @@ class Passage:
         assert reader.facts.complete
         assert reader.facts.usage is not None
         end = End("req_1", reader.facts.usage, COST, reader.facts)
-        return shown + self.surface.ending(reader.ending(), end)
+        return shown + self.surface.ending(self.surface.hold_back(reader.ending()), end)
 
 
 def passage(ask: Ask, upstream: str, *, output_limit: int | None = None) -> Passage:

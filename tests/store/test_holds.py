@@ -86,6 +86,14 @@ def test_t98_no_text_keeps_a_charge_from_being_written(bank):
     assert bank.available(account) == 10_000 - 31 * len(cases)
 
 
+def test_credit_that_a_refused_request_finds_expired_leaves_the_balance_too(bank):
+    account = bank.account("a", 1000, expires_at=NOW + 5)
+    outcome = bank.do(bank.place("r", "a-0", 10, key_rpm=0), NOW + 5)
+    assert (outcome.reason, outcome.required_nano, outcome.available_nano) == (Refusal.RATE_LIMITED, 0, 0)
+    assert bank.available(account) == 0
+    bank.check()
+
+
 def test_unknown_key_and_a_plan_for_another_account_are_refused(bank):
     bank.account("a", 1000)
     other = bank.account("b", 1000)

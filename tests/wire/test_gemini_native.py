@@ -145,6 +145,17 @@ def test_an_end_that_was_none_is_given_when_more_comes() -> None:
     assert reader.ending() == second
 
 
+def test_what_comes_after_the_finish_reason_waits_for_the_charge_too() -> None:
+    first, finish, *_ = (b"data: %b\n\n" % json.dumps(gemini_reply(text)).encode() for text in ("a", "b"))
+    bare = {"candidates": [{"content": {"role": "model", "parts": [{"text": "c"}]}}]}
+    more = b"data: %b\n\n" % json.dumps(bare).encode()
+    reader = relay()
+    assert reader.feed(first + finish) == first
+    assert reader.feed(more) == finish
+    reader.close()
+    assert (reader.facts.complete, reader.ending()) == (True, more)
+
+
 def test_only_the_event_with_the_usage_is_written_again() -> None:
     usage = {"promptTokenCount": 5, "totalTokenCount": 9, "serviceTier": "standard", "futureCount": 3}
     text = b'data: {"candidates" : [ {"finishReason":"STOP"} ]}\n\n'

@@ -122,7 +122,7 @@ def events(chunks: list[bytes], *, thoughts: bool = False) -> list[dict[str, Any
     """Feed a stream frame by frame, its end kept back as the proxy does."""
     writer = GeminiEvents(thoughts=thoughts)
     made = [event for chunk in chunks[:-1] for event in writer.feed(chunk)]
-    return [json.loads(one) for one in [*made, *writer.ending(chunks[-1], USAGE)]]
+    return [json.loads(one) for one in [*made, *writer.feed(chunks[-1]), writer.last(USAGE)]]
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0) -> bytes:

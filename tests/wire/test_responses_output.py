@@ -51,7 +51,7 @@ def streamed(deltas: list[dict[str, Any]], finish: str = "stop", **fields: Any) 
     told, chunks = surface(**fields), ChunkWriter("chatcmpl-1", 1_800_000_001, "m-1")
     body = b"".join(told.feed(chunks.delta(delta)) for delta in deltas)
     facts = StreamFacts(upstream_id="chatcmpl-1")
-    body += told.ending(chunks.finish(finish), End("req_1", USAGE, COST, facts))
+    body += told.ending(told.hold_back(chunks.finish(finish)), End("req_1", USAGE, COST, facts))
     return events(body)
 
 
@@ -230,7 +230,7 @@ def test_sources_and_log_probabilities_come_along() -> None:
     told, chunks = surface(), ChunkWriter("c", 1, "m")
     body = told.feed(chunks.delta({"content": "Hi"}, logprobs={"content": [token]}))
     body += told.feed(chunks.delta({"annotations": [{"type": "url_citation", "url_citation": cited}, {"type": "odd"}]}))
-    body += told.ending(chunks.finish("stop"), End("req_1", USAGE, COST, StreamFacts()))
+    body += told.ending(told.hold_back(chunks.finish("stop")), End("req_1", USAGE, COST, StreamFacts()))
     part = events(body)[-1]["response"]["output"][0]["content"][0]
     assert part["annotations"] == [{"type": "url_citation", **cited}]
     assert part["logprobs"] == [token]

@@ -349,8 +349,9 @@ class Writer:
 
     def ending(self, frames: bytes) -> bytes:
         if self.dialect == "responses":
-            return self.responses.ending(frames, End("r", USAGE, {}, StreamFacts(upstream_id="c")))
-        return self.messages.ending(frames, {"output_tokens": 5}, "c", None)
+            held = self.responses.hold_back(frames)
+            return self.responses.ending(held, End("r", USAGE, {}, StreamFacts(upstream_id="c")))
+        return self.messages.hold_back(frames) + self.messages.ending({"output_tokens": 5}, "c", None)
 
     def told(self, blocks: Iterable[bytes], end: bytes) -> tuple[list[Any], str | None]:
         """Return the events, up to a fault, and the fault."""

@@ -77,6 +77,7 @@ async def _relay_stream(answer: Answer, exchange: Exchange, runtime: Runtime) ->
                 downstream.write_now(given)
                 if downstream.must_wait:
                     await downstream.wait()
+        held = surface.hold_back(reader.ending()) if facts.failure is None else b""
     except UpstreamFault as fault:
         facts.failure = fault.failure
     except (ClientGone, asyncio.CancelledError) as gone:
@@ -97,7 +98,7 @@ async def _relay_stream(answer: Answer, exchange: Exchange, runtime: Runtime) ->
     upstream.release()
     bill = await settlement.settle(exchange, runtime, _result(answer))
     failpoints.hit("finish.before")
-    downstream.write_now(surface.ending(reader.ending(), End(exchange.id, bill.usage, bill.cost(), facts)))
+    downstream.write_now(surface.ending(held, End(exchange.id, bill.usage, bill.cost(), facts)))
     sent = downstream.end()
     failpoints.hit("finish.sent")
     return sent

@@ -36,15 +36,15 @@ class OpenAISurface(JsonSurface):
     def feed(self, frames: bytes) -> bytes:
         return frames
 
-    def ending(self, frames: bytes, end: End) -> bytes:
+    def ending(self, held: bytes, end: End) -> bytes:
         if self._include_usage:
-            frames += chat_frames.usage_frame(
+            held += chat_frames.usage_frame(
                 end.facts.shown_id or end.facts.upstream_id or end.request_id,
                 end.facts.created or self._created,
                 end.facts.served_model or self._model,
                 self.usage(end.usage, end.cost, None),
             )
-        return frames + sse.DONE
+        return held + sse.DONE
 
     def usage(self, usage: Usage, cost: Mapping[str, Any], _reply: Reply | None) -> Mapping[str, Any]:
         return {**chat_usage.render_usage(usage), **cost}

@@ -102,8 +102,15 @@ class Surface(Protocol):
         """Return what the client gets of whole frames of a stream; raises UpstreamFault for frames that cannot be read."""
         ...
 
-    def ending(self, frames: bytes, end: End) -> bytes:
-        """Return the last bytes of a stream: the frames kept back, the usage, the end."""
+    def hold_back(self, frames: bytes) -> bytes:
+        """Return what the client will get of the frames kept back, for ``ending``; raises UpstreamFault like ``feed``.
+
+        Asked before the charge: what cannot be told must not be paid for.
+        """
+        ...
+
+    def ending(self, held: bytes, end: End) -> bytes:
+        """Return the last bytes of a stream: what was held back, the usage, the end. Never fails: it is paid for."""
         ...
 
     def error(self, error: HubError, request_id: str) -> Mapping[str, Any]:
@@ -127,3 +134,7 @@ class JsonSurface:
         self.native = False
         self.stream_type = EVENT_STREAM
         self.keep_alive = sse.KEEP_ALIVE
+
+    def hold_back(self, frames: bytes) -> bytes:
+        """Return frames as they are, where those of inside are the client's."""
+        return frames

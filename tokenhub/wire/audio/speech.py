@@ -65,10 +65,10 @@ class SpeechSurface(OpenAISurface):
             self.keep_alive = b""
         return call, body
 
-    def ending(self, frames: bytes, end: End) -> bytes:
+    def ending(self, held: bytes, end: End) -> bytes:
         if not self._as_events:
-            return frames
-        return audio_events.told(frames, DONE, lambda own: {**render_usage(end.usage), **own, **end.cost})
+            return held
+        return audio_events.told(held, DONE, lambda own: {**render_usage(end.usage), **own, **end.cost})
 
     def error_frame(self, error: HubError, request_id: str) -> bytes:
         if not self._as_events:

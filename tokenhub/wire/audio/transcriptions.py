@@ -78,8 +78,8 @@ class TranscriptionsSurface(OpenAISurface):
     def usage(self, usage: Usage, cost: Mapping[str, Any], _reply: Reply | None) -> Mapping[str, Any]:
         return {**render_usage(usage), **self._own, **cost}
 
-    def ending(self, frames: bytes, end: End) -> bytes:
-        shown = audio_events.told(frames, DONE, lambda own: {**render_usage(end.usage), **own, **end.cost})
+    def ending(self, held: bytes, end: End) -> bytes:
+        shown = audio_events.told(held, DONE, lambda own: {**render_usage(end.usage), **own, **end.cost})
         return shown + sse.DONE
 
     def error_frame(self, error: HubError, request_id: str) -> bytes:

@@ -128,12 +128,15 @@ class ChatRelay:
         return [block[cut + 2 :], block[: cut + 2]] if cut else [block]
 
     def _cut(self, block: bytes) -> int:
-        """Return where to cut a block of several frames, 0 for a single one: behind the first until content, then in the middle."""
+        """Return where to cut a block into two shorter ones, 0 for a single frame: behind the first until content, then in the middle.
+
+        A block may end in more empty lines than its last frame needs.
+        """
         middle = len(block) // 2 if self._gate.is_open and self._style is not None else 0
         cut = block.find(b"\n\n", middle, -2)
         if cut < 0:
             cut = block.rfind(b"\n\n", 0, middle + 1)
-        return cut + 2 if cut >= 0 else 0
+        return cut + 2 if 0 <= cut < len(block) - 2 else 0
 
     def _is_plain(self, block: bytes) -> bool:
         """Return whether a block is nothing but chunks that can pass unread; counts their text if so.

@@ -62,12 +62,12 @@ class CompletionsSurface(OpenAISurface):
         self.name(call)
         return call, {"model": call.model, "input": [body.get("prompt"), body.get("suffix")]}
 
-    def ending(self, frames: bytes, end: End) -> bytes:
+    def ending(self, held: bytes, end: End) -> bytes:
         if self._include_usage:
             told = end.facts.upstream_id or end.request_id, end.facts.created or self._created
             usage = self.usage(end.usage, end.cost, None)
-            frames += _frame(*told, end.facts.served_model or self._model, {"choices": [], "usage": usage})
-        return frames + sse.DONE
+            held += _frame(*told, end.facts.served_model or self._model, {"choices": [], "usage": usage})
+        return held + sse.DONE
 
     def error_frame(self, error: HubError, request_id: str) -> bytes:
         choice = {"index": 0, "text": "", "logprobs": None, "finish_reason": "error"}

@@ -119,8 +119,8 @@ class GeminiRelay:
         self.facts = self._reader.facts
         self._frames = sse.FrameSplitter(limit_bytes)
         self._gate = Gate(limit_bytes)
-        self._bare: list[bytes] = []
         self._shown = 0
+        self._finished = False
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the stream; return the events that can go to the client."""
@@ -152,20 +152,22 @@ class GeminiRelay:
         return self._gate.ending() if self.facts.complete else b""
 
     def _take(self, frame: bytes) -> bytes:
-        """Let one event pass, wait before the first content, or be kept back from a finish reason on."""
+        """Let one event pass, wait before the first content, or be kept back.
+
+        From the first finish reason on the last event is, whatever it says: older models name one with each event.
+        """
         self._reader.feed(frame + b"\n\n")
         self.facts.shown_id = self.facts.upstream_id
         if self.facts.failure is not None:
             return b""
         data = sse.parse(frame)[1]
-        if data is None or self._bare:
-            if not frame.startswith(b":"):
-                self._bare.append(frame)
+        if data is None or self._reader.bare:
             return b""
         event = frame + b"\n\n"
         made, self._shown = self._reader.facts.output_bytes > self._shown, self._reader.facts.output_bytes
         released = self._gate.open() if not self._gate.is_open and (made or self._begins()) else b""
-        if b'"finishReason"' in data:
+        self._finished = self._finished or b'"finishReason"' in data
+        if self._finished:
             return released + self._gate.keep(event)
         return released + self._gate.put(event)
 
@@ -174,9 +176,9 @@ class GeminiRelay:
         return self.facts.content and not self._gate.keeps
 
     def _bare_events(self) -> list[bytes]:
-        if not self._bare:
+        if not self._reader.bare:
             return []
-        value = orjson.loads(b"\n".join(self._bare))
+        value = orjson.loads(self._reader.bare)
         return [orjson.dumps(one) for one in (value if isinstance(value, list) else [value])]
 
     def _fail(self, code: str) -> None:

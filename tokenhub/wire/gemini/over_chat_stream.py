@@ -64,11 +64,10 @@ class GeminiEvents:
                 events.append(event)
         return events
 
-    def ending(self, frames: bytes, usage: Mapping[str, Any]) -> list[bytes]:
-        """Return the events of the frames kept back and the last one, with every candidate's end and the usage."""
-        events = self.feed(frames)
+    def last(self, usage: Mapping[str, Any]) -> bytes:
+        """Return the last event, with every candidate's end and the usage."""
         last = [candidate.end(index) for index, candidate in sorted(self._candidates.items())]
-        return [*events, orjson.dumps({"candidates": last, "usageMetadata": usage, **self._named})]
+        return orjson.dumps({"candidates": last, "usageMetadata": usage, **self._named})
 
     def _event(self, chunk: Mapping[str, Any]) -> bytes | None:
         """Return the event of a chunk; None for one that has nothing to show."""

@@ -46,7 +46,8 @@ class GeminiReader:
         self._ids = ""
         self._usage: object = None
         self._steady = False
-        self._bare = bytearray()
+        self.bare = bytearray()
+        """What has come without ``data:``; from its beginning on all belongs to it."""
         self._rest: list[bytes] = []
 
     def feed(self, data: bytes) -> bytes:
@@ -70,7 +71,7 @@ class GeminiReader:
         shown = self.facts.content
         for frame in self._frames.rest() if self.facts.failure is None else ():
             self._rest += self._frame(frame)
-        if self._bare and self.facts.failure is None:
+        if self.bare and self.facts.failure is None:
             self._rest += self._bare_events()
         if self.facts.failure is None:
             self._end()
@@ -92,7 +93,7 @@ class GeminiReader:
         """Return the chunks of one frame; none once the stream has failed."""
         if self.facts.failure is not None:
             return []
-        if self._bare:
+        if self.bare:
             self._take_bare(frame)
             return []
         if frame.startswith(b"data: ") and b"\n" not in frame:
@@ -114,16 +115,16 @@ class GeminiReader:
     # Bare JSON ---------------------------------------------------------------------------------
 
     def _take_bare(self, text: bytes) -> None:
-        self._bare += text + b"\n"
-        if len(self._bare) > self._limit:
+        self.bare += text + b"\n"
+        if len(self.bare) > self._limit:
             self._fail("frame_too_large")
-        elif len(self._bare) <= _ERROR_BYTES and (error := gemini_errors.parse_error(self._bare)) is not None:
+        elif len(self.bare) <= _ERROR_BYTES and (error := gemini_errors.parse_error(self.bare)) is not None:
             self.facts.failure = gemini_errors.classify(error, None)
 
     def _bare_events(self) -> list[bytes]:
         """Read bare text to its end: one response, or an array of them."""
         try:
-            value = json_text.loads(self._bare)
+            value = json_text.loads(self.bare)
         except orjson.JSONDecodeError:
             self._fail("cut")
             return []

@@ -68,8 +68,8 @@ class GeminiSurface(JsonSurface):
     def feed(self, frames: bytes) -> bytes:
         return frames
 
-    def ending(self, frames: bytes, _end: End) -> bytes:
-        return frames
+    def ending(self, held: bytes, _end: End) -> bytes:
+        return held
 
     def error(self, error: HubError, request_id: str) -> Mapping[str, Any]:
         return gemini_frames.render_error(error, request_id)
@@ -109,13 +109,15 @@ class GenerateSurface(GeminiSurface):
             return self._framing.frames(frames)
         return b"".join(map(self._framing.put, self._events.feed(frames)))
 
-    def ending(self, frames: bytes, end: End) -> bytes:
+    def hold_back(self, frames: bytes) -> bytes:
+        return frames if self.native else self.feed(frames)
+
+    def ending(self, held: bytes, end: End) -> bytes:
         counted = gemini_frames.render_usage(end.usage)
         if self.native:
-            last = gemini_native.with_usage(frames, counted, end.cost, estimated=end.facts.usage is None)
+            last = gemini_native.with_usage(held, counted, end.cost, estimated=end.facts.usage is None)
             return self._framing.frames(last) + self._framing.end()
-        events = self._events.ending(frames, {**counted, **end.cost})
-        return b"".join(map(self._framing.put, events)) + self._framing.end()
+        return held + self._framing.put(self._events.last({**counted, **end.cost})) + self._framing.end()
 
     def error_frame(self, error: HubError, request_id: str) -> bytes:
         return self._framing.put(orjson.dumps(gemini_frames.render_error(error, request_id))) + self._framing.end()

@@ -42,9 +42,9 @@ class ImagesSurface(OpenAISurface):
     def usage(self, usage: Usage, cost: Mapping[str, Any], _reply: Reply | None) -> Mapping[str, Any]:
         return {**images_reply.render_usage(usage), **self._told, **cost}
 
-    def ending(self, frames: bytes, end: End) -> bytes:
+    def ending(self, held: bytes, end: End) -> bytes:
         """Return the frames of whole images; the last one tells the usage of all, and the cost."""
-        kept = sse.frames_of(frames)
+        kept = sse.frames_of(held)
         if not kept:
             return b""
         name, data = sse.parse(kept[-1])

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tokenhub.wire import json_text, opaque, sse
-from tokenhub.wire.chat.parts import calls_of, text_of
+from tokenhub.wire.chat.parts import calls_of, choices_of, text_of
 from tokenhub.wire.chat.text_frames import text_alone
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.messages import carry as messages_carry
@@ -61,15 +61,17 @@ class EventWriter:
         """Return the events of whole chat frames; raises UpstreamFault for one that is no chunk."""
         return self._text_frames.read(frames, self._take, self._texts)
 
-    def ending(self, frames: bytes, usage: Mapping[str, Any], id: str, reason: str | None) -> bytes:
-        """Return the last events: those of the frames kept back, the usage, the end.
-
-        ``id`` and ``reason`` stand in where no frame names any. Nothing is refused here: it is paid for.
-        """
+    def hold_back(self, frames: bytes) -> bytes:
+        """Return the events of the frames kept back; the answer is whole, so what comes too late is left out."""
         self._ending = True
-        events = [self.feed(frames)]
-        if not self._begun:
-            events.append(self._begin({"id": id}))
+        return self.feed(frames)
+
+    def ending(self, usage: Mapping[str, Any], id: str, reason: str | None) -> bytes:
+        """Return the last events: what has waited, the usage, the end.
+
+        ``id`` and ``reason`` stand in where no frame names any.
+        """
+        events = [] if self._begun else [self._begin({"id": id})]
         events.append(self._flush())
         word = stop_reason(self._reason or reason, calls_tool=self._calls_tool, refused=self._refused)
         end = {"type": "message_delta", "delta": {"stop_reason": word, "stop_sequence": None}, "usage": usage}
@@ -82,13 +84,13 @@ class EventWriter:
             return b""
         try:
             payload = json_text.loads(data)
-            choices = payload.get("choices")
-            if not choices:
-                return b""
-            choice = choices[0]
-            given, reason = choice.get("delta"), choice.get("finish_reason")
-        except (ValueError, AttributeError, LookupError, TypeError):
+            choices = choices_of(payload)
+        except (ValueError, AttributeError):
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="malformed_frame")) from None
+        if not choices:
+            return b""
+        choice = choices[0]
+        given, reason = choice.get("delta"), choice.get("finish_reason")
         delta = given if isinstance(given, dict) else {}
         if choice.get("index"):  # nobody asked for a second choice
             return b""

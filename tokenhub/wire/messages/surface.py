@@ -77,12 +77,15 @@ class MessagesSurface(JsonSurface):
     def feed(self, frames: bytes) -> bytes:
         return frames if self.native else self._events().feed(frames)
 
-    def ending(self, frames: bytes, end: End) -> bytes:
+    def hold_back(self, frames: bytes) -> bytes:
+        return frames if self.native else self._events().hold_back(frames)
+
+    def ending(self, held: bytes, end: End) -> bytes:
         if self.native:
             usage = messages_over_chat_reply.render_usage(end.usage)
-            return messages_native_stream.with_usage(frames, usage, end.cost)
+            return messages_native_stream.with_usage(held, usage, end.cost)
         id = end.facts.upstream_id or end.request_id
-        return self._events().ending(frames, self.usage(end.usage, end.cost, None), id, end.facts.finish_reason)
+        return held + self._events().ending(self.usage(end.usage, end.cost, None), id, end.facts.finish_reason)
 
     def error(self, error: HubError, request_id: str) -> Mapping[str, Any]:
         fields: dict[str, Any] = {

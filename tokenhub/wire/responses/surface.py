@@ -73,14 +73,16 @@ class ResponsesSurface(OpenAISurface):
             return frames
         return self._told.feed(frames)
 
-    def ending(self, frames: bytes, end: End) -> bytes:
+    def hold_back(self, frames: bytes) -> bytes:
+        return frames if self.native else self._told.feed(frames)
+
+    def ending(self, held: bytes, end: End) -> bytes:
         if self.native:
             return responses_native.with_usage(
-                frames, lambda own: {**responses.render_usage(end.usage), **own, **end.cost}
+                held, lambda own: {**responses.render_usage(end.usage), **own, **end.cost}
             )
-        events = self._told.feed(frames)
         writer = self._begun(end.facts.upstream_id or end.request_id)
-        return events + writer.end(orjson.dumps(self.usage(end.usage, end.cost, None)))
+        return held + writer.end(orjson.dumps(self.usage(end.usage, end.cost, None)))
 
     def error_frame(self, error: HubError, request_id: str) -> bytes:
         """An error as OpenAI's streams tell it: an event with its words, then the response that failed.
