@@ -193,3 +193,12 @@ def test_saved_amount_is_of_the_tier_of_the_whole_prompt():
     )
     assert pricing.saved_by_cache(Usage(input=100, cache_read=900), card) == 900 * 900
     assert pricing.saved_by_cache(Usage(input=101, cache_read=900), card) == 900 * 1800
+
+
+def test_a_charge_that_is_cut_is_shown_in_parts_that_add_up():
+    whole = pricing.charge_for(Usage(input=1000, output=100), SONNET, 300)
+    for model_fee in (0, 1, whole.split.prompt_nano, whole.split.prompt_nano + 1, whole.model_fee_nano):
+        cut = whole.cut(model_fee, 7)
+        assert (cut.model_fee_nano, cut.service_fee_nano) == (model_fee, 7)
+        assert cut.split.prompt_nano + cut.split.completion_nano == model_fee
+        assert min(cut.split.prompt_nano, cut.split.completion_nano) >= 0

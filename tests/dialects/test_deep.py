@@ -112,7 +112,9 @@ def tell_stream(way: Passage, frames: list[bytes]) -> None:
     reader.close()
     if reader.facts.failure is not None:
         raise UpstreamFault(reader.facts.failure)
-    assert way.surface.ending(way.surface.hold_back(reader.ending()), End("req_1", reader.facts.usage or Usage(), COST, reader.facts))
+    assert way.surface.ending(
+        way.surface.hold_back(reader.ending()), End("req_1", reader.facts.usage or Usage(), COST, reader.facts)
+    )
 
 
 @pytest.mark.parametrize("levels", DEPTHS)

@@ -6,6 +6,7 @@ reader may stumble over it, and no client may be told anything else because of i
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -18,7 +19,16 @@ from tests.dialects.story import Outcome
 
 PAIRS = [(inbound, upstream) for inbound in CLIENTS for upstream in UPSTREAMS]
 STORIES = [stories.ANSWER, stories.TWO_CALLS, stories.THOUGHTFUL_CALL]
-NOISE = [b"\n", b"\n\n", b"\r\n\r\n\r\n", b": comment\n\n", b"retry: 3000\n\n", b"id: 7\n\n", b"event: ping\n\n", b"odd\n\n"]
+NOISE = [
+    b"\n",
+    b"\n\n",
+    b"\r\n\r\n\r\n",
+    b": comment\n\n",
+    b"retry: 3000\n\n",
+    b"id: 7\n\n",
+    b"event: ping\n\n",
+    b"odd\n\n",
+]
 
 noises = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(NOISE)), max_size=8)
 cuts = st.lists(st.integers(0, 6000), max_size=12)
@@ -37,7 +47,7 @@ def with_noise(frames: Sequence[bytes], noise: Sequence[tuple[int, bytes]]) -> b
 
 def pieces(body: bytes, places: Sequence[int]) -> Iterator[bytes]:
     edges = [0, *sorted({place for place in places if place < len(body)}), len(body)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         yield body[start:end]
 
 

@@ -124,6 +124,16 @@ def test_t7_missing_usage_is_estimated_and_marked(running: tuple[RunningGateway,
         assert 0 < row["charged"] < row["held"]
 
 
+def test_t7_an_estimate_is_no_more_than_the_reply_was_allowed(running: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, fake = running
+    for asked, choices in (({"max_tokens": 20}, 1), ({"max_completion_tokens": 20, "n": 2}, 2)):
+        ended = count(gateway)
+        fake.add(json_reply(openai_chat("word " * 400, usage={})))
+        assert gateway.chat(MODEL, **asked).status == 200
+        row = last(gateway, ended)
+        assert (row["estimated"], row["output_tokens"]) == (1, 20 * choices)
+
+
 def test_t8_usage_of_zero_costs_nothing(running: tuple[RunningGateway, FakeUpstream]) -> None:
     gateway, fake = running
     before, ended = gateway.balance(), count(gateway)

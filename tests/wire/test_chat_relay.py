@@ -249,6 +249,19 @@ def test_t10_text_after_the_finish_stays_with_the_end():
     assert relay.facts.finish_reason == "length"
 
 
+@pytest.mark.parametrize("last", [{}, {"usage": {"prompt_tokens": 5, "completion_tokens": -5, "total_tokens": 0}}])
+@pytest.mark.parametrize("unread", [True, False])
+def test_t10_a_usage_that_more_text_follows_counts_nothing(last, unread):
+    relay, so_far = ChatRelay(), {"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5}
+    text = b"".join(said("word ") for _ in range(20))
+    texts = [text] if unread else [one + b"\n\n" for one in sse.frames_of(text)]
+    read(
+        relay,
+        [frame(ROLE | {"usage": so_far}) + said("a"), *texts, finish() + frame({"choices": [], **last}) + sse.DONE],
+    )
+    assert (relay.facts.complete, relay.facts.usage, relay.facts.output_bytes) == (True, None, 101)
+
+
 def test_t10_the_last_usage_counts_once():
     relay = ChatRelay()
     u = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}

@@ -128,6 +128,13 @@ def test_the_end_of_one_choice_is_not_the_end_of_all() -> None:
     assert facts["complete"]
 
 
+def test_t10_a_usage_that_more_text_follows_counts_nothing() -> None:
+    so_far = {"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5}
+    stream = event("a", usage=so_far) + event("word ") + event("", "stop") + b"data: [DONE]\n\n"
+    _, _, facts = read(CompletionsRelay(), [stream])
+    assert (facts["complete"], facts["usage"]) == (True, None)
+
+
 def test_usage_beside_the_last_choice_is_taken_out() -> None:
     last = event("", "stop", usage=USAGE)
     _, ending, facts = read(CompletionsRelay(), [event("a") + last + DONE])

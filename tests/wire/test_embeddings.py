@@ -181,7 +181,14 @@ def test_base64_that_is_no_vector_is_a_fault(text: str) -> None:
         embeddings.reply(raw(text), call("float"))
 
 
-@pytest.mark.parametrize("numbers", [["a"], [None], [[1.0]], [1e300], [float("inf")]])
+@pytest.mark.parametrize("numbers", [["a"], [None], [[1.0]], [{}], [True], [0.5, None]])
+@pytest.mark.parametrize("wanted", ["float", "base64"])
+def test_a_vector_of_other_than_numbers_is_a_fault(numbers: list[Any], wanted: str) -> None:
+    with pytest.raises(UpstreamFault):
+        embeddings.reply(raw(numbers), call(wanted))
+
+
+@pytest.mark.parametrize("numbers", [[1e300], [float("inf")]])
 def test_numbers_that_are_no_float32_are_a_fault(numbers: list[Any]) -> None:
     with pytest.raises(UpstreamFault):
         embeddings.reply(raw(numbers), call("base64"))

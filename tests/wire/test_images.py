@@ -259,9 +259,12 @@ def test_reply_counts_what_it_really_has():
     valid("ImagesResponse", orjson.loads(rendered.with_usage(orjson.dumps(shown.usage(reply.usage, {}, reply)))))
 
 
-def test_empty_reply_has_no_content_and_no_units():
-    reply = images_reply.read({"created": 1, "data": []}, call(), per_image=True)
-    assert (reply.has_content, reply.usage) == (False, Usage())
+@pytest.mark.parametrize("data", [[], [{}], [{"b64_json": ""}]])
+@pytest.mark.parametrize("per_image", [True, False])
+def test_t74_reply_without_a_picture_is_the_upstreams_fault_whatever_it_counted(data, per_image):
+    with pytest.raises(UpstreamFault) as caught:
+        images_reply.read({"created": 1, "data": data, "usage": USAGE}, call(), per_image=per_image)
+    assert caught.value.failure.code == "no_images"
 
 
 def test_t7_tokens_that_are_not_told_are_estimated_where_they_are_what_is_billed():
@@ -348,6 +351,7 @@ def test_fewer_whole_images_than_asked_are_what_is_billed():
         (b"", "cut"),
         (b"data: [DONE]\n\n", "cut"),
         (b"data: nonsense\n\n", "not_json"),
+        (completed(b64_json=""), "no_images"),
         (b'data: ["a"]\n\n', "not_json"),
         (
             partial() + sse({"type": "error", "error": {"code": "moderation_blocked", "message": "no"}}, "error"),

@@ -237,6 +237,7 @@ def test_events_without_a_name_get_theirs():
             "overloaded_error",
         ),
         ([b'{"type":"error","error":{"type":"rate_limit_error"}}'], "rate_limit_error"),
+        ([frame for frame in anthropic_stream() if b"message_delta" not in frame], "no_stop_reason"),
     ],
 )
 def test_t72_stream_that_fails_is_a_fault(frames, code):

@@ -283,9 +283,17 @@ def test_t10_a_second_stop_reason_is_not_shown():
     assert [chunk["choices"][0]["finish_reason"] for chunk in assemble(ending).chunks] == ["length"]
 
 
-def test_t7_the_first_frames_counts_are_not_the_replys():
+def test_t72_an_end_without_a_stop_reason_is_none():
     stream = reader()
     read(stream, [START + TEXT + piece("some text") + STOP])
+    assert not stream.facts.complete
+    assert stream.facts.failure.code == "no_stop_reason"
+
+
+def test_t7_the_first_frames_counts_are_not_the_replys():
+    stream = reader()
+    ended = event(type="message_delta", delta={"stop_reason": "end_turn"})
+    read(stream, [START + TEXT + piece("some text") + ended + STOP])
     assert stream.facts.complete
     assert stream.facts.usage is None
     assert stream.facts.output_bytes == len("some text")

@@ -120,6 +120,8 @@ FAILED = {
     "error without a type": (b'data: {"error": {"code": "overloaded", "message": "x"}}\n\n', "overloaded"),
     "error in place of a stream": (b'{"error": {"code": "overloaded", "message": "x"}}', "overloaded"),
     "a web page": (b"<html>Bad gateway</html>", "not_an_event_stream"),
+    "an end without a response": (frame({"type": "response.completed"}), "no_response"),
+    "an end with another thing": (frame({"type": "response.completed", "response": []}), "no_response"),
     "a broken frame": (b"data: {broken\n\n", "malformed_frame"),
     "nothing more": (b"", "stream_cut"),
 }  # fmt: skip

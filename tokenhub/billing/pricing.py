@@ -28,6 +28,11 @@ class Charge:
     def total_nano(self) -> int:
         return self.model_fee_nano + self.service_fee_nano
 
+    def cut(self, model_fee_nano: int, service_fee_nano: int) -> "Charge":
+        """Return this charge as it was booked, with less than it came to; the completion's part gives way first."""
+        prompt_nano = min(self.split.prompt_nano, model_fee_nano)
+        return Charge(model_fee_nano, service_fee_nano, Split(prompt_nano, model_fee_nano - prompt_nano))
+
 
 FREE = Charge(0, 0, Split(0, 0))
 """What a reply costs that is not billed."""

@@ -181,7 +181,7 @@ def plan(exchange: Exchange, snapshot: Snapshot, runtime: Runtime) -> Place:
         availability=runtime.availability,
         seed=sessions.seed(exchange),
         pinned=exchange.pinned,
-        now_ms=exchange.started_at_ms,
+        now_ms=clock.now_ms(),
         settings=runtime.settings,
     )
     candidates = exchange.route.candidates

@@ -80,7 +80,7 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     if usage is None:
         usage = Usage(
             input=estimate.of_prompt(exchange.body),
-            output=estimate.of_bytes(max(result.output_bytes, int(result.has_content))),
+            output=_most(exchange, estimate.of_bytes(max(result.output_bytes, int(result.has_content)))),
         )
         estimated = True
     charge = pricing.charge_for(usage, result.candidate.card, exchange.caller.fee_bp)
@@ -106,8 +106,16 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
         )
     booked = charge
     if outcome.charged_nano != charge.total_nano:
-        booked = pricing.Charge(outcome.model_fee_nano, outcome.service_fee_nano, charge.split)
+        booked = charge.cut(outcome.model_fee_nano, outcome.service_fee_nano)
     return Bill(usage, booked, estimated)
+
+
+def _most(exchange: Exchange, tokens: int) -> int:
+    """Return an estimate, at most what the reply was allowed to be."""
+    call, hold = exchange.call, exchange.hold
+    assert call is not None
+    limits = [limit for limit in (call.max_output, hold.output_limit if hold else None) if limit]
+    return min(tokens, min(limits) * call.choices) if limits else tokens
 
 
 def release(exchange: Exchange, runtime: Runtime, error: HubError) -> None:

@@ -19,13 +19,12 @@ def reply(raw: dict[str, Any], call: Call, *, classify: Classify = unclassified)
     """Read a whole response; raises UpstreamFault for one that failed, or is none (T74)."""
     native = responses_native.reply(raw, call, classify=classify)
     message, logprobs = _message(items_of(raw["output"]))
-    created = raw.get("created_at")
     choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": native.finish_reason}
     return Reply(
         body={
             "id": native.upstream_id or "",
             "object": "chat.completion",
-            "created": int(created) if isinstance(created, int | float) else call.created_s,
+            "created": responses.created_of(raw) or call.created_s,
             "model": native.served_model or call.model,
             "choices": [choice],
         },

@@ -56,10 +56,9 @@ class ResponsesReader(FrameReader):
 
     def _start(self, event: Mapping[str, Any]) -> bytes:
         response = _object(event.get("response"))
-        created = response.get("created_at")
         facts = self.facts
         facts.upstream_id, facts.served_model = text_of(response.get("id")), text_of(response.get("model"))
-        facts.created = int(created) if isinstance(created, int | float) else self._call.created_s
+        facts.created = responses.created_of(response) or self._call.created_s
         self._writer = ChunkWriter(facts.upstream_id or "", facts.created, facts.served_model or self._call.model)
         return self._gate.put(self._writer.delta({"role": "assistant", "content": ""}))
 
@@ -140,7 +139,9 @@ class ResponsesReader(FrameReader):
         return self._gate.put(self._chunks.delta({"annotations": [note]})) if note else b""
 
     def _end(self, event: Mapping[str, Any]) -> bytes:
-        response, facts = _object(event.get("response")), self.facts
+        response, facts = event.get("response"), self.facts
+        if not isinstance(response, dict):
+            return self._fail(Failure(FaultKind.PROTOCOL, code="no_response"))
         facts.usage = responses.parse_usage(response.get("usage"))
         facts.finish_reason, facts.native_finish_reason = responses.finish_of(response)
         if self._calls and facts.finish_reason == "stop":

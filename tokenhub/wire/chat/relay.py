@@ -8,6 +8,7 @@ quote is escaped, and a mark has a quote after its first word. One found by chan
 the reading of its frame.
 """
 
+import re
 from typing import Any
 
 import orjson
@@ -45,6 +46,10 @@ _STYLES = (
 
 Each search is one pass over all bytes, so there are few, for marks whose last byte is rare: CPython looks at that one first.
 """
+_TEXT = re.compile(
+    rb'("delta": ?\{[^}]*?"(?:content|reasoning_content|reasoning|refusal|arguments)": ?)"((?:[^"\\]|\\.)++)"'
+)
+"""The first text of a delta, and what stands before it, which is alike in all frames that go on with the same."""
 _TAIL_FRAMES = 3
 """The finish reason, the usage and ``[DONE]``: what ends most streams."""
 
@@ -77,7 +82,9 @@ class ChatRelay:
         self._finished: set[int] = set()
         self._style: tuple[bytes, bytes] | None = None
         self._may_pass_unread = mender is None and choices == 1
+        self._opening = b""
         self._envelope_bytes = 0
+        """How the frame that was read last begins its text, and how long it is without: those that pass unread are like it."""
         self._over = False
 
     def feed(self, data: bytes) -> bytes:
@@ -142,7 +149,8 @@ class ChatRelay:
         """Return whether a block is nothing but chunks that can pass unread; counts their text if so.
 
         Every line end belongs to a frame that begins like a chunk, and each has one choice that
-        goes on: no other event, comment, flat error, end or ``[DONE]`` is among them.
+        goes on with what the last one read has begun: no other event, comment, flat error, end or
+        ``[DONE]`` is among them.
         """
         if self._style is None:
             return False
@@ -151,12 +159,14 @@ class ChatRelay:
         if (
             lines != 2 * block.count(_NEXT_PLAIN) + 2
             or lines != 2 * block.count(goes_on)
+            or lines != 2 * block.count(self._opening)
             or usage in block
             or _ERROR in block
             or not block.startswith(_PLAIN)
         ):
             return False
         self.facts.output_bytes += len(block) - (lines >> 1) * self._envelope_bytes
+        self.facts.usage = None  # a count that more follows is none of all (T10)
         return True
 
     def _take(self, frame: bytes) -> bytes:
@@ -209,10 +219,11 @@ class ChatRelay:
     def _take_chunk(self, payload: dict[str, Any], whole: bytes) -> bytes:
         """Take a chunk: note its facts, take its usage out, and let it pass, wait, or be kept back."""
         changed = self._mender is not None and self._mender.chunk(payload)
-        usage = take_usage(payload)
-        if usage is not None:
+        usage, choices = take_usage(payload), choices_of(payload)
+        if usage is None and any(has_content(choice.get("delta")) for choice in choices):
+            self.facts.usage = None
+        elif usage is not None:
             self.facts.usage = parse_usage(usage) or self.facts.usage
-        choices = choices_of(payload)
         if not choices:
             return b"" if usage is not None else self._gate.put(whole)
         self.facts.upstream_id = self.facts.upstream_id or text_of(payload.get("id"))
@@ -227,8 +238,9 @@ class ChatRelay:
         released = b""
         if self._has_more(choices, finished_before) and not self._gate.is_open:
             released = self._gate.open()
-        if not self.facts.content and self._gate.is_open:
-            self._note_first_content(choices, whole)
+        if self._gate.is_open:
+            self.facts.content = True
+            self._note_form(whole)
         self.facts.output_bytes += sum(text_bytes(choice.get("delta")) for choice in choices)
         self.facts.binds = self.facts.binds or any(binds(choice.get("delta")) for choice in choices)
         if self._finished > finished_before and self._finished >= self._seen:
@@ -264,12 +276,11 @@ class ChatRelay:
                 renamed = True
         return renamed
 
-    def _note_first_content(self, choices: list[dict[str, Any]], whole: bytes) -> None:
-        """The commit point: from here on blocks may pass unread, where the upstream's JSON can be searched."""
-        self.facts.content = True
-        if self._may_pass_unread:
-            self._style = next((style for style in _STYLES if style[0] in whole), None)
-        self._envelope_bytes = len(whole) - sum(text_bytes(choice.get("delta")) for choice in choices)
+    def _note_form(self, whole: bytes) -> None:
+        """Past the commit point blocks may pass unread, where the upstream's JSON can be searched and its text be told from the rest."""
+        found = _TEXT.search(whole) if self._may_pass_unread else None
+        self._style = next((style for style in _STYLES if style[0] in whole), None) if found else None
+        self._opening, self._envelope_bytes = (found[1], len(whole) - len(found[2])) if found else (b"", 0)
 
     def _take_done(self) -> bytes:
         if not self._seen:

@@ -64,6 +64,8 @@ class CompletionsRelay(FrameReader):
         if usage is not None:
             facts.usage = parse_usage(usage) or facts.usage
             whole = sse.encode(orjson.dumps(payload))
+        elif any(map(size_of, choices)):
+            facts.usage = None  # a count that more follows is none of all (T10)
         if not choices:
             return b"" if usage is not None else self._gate.put(whole)
         facts.upstream_id = facts.upstream_id or text_of(payload.get("id"))

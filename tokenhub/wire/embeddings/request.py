@@ -210,11 +210,14 @@ def render_usage(usage: Usage) -> dict[str, Any]:
 # Vectors -----------------------------------------------------------------------------------------
 
 
+_NUMBERS = frozenset({float, int})
+
+
 def encode(vector: Any, encoding: str) -> str | list[float]:
     """Return a vector, given as numbers or as base64, in one of the two forms; raises UpstreamFault."""
     if isinstance(vector, str) and vector:
         return vector if encoding == "base64" else from_base64(vector)
-    if isinstance(vector, list) and vector:
+    if isinstance(vector, list) and vector and _NUMBERS.issuperset(map(type, vector)):
         return vector if encoding == "float" else to_base64(vector)
     raise _malformed()
 

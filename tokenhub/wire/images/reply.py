@@ -96,7 +96,7 @@ def counted(usage: Usage | None, call: Call, number: int, variant: str, *, per_i
 
 
 def read(raw: dict[str, Any], call: Call, *, per_image: bool, classify: Classify = chat_reply.unclassified) -> Reply:
-    """Read a whole reply in OpenAI's form; raises UpstreamFault for an error inside a 200 and for what is no reply.
+    """Read a whole reply in OpenAI's form; raises UpstreamFault for an error inside a 200 and for one without a picture.
 
     ``images`` for ``data`` is SiliconFlow's word (its API page, 2026-11).
     """
@@ -105,6 +105,8 @@ def read(raw: dict[str, Any], call: Call, *, per_image: bool, classify: Classify
     data = raw.get("data", raw.get("images"))
     if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
         raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="malformed_images"))
+    if not made(data):
+        raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="no_images"))
     body = {name: value for name, value in raw.items() if name != "images"}
     body["data"] = data
     if count(body.get("created")) is None:
@@ -135,6 +137,7 @@ class ImagesReader:
         self._call, self._per_image, self._classify = call, per_image, classify
         self._splitter = sse.FrameSplitter(MAX_FRAME_BYTES)
         self._kept: list[bytes] = []
+        self._made = 0
         self._variant = call.units[0].variant
         self._told: dict[str, int] | None = {}
 
@@ -182,7 +185,7 @@ class ImagesReader:
         if kind == "error" or chat_reply.error_in(event):
             self.facts.failure = self._classify(event)
             return b""
-        shows = made([event]) > 0
+        shows = made([event])
         if shows and not self.facts.content:
             self.facts.content = True
             # What is charged should nobody be there to read on to the end.
@@ -192,6 +195,7 @@ class ImagesReader:
         if not (isinstance(kind, str) and kind.endswith(".completed")):
             return frame
         self._kept.append(frame)
+        self._made += shows
         self._variant = images.variant_of(event) or self._variant
         self._add(event.get("usage"))
         if len(self._kept) >= self._call.choices:
@@ -209,9 +213,11 @@ class ImagesReader:
 
     def _complete(self) -> None:
         facts = self.facts
+        if not self._made:
+            self._fail("no_images")
+            return
         facts.complete = True
-        number = len(self._kept)
-        usage, facts.estimated = counted(None, self._call, number, self._variant, per_image=self._per_image)
+        usage, facts.estimated = counted(None, self._call, self._made, self._variant, per_image=self._per_image)
         if self._told is not None:
             usage, facts.estimated = Usage(**self._told, units=usage.units), False
         facts.usage = usage

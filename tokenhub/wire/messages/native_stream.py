@@ -5,6 +5,7 @@ unread. The end is kept from ``message_delta`` on, which bears the usage and is 
 written anew, with the cost in it.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ _PLAIN_EVENT = b"event: content_block_"
 _PLAIN_DATA = b'\ndata: {"type":"content_block_'
 _CALL, _SIGNATURE, _SEALED = b'"tool_use"', b'"signature_delta"', b'"redacted_thinking"'
 """Inside a JSON text every quote is escaped, so these cannot be the model's own words."""
+_TEXT = re.compile(rb'"(?:text|thinking|partial_json|name)": ?"([^"\\]*(?:\\.[^"\\]*)*)"')
+"""What of a content event the model has written."""
 
 
 class NativeMessagesReader:
@@ -43,7 +46,6 @@ class NativeMessagesReader:
         self._blocks = sse.BlockSplitter(limit_bytes)
         self._gate = Gate(limit_bytes)
         self._usage: dict[str, Any] = {}
-        self._envelope_bytes = 0
         self._calls_tool = self._begun = self._over = False
 
     def feed(self, data: bytes) -> bytes:
@@ -80,7 +82,7 @@ class NativeMessagesReader:
         ):
             return False
         facts = self.facts
-        facts.output_bytes += len(block) - frames * self._envelope_bytes
+        facts.output_bytes += sum(map(len, _TEXT.findall(block)))
         if not self._calls_tool:
             self._calls_tool = _CALL in block
             facts.binds = facts.binds or self._calls_tool or _SIGNATURE in block or _SEALED in block
@@ -134,12 +136,9 @@ class NativeMessagesReader:
     def _add_delta(self, event: Mapping[str, Any], whole: bytes) -> bytes:
         delta = _object(event.get("delta"))
         piece = delta.get("text") or delta.get("thinking") or delta.get("partial_json")
-        size = len(piece.encode("utf-8", "replace")) if isinstance(piece, str) else 0
-        self.facts.output_bytes += size
+        self.facts.output_bytes += len(piece.encode("utf-8", "replace")) if isinstance(piece, str) else 0
         signs = delta.get("type") == "signature_delta" and bool(delta.get("signature"))
         self.facts.binds |= signs
-        if not self._envelope_bytes and size:
-            self._envelope_bytes = len(whole) - size
         return self._show(whole, bool(piece) or signs)
 
     def _end(self, event: Mapping[str, Any], whole: bytes) -> bytes:
@@ -155,7 +154,7 @@ class NativeMessagesReader:
 
     def _stop(self, _event: Mapping[str, Any], whole: bytes) -> bytes:
         if self.facts.finish_reason is None:
-            self.facts.finish_reason = messages_reply.finish_reason(None, calls_tool=self._calls_tool)
+            return self._fail(Failure(FaultKind.PROTOCOL, code="no_stop_reason"))
         kept = self._gate.keep(whole)
         self.facts.complete = self._over = True
         return kept

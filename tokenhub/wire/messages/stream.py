@@ -211,14 +211,14 @@ class MessagesReader(FrameReader):
             self._gate.keep(self._chunks.delta({"refusal": refusal}))
         return self._finish(native)
 
-    def _finish(self, native: str | None) -> bytes:
+    def _finish(self, native: str) -> bytes:
         reason = messages_reply.finish_reason(native, calls_tool=self._tool_calls > 0)
         self.facts.finish_reason = reason
         return self._gate.keep(self._chunks.finish(reason))
 
     def _stop(self, _event: Mapping[str, Any]) -> bytes:
         if self.facts.finish_reason is None:
-            self._finish(None)
+            return self._fail(Failure(FaultKind.PROTOCOL, code="no_stop_reason"))
         self._complete()
         return b""
 

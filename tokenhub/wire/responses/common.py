@@ -18,6 +18,7 @@ _KEPT = {
     "conversation": "nothing is stored here: send the whole conversation as input",
     "prompt": "no prompts are stored here: send instructions and input",
 }
+_LATEST_S = 2**40
 _INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _REASONS = {reason: word for word, reason in _INCOMPLETE.items()}
 
@@ -130,6 +131,12 @@ def render_usage(usage: Usage) -> dict[str, Any]:
 # Ends --------------------------------------------------------------------------------------------
 
 CALLS = ("function_call", "custom_tool_call")
+
+
+def created_of(response: Mapping[str, Any]) -> int:
+    """Return when a response says that it was begun, in seconds since 1970; 0 where it says nothing that can be."""
+    created = response.get("created_at")
+    return int(created) if isinstance(created, int | float) and 0 < created < _LATEST_S else 0
 
 
 def finish_of(response: Mapping[str, Any]) -> tuple[str, str]:

@@ -130,14 +130,15 @@ class NativeResponses:
         response = event.get("response")
         if not isinstance(response, Mapping):
             return
-        facts, created = self.facts, response.get("created_at")
+        facts = self.facts
         facts.upstream_id = facts.upstream_id or text_of(response.get("id"))
         facts.served_model = facts.served_model or text_of(response.get("model"))
-        facts.created = facts.created or (int(created) if isinstance(created, int | float) else 0)
+        facts.created = facts.created or responses.created_of(response)
 
     def _end(self, event: Mapping[str, Any], whole: bytes) -> bytes:
-        response = event.get("response")
-        ended = response if isinstance(response, Mapping) else {}
+        ended = event.get("response")
+        if not isinstance(ended, Mapping):
+            return self._fail(Failure(FaultKind.PROTOCOL, code="no_response"))
         items, facts = responses.items_of(ended.get("output")), self.facts
         facts.usage = responses.parse_usage(ended.get("usage"))
         facts.finish_reason, facts.native_finish_reason = responses.finish_of(ended)

@@ -21,7 +21,7 @@ from tokenhub.wire.responses.over_chat_stream import ChatToResponse, ResponseWri
 from tokenhub.wire.responses.tools import Tools
 from tokenhub.wire.surface import Arrival, End, Rendered
 
-_NUMBER = re.compile(rb'"sequence_number": ?(\d+)')
+_NUMBER = re.compile(rb'"sequence_number": ?(\d{1,15})\b')
 
 
 class ResponsesSurface(OpenAISurface):
