@@ -4,9 +4,11 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
+from tests.fakes.raw_client import post
 from tests.fakes.upstream import (
     Cut,
     FakeUpstream,
@@ -20,6 +22,7 @@ from tests.fakes.upstream import (
     sse_reply,
 )
 from tests.harness import RunningGateway, start_gateway, temporary_home
+from tokenhub.wire.openai_surfaces import ChatSurface
 
 MODEL = "gpt-4o-mini"
 """0.15 USD a million in, 0.60 out."""
@@ -132,6 +135,28 @@ def test_t7_an_estimate_is_no_more_than_the_reply_was_allowed(running: tuple[Run
         assert gateway.chat(MODEL, **asked).status == 200
         row = last(gateway, ended)
         assert (row["estimated"], row["output_tokens"]) == (1, 20 * choices)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_what_fails_after_the_charge_is_never_told_to_have_cost_nothing(
+    running: tuple[RunningGateway, FakeUpstream], monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    """A fault of our own, put where none is known: the end is not shown, so a client knows that it does not know."""
+    gateway, fake = running
+    ended = count(gateway)
+    monkeypatch.setattr(ChatSurface, "ending" if streamed else "usage", lambda *_: 1 / 0)
+    fake.add(sse_reply(openai_stream(["Hi"])) if streamed else json_reply(openai_chat("Hi")))
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client:
+        client.sendall(
+            post(gateway.key, {"model": MODEL, "messages": [{"role": "user", "content": "x"}], "stream": streamed})
+        )
+        told = b""
+        with suppress(ConnectionResetError):
+            while data := client.recv(65536):
+                told += data
+    assert b"error" not in told
+    assert b"[DONE]" not in told
+    assert last(gateway, ended)["end"] == "settled"
 
 
 def test_t8_usage_of_zero_costs_nothing(running: tuple[RunningGateway, FakeUpstream]) -> None:

@@ -84,6 +84,8 @@ async def carry(
         return refuse(exchange.stopped, exchange, runtime)
     except Exception as error:
         log.failure("exchange", error, request_id=exchange.id)
+        if exchange.charged:
+            return exchange.downstream.abort()
         return refuse(
             InternalError("The gateway failed to answer; nothing was charged. Quote the request id to the operator."),
             exchange,

@@ -61,6 +61,8 @@ class Exchange:
     """A hold was asked for: it must be settled or released, whether or not its answer was seen."""
     ended: bool = False
     """A settle or release is queued; the ledger end of this exchange is certain."""
+    charged: bool = False
+    """The settle is committed: nothing that goes wrong from here on may be told as a failure that cost nothing."""
     attempts: list[Attempt] = field(default_factory=list)
     dropped: tuple[str, ...] = ()
     """Request fields left out, for the ``x-tokenhub-dropped`` header."""

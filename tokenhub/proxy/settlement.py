@@ -104,6 +104,7 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
             code="ledger_unavailable",
             retry_after_s=5,
         )
+    exchange.charged = True
     booked = charge
     if outcome.charged_nano != charge.total_nano:
         booked = charge.cut(outcome.model_fee_nano, outcome.service_fee_nano)
