@@ -231,3 +231,17 @@ def test_the_page_on_stripe_names_the_events_that_mean_something_here() -> None:
         r"`((?:checkout|payment_intent|charge|refund|payment_method|radar)\.[a-z_.]+)`", step.split("\n3. ")[0]
     )
     assert sorted(named) == sorted(EVENT_TYPES)
+
+
+NAMED_PIECEMEAL = {f"{kind}_not_reconciled" for kind in ("topup", "refund", "dispute", "recharge")}
+"""Events of ``operations/payments/rounds.py``, whose names are put together."""
+
+
+def test_the_page_on_running_it_names_every_event_of_the_log() -> None:
+    package, logged = Path(errors.__file__).parent, set(NAMED_PIECEMEAL)
+    for path in package.rglob("*.py"):
+        logged |= set(re.findall(r"\blog\.(?:event|failure)\(\s*\"([a-z_]+)\"", path.read_text(encoding="utf-8")))
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    table = page[page.index("| events | what they say |") :].partition("\n\n")[0]
+    named = {event for row in table.splitlines() for event in re.findall(r"`([a-z_]+)`", row.split("|")[1])}
+    assert named == logged

@@ -28,7 +28,9 @@ SCRIPTS = {
     "tools.py": r"get_weather\(\{'city': '[^\n]+'\}\)\n.+\n",
     "embeddings.py": r"3 vectors of 576 numbers, \d+ tokens\n-?[01]\.\d\d  A kitten.*\n-?[01]\.\d\d  Revenue.*\n",
     "models.py": r"(?:.*\n)*smollm2-135m: 3072 tokens, 0 \+ 0 USD per token\n(?:.*\n)*/key .*\n/credits .*\n",
-    "curl.sh": r"# a chat\n\{.*\}\n# the same, as it comes\n(?:data: .*\n\n|: .*\n\n)+\n# embeddings\n\{.*\}\n(?:.*\n)*",
+    "curl.sh": r"# a chat\n\{.*\}\n# the same, as it comes\n(?:data: .*\n\n|: .*\n\n)+\n"
+    r"# OpenAI Responses\n\{.*\}\n# Anthropic Messages.*\n\{.*\}\n\{.*\}\n# Google's .*\n\{.*\}\n# a text .*\n\{.*\}\n"
+    r"# embeddings\n\{.*\}\n# what this key .*\n(?:\{.*\}\n){5}# the receipt .*\n\{\"data\":.*\}\n",
 }
 """Script to what it prints."""
 FILES = {"config.toml", "provider.toml"}
@@ -97,7 +99,7 @@ def test_the_example_of_a_provider_can_be_added_and_its_models_are_listed(
     own = environment | {"TOKENHUB_HOME": str(tmp_path / "home")}
     tokenhub(own, "init")
     tokenhub(own, "providers", "add", "--file", str(EXAMPLES / "provider.toml"))
-    listed = json.loads(tokenhub(own, "models", "list", "--all", "--provider", "lab", "--json"))
+    listed = json.loads(tokenhub(own, "models", "list", "--all", "--provider", "cellar", "--json"))
     assert {one["id"] for one in listed} == {"qwen3-8b", "bge-m3"}
 
 
