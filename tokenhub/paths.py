@@ -5,6 +5,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokenhub.errors import SetupError
+
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 
@@ -46,11 +48,19 @@ def home(explicit: Path | None = None) -> Home:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and its parents, that only its owner can enter; an existing one keeps its mode."""
-    if path.is_dir():
-        return
-    path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    path.chmod(FOLDER_MODE)
+    """Make a folder, and its parents, that only its owner can enter; an existing one keeps its mode.
+
+    Raises SetupError, with the path, where that cannot be.
+    """
+    try:
+        if path.is_dir():
+            return
+        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        path.chmod(FOLDER_MODE)
+    except OSError as error:
+        raise SetupError(
+            f"the folder {path} cannot be made ({error.strerror}). Name one that you can write: --home DIR, or TOKENHUB_HOME"
+        ) from None
 
 
 def open_private(path: Path, flags: int) -> int:

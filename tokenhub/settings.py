@@ -231,8 +231,13 @@ def from_text(text: str) -> dict[str, Any]:
         raise InvalidSetting("is nested too deeply", 1) from None
     values = {}
     for section, entries in document.items():
-        if section not in SECTIONS or not isinstance(entries, dict):
+        if section not in SECTIONS:
             raise InvalidSetting(_unknown(section, SECTIONS), line_of(text, section))
+        if not isinstance(entries, dict):
+            raise InvalidSetting(
+                f"{section} is no option but a section: write [{section}], and its options below",
+                line_of(text, section),
+            )
         for name, value in entries.items():
             option = _checked(text, f"{section}.{name}", value)
             values[option.name] = value if option.type is not float else float(value)

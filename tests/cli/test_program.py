@@ -184,6 +184,46 @@ def test_a_reader_that_leaves_early_sees_no_traceback(home: Path) -> None:
         assert process.wait(DEADLINE_S) in (0, 1)
 
 
+@pytest.mark.parametrize("arguments", [("config", "list"), ("config", "list", "--json"), ("usage", "--csv")])
+def test_output_that_cannot_be_written_is_one_line_and_exit_code_1(home: Path, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, env=surroundings(home),
+            timeout=DEADLINE_S, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: The output, or a file of the home, cannot be written (No space left")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/xx", "/proc/self"])
+def test_a_home_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    named = tmp_path / place
+    ended = start(None, "init", "--home", str(named))
+    assert (ended.code, ended.out) == (1, "")
+    assert str(named) in ended.err
+    assert "--home DIR" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.7", "a..b"])
+def test_an_address_that_is_not_this_machines_is_not_mended_by_another_port(home: Path, host: str) -> None:
+    ended = start(home, "serve", "--host", host, "--port", "0", "--no-local")
+    assert ended.code == 1
+    assert f"Cannot listen on {host!r}: it is no address of this machine" in ended.err
+    assert "--host" in ended.err
+    assert "--port" not in ended.err
+
+
+def test_a_key_that_is_none_is_told_from_one_that_is_missing(home: Path) -> None:
+    assert "Put a key into the environment" in start(home, "chat", "hi").err
+    ended = start(home, "chat", "hi", more={"TOKENHUB_API_KEY": "sk-canary-0123456789"})
+    assert ended.code == 2
+    assert "none of TokenHub's" in ended.err
+    assert "canary" not in ended.err
+
+
 def test_output_that_a_terminal_cannot_encode_is_spelled_out(tmp_path: Path) -> None:
     home = made(tmp_path / "home", "Größe")
     ended = start(home, "accounts", "list", more={"PYTHONIOENCODING": "ascii"})

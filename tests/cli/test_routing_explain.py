@@ -189,6 +189,18 @@ def test_the_commands_and_the_receipt_show_a_request_its_decision(served: Runnin
     ]
 
 
+def test_a_request_shows_as_tried_only_what_it_tried(served: RunningGateway) -> None:
+    reply = served.chat(MODEL, "fine")
+    assert reply.status == 200
+    served.settled(0)
+    shown = run(served.hub.home.path, "requests", "show", reply.headers["x-request-id"], "--follow").out
+    assert "tried 1st" in shown
+    assert "tried 2nd" not in shown
+    assert "planned 2nd, not tried" in shown
+    lines = dict(line.split("  ", 1) for line in shown.splitlines() if "  " in line)
+    assert (lines["Capability"].strip(), lines["Asked for"].strip()) == ("chat", MODEL)
+
+
 def test_the_header_tells_the_route_only_to_who_asks(served: RunningGateway) -> None:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
     asks = {"Authorization": f"Bearer {served.key}", "x-tokenhub-explain": "1"}

@@ -15,7 +15,7 @@ from tokenhub.operations.hub import Hub
 from tokenhub.operations.providers import OwnModel, OwnProvider
 from tokenhub.routing.circuit import Circuit, State
 from tokenhub.routing.health import MINUTE_MS, Tally
-from tokenhub.store import circuits, health
+from tokenhub.store import circuits, health, leases
 
 
 @pytest.fixture
@@ -54,6 +54,19 @@ def test_people_see_providers_then_deployments_then_what_to_mend(environment: di
     assert 20 <= int(row.split()[-1]) <= 30
     assert any("auth (401 invalid_api_key)" in line for line in lines)
     assert "tokenhub credentials rotate" in shown.err
+
+
+def test_it_is_said_that_no_gateway_runs_and_since_when(hub: Hub, environment: dict[str, str]) -> None:
+    assert "No gateway has run here yet" in run(None, "status", more=environment).err
+    now_ms = clock.now_ms()
+    lease = leases.acquire(hub.database, hub.home, 15, now_ms)
+    assert "No gateway" not in run(None, "status", more=environment).err
+    with hub.database.write():
+        hub.database.execute("UPDATE leases SET renewed_at = ?", (now_ms - 185_000,))
+    assert "No gateway has been seen for 3 min: nothing is served now" in run(None, "status", more=environment).err
+    leases.end(hub.database, lease)
+    found = json.loads(run(None, "status", "--json", more=environment).out)["gateway"]
+    assert found == {"running": False, "seen_at": clock.iso(now_ms - 185_000)}
 
 
 def test_programs_read_the_same_under_stable_names(environment: dict[str, str]) -> None:

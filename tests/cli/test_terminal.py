@@ -251,6 +251,17 @@ def test_keys_of_the_environment_are_taken_one_by_one_when_asked_for(
     assert [one["provider"] for one in data(home, "credentials", "list")] == ["deepseek"]
 
 
+def test_an_id_is_whole_on_a_narrow_terminal(home: Path) -> None:
+    key, _ = key_of(home)
+    _, shown = run_on_terminal(home, ("keys", "list"), more={"COLUMNS": "80"})
+    lines = OWN_COLOURS.sub(b"", shown).decode().split("\r\n")
+    assert all(len(line) <= 80 for line in lines[:-2]), lines
+    assert any(line.startswith(key) for line in lines)
+    assert any(line.startswith("Too narrow here for: ") for line in lines)
+    _, wide = run_on_terminal(home, ("keys", "list"))
+    assert b"Too narrow" not in wide
+
+
 def test_a_terminal_gets_bold_headings(home: Path) -> None:
     _, shown = run_on_terminal(home, ("accounts", "list"))
     assert b"\x1b[1m" in shown

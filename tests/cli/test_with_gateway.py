@@ -91,6 +91,78 @@ def test_chat_says_what_the_gateway_refuses(served: tuple[RunningGateway, FakeUp
     assert "(upstream_error)" in failed.err
 
 
+def test_chat_takes_an_address_as_serve_prints_it(served: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, upstream = served
+    key = {"TOKENHUB_API_KEY": gateway.key}
+    upstream.add(answer("Yes."))
+    asked = ("chat", "hi", "--model", MODEL, "--address")
+    assert run(gateway.hub.home.path, *asked, f"http://127.0.0.1:{gateway.port}/", more=key).out == "Yes.\n"
+    for wrong in ("http://127.0.0.1", f"https://127.0.0.1:{gateway.port}", "http://:80", "a/b:80"):
+        assert "HOST:PORT" in run(gateway.hub.home.path, *asked, wrong, more=key).err
+
+
+def test_chat_asks_nothing_when_there_is_nothing_to_ask(served: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, upstream = served
+    before = len(upstream.received)
+    assert ask(gateway, " \n").code == 2
+    assert ask(gateway, "", "--stdin", stdin=" ").code == 2
+    assert len(upstream.received) == before
+
+
+def test_chat_speaks_of_commands_and_not_of_http(served: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, upstream = served
+    unknown = ask(gateway, "hi", "--model", "no-such-model").err
+    assert "tokenhub models list shows" in unknown
+    assert "requests show" not in unknown
+    upstream.add(json_reply(openai_error("boom", code="server_error"), status=500))
+    failed = ask(gateway, "hi", "--model", MODEL).err
+    shown = re.search(r"See: tokenhub requests show (req_[0-9a-f]{32})\n$", failed)
+    assert shown, failed
+    home = gateway.hub.home.path
+    gateway.settled()
+    assert run(home, "requests", "show", shown[1]).code == 0
+    try:
+        assert run(home, "routing", "set", "--max-price", "0.00001/0.00001").code == 0
+        refused = ask(gateway, "hi", "--model", MODEL).err
+    finally:
+        assert run(home, "routing", "reset", "--yes").code == 0
+    assert "metadata" not in refused
+    assert re.search(r"tokenhub requests show req_[0-9a-f]{32} has each one's reason", refused), refused
+
+
+def test_a_request_is_found_by_an_unmistakable_beginning_of_its_id(
+    served: tuple[RunningGateway, FakeUpstream],
+) -> None:
+    gateway, upstream = served
+    home = gateway.hub.home.path
+    for _ in range(2):
+        upstream.add(answer("Yes."))
+        assert ask(gateway, "hi", "--model", MODEL).code == 0
+    gateway.settled()
+    newest, older = (one["id"] for one in data(home, "requests", "list", "--limit", "2"))
+    for id in (newest, older):
+        assert data(home, "requests", "show", id[:25])["id"] == id
+    several = run(home, "requests", "show", "req_0")
+    assert several.code == 1
+    assert "More than one request begins with 'req_0'" in several.err
+    assert run(home, "requests", "show", "req_f").code == 1
+    assert run(home, "requests", "show", "req_%").code == 1
+
+
+def test_requests_are_listed_by_any_name_of_their_model(served: tuple[RunningGateway, FakeUpstream]) -> None:
+    gateway, upstream = served
+    home = gateway.hub.home.path
+    upstream.add(answer("Yes."))
+    assert ask(gateway, "hi", "--model", f"openai/{MODEL}").code == 0
+    gateway.settled()
+    newest = data(home, "requests", "list", "--limit", "1")[0]
+    assert newest["asked_model"] == f"openai/{MODEL}"
+    assert data(home, "requests", "list", "--limit", "1", "--model", f"openai/{MODEL}") == [newest]
+    wrong = run(home, "requests", "list", "--model", "gpt-4o-minni")
+    assert wrong.code == 1
+    assert f"Did you mean {MODEL}" in wrong.err
+
+
 def test_chat_says_that_an_answer_broke_off(served: tuple[RunningGateway, FakeUpstream]) -> None:
     gateway, upstream = served
     upstream.add(sse_reply([openai_chunk({"content": "Half an ans"})]))
@@ -106,7 +178,10 @@ def test_chat_says_that_no_gateway_runs(tmp_path: Path) -> None:
         tmp_path / "home", "chat", "hi", "--address", "127.0.0.1:1", more={"TOKENHUB_API_KEY": "th-" + "a" * 43}
     )
     assert ended.code == 1
-    assert ended.err == "error: No gateway answers on 127.0.0.1:1 (Connection refused). Start it: tokenhub serve\n"
+    assert (
+        ended.err
+        == "error: No gateway answers on 127.0.0.1:1 (Connection refused). Start it: tokenhub serve; or name another: --address HOST:PORT\n"
+    )
 
 
 def test_reports_show_what_was_served(served: tuple[RunningGateway, FakeUpstream]) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tokenhub import clock
 from tokenhub.operations import accounts, credentials, doctor, grants, plans
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.doctor import Finding, Health
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
-from tokenhub.store import catalog
+from tokenhub.store import catalog, leases
 
 
 @pytest.fixture
@@ -48,6 +49,7 @@ def test_an_installation_in_order_has_nothing_to_do(installed: Hub) -> None:
         "catalog",
         "ledger",
         "shortfalls",
+        "gateway",
         "videos",
         "stripe",
         "payments",
@@ -56,6 +58,15 @@ def test_an_installation_in_order_has_nothing_to_do(installed: Hub) -> None:
         "port",
     ]
     assert [finding.check for finding in found] == checks
+
+
+def test_a_gateway_that_ran_and_is_away_is_missed(installed: Hub) -> None:
+    lease = leases.acquire(installed.database, installed.home, 15, clock.now_ms())
+    assert wrong(installed.home) == []
+    leases.end(installed.database, lease)
+    (finding,) = wrong(installed.home)
+    assert (finding.check, finding.health, finding.remedy) == ("gateway", Health.WARNING, "Start one: tokenhub serve")
+    assert finding.message.startswith("No gateway has been seen for ")
 
 
 def test_a_home_that_is_not_there_is_a_finding_and_no_crash(home: Home) -> None:

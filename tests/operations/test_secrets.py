@@ -63,6 +63,11 @@ def test_a_secret_of_another_form_is_refused_and_not_quoted(hub: Hub, name: str,
     assert secrets.listing(hub) == []
 
 
+def test_a_secret_that_is_too_short_is_told_how_long_it_is(hub: Hub) -> None:
+    with pytest.raises(InvalidRequest, match="whsec_ and 8 to 250 characters more"):
+        secrets.set(hub, "stripe.webhook_secret", "whsec_abc")
+
+
 def test_an_unknown_name_is_refused(hub: Hub) -> None:
     for ask in (lambda: secrets.set(hub, "x", "y"), lambda: secrets.get(hub, "x"), lambda: secrets.remove(hub, "x")):
         with pytest.raises(NotFound, match=r"stripe\.secret_key"):
@@ -98,8 +103,10 @@ def test_a_key_that_cannot_be_tried_is_not_kept(
 ) -> None:
     before = secrets.listing(paying_hub)
     stripe.fault(fault, "/v1/balance", times=3)
-    with pytest.raises(error):
+    with pytest.raises(error, match=r"^The key was not kept\.") as refused:
         secrets.set(paying_hub, "stripe.secret_key", "sk_test_another0123456789")
+    assert "asked again" not in refused.value.message
+    assert (error is StripeUnknown) == ("Try again" in refused.value.message)
     assert secrets.listing(paying_hub) == before
 
 

@@ -1,6 +1,9 @@
 """The program ``tokenhub``: the command tree, and how a command ends."""
 
+import errno
 import importlib
+import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -15,6 +18,9 @@ from tokenhub.errors import HubError, InvalidRequest
 
 _CLICK_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[2]
 """Click's base of everything a user got wrong; typer exports only this one descendant."""
+
+_NEGATIVE: Final = re.compile(r"-[0-9.]+", re.ASCII)
+_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 _FIRST_STEPS: Final = (
     "tokenhub serve",
@@ -99,7 +105,14 @@ def run(arguments: Sequence[str]) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        _give_output_up()
+        return FAILED
     except Exception as error:
+        _give_output_up()
+        if isinstance(error, OSError) and (words := _refused_by_the_system(error)):
+            render.complain(words)
+            return FAILED
         if debugging():
             raise
         render.complain(
@@ -108,9 +121,27 @@ def run(arguments: Sequence[str]) -> int:
         return FAILED
 
 
+def _refused_by_the_system(error: OSError) -> str | None:
+    """Say which file cannot be used, or that nothing can be written; None for an error that is about neither."""
+    if error.filename is not None:
+        return f"{error.filename} cannot be used ({error.strerror}). See to its owner, mode and disk, or name another home with --home DIR."
+    if error.errno in _DISK:
+        return f"the output, or a file of the home, cannot be written ({error.strerror}). Make room where it goes."
+    return None
+
+
+def _give_output_up() -> None:
+    """Drop what is still to be printed where that cannot be: the interpreter would fail over it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _run(arguments: Sequence[str]) -> int:
     command = typer.main.get_command(app)
     ended = command.main(list(arguments), prog_name="tokenhub", standalone_mode=False)
+    sys.stdout.flush()
     return ended if isinstance(ended, int) else DONE
 
 
@@ -121,5 +152,7 @@ def _usage(error: Any) -> int:
         return DONE
     path = error.ctx.command_path if getattr(error, "ctx", None) else "tokenhub"
     message = " ".join(error.format_message().split()).rstrip(".")
+    if _NEGATIVE.fullmatch(getattr(error, "option_name", "")):
+        message = "A number must not begin with '-': an amount must be positive"
     render.complain(f"{message}{'' if message.endswith('?') else '.'} See: {path} --help")
     return int(error.exit_code)

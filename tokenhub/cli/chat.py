@@ -46,15 +46,19 @@ def chat(
 
     The key is taken from TOKENHUB_API_KEY; on a terminal it is asked for when that is not set.
     """
+    question = f"{text}\n\n{sys.stdin.read()}" if stdin else text
+    if not question.strip():
+        raise InvalidRequest("There is nothing to ask: TEXT is empty. Nothing was sent.", param="text")
     key = _key(door)
     host, port = _address(door, address)
-    question = f"{text}\n\n{sys.stdin.read()}" if stdin else text
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
     try:
         body = _body(model or _first_model(connection, key), question, max_tokens)
         _show(door, _events(connection, key, body))
     except (ConnectionError, socket.gaierror) as error:
-        render.complain(f"No gateway answers on {host}:{port} ({_reason(error)}). Start it: tokenhub serve")
+        render.complain(
+            f"No gateway answers on {host}:{port} ({_reason(error)}). Start it: tokenhub serve; or name another: --address HOST:PORT"
+        )
         raise typer.Exit(FAILED) from None
     except (TimeoutError, http.client.HTTPException) as error:
         render.complain(f"The gateway on {host}:{port} broke off ({_reason(error)}).")
@@ -75,17 +79,22 @@ def _key(door: Door) -> str:
         from getpass import getpass
 
         key = getpass("Key (th-…, not shown while you type): ").strip()
-    if not keys.is_well_formed(key):
+    if keys.is_well_formed(key):
+        return key
+    if key:
         raise InvalidRequest(
-            f"Put a key into the environment: export {KEY_VARIABLE}=th-…; make one with: tokenhub keys create"
+            "The key that was given is none of TokenHub's: those are th- and 43 letters and digits. "
+            f"See what {KEY_VARIABLE} holds, or make a key with: tokenhub keys create"
         )
-    return key
+    raise InvalidRequest(
+        f"Put a key into the environment: export {KEY_VARIABLE}=th-…; make one with: tokenhub keys create"
+    )
 
 
 def _address(door: Door, address: str | None) -> tuple[str, int]:
     if address is not None:
-        host, separator, port = address.rpartition(":")
-        if not (separator and host and port.isascii() and port.isdigit() and int(port) < 65536):
+        host, separator, port = address.removeprefix("http://").removesuffix("/").rpartition(":")
+        if not (separator and host and "/" not in host and port.isascii() and port.isdigit() and int(port) < 65536):
             raise InvalidRequest("--address is not of the form HOST:PORT.", param="address")
         return host.strip("[]"), int(port)
     chosen = settings.load(door.home)
@@ -138,14 +147,26 @@ def _checked(response: http.client.HTTPResponse, raw: bytes) -> dict[str, Any]:
     except ValueError:
         body = {}
     if response.status != 200:
-        _fail(body.get("error") or {"message": f"HTTP {response.status}"})
+        _fail(body.get("error") or {"message": f"HTTP {response.status}"}, response.status)
     return dict(body)
 
 
-def _fail(error: dict[str, Any]) -> None:
+def _fail(error: dict[str, Any], status: int = 200) -> None:
+    """Show an error in the gateway's words, with commands in the place of what only HTTP has, and where more is told of it."""
     code = f" ({error['code']})" if error.get("code") else ""
-    render.complain(f"{error.get('message', 'The gateway reported an error.')}{code}")
+    words = str(error.get("message", "The gateway reported an error."))
+    show = f"tokenhub requests show {error.get('request_id', 'ID')}"
+    words = words.replace("metadata.excluded has", f"{show} has").replace(
+        "GET /v1/models lists", "tokenhub models list shows"
+    )
+    more = f" See: {show}" if "request_id" in error and _is_kept(status) and show not in words else ""
+    render.complain(f"{words}{code}{more}")
     raise typer.Exit(FAILED)
+
+
+def _is_kept(status: int) -> bool:
+    """Tell whether a request that ended like this can be looked up; of one that was refused at the door nothing is kept."""
+    return status in (200, 402, 429) or status >= 500
 
 
 def _show(door: Door, events: Iterator[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ What is shown is the compact record that is kept with each request, so that a de
 hour ago reads like one that is made now.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from tokenhub import clock
@@ -52,18 +52,26 @@ COLUMNS: Final = (
 )
 
 
-def rows(record: Record, accounts: Mapping[str, str], now_ms: int) -> list[dict[str, Any]]:
-    """Return a record's deployments, tried first to last, then the others; ``accounts`` are their names by id."""
-    return [_row(one, accounts, now_ms) for one in record["d"]]
+def rows(
+    record: Record, accounts: Mapping[str, str], now_ms: int, tried: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return a record's deployments, first to last of the plan, then the others; ``accounts`` are their names by id.
+
+    ``tried``: those that a request which has ended did try; a plan goes on behind the one that answered.
+    """
+    return [_row(one, accounts, now_ms, tried) for one in record["d"]]
 
 
-def _row(one: Record, accounts: Mapping[str, str], now_ms: int) -> dict[str, Any]:
+def _row(one: Record, accounts: Mapping[str, str], now_ms: int, tried: Collection[str] | None) -> dict[str, Any]:
     verdict = VERDICTS.get(one["v"], one["v"])
+    place = f" {ordinal(one['n'])}" if "n" in one else ""
+    if one["v"] == "try" and tried is not None and one["id"] not in tried:
+        verdict, place = "planned", f"{place}, not tried"
     return {
         "deployment": one["id"],
         "state": one["v"],
         "place": one.get("n"),
-        "verdict": f"{verdict} {ordinal(one['n'])}" if "n" in one else verdict,
+        "verdict": f"{verdict}{place}",
         "rule": rule(one.get("code", "")) or None,
         "detail": one.get("why") or again(one.get("at"), now_ms),
         "set_on": where(one, accounts),
@@ -116,10 +124,10 @@ def most(record: Record) -> str:
     return f"at most {render.counted(record['max'], 'attempt')}{said.get(why, f', as set on the {why}')}"
 
 
-def print_decision(record: Record, accounts: Mapping[str, str], now_ms: int) -> None:
-    """Write a decision in one table, with what ordered it above."""
+def print_decision(record: Record, accounts: Mapping[str, str], now_ms: int, tried: Collection[str]) -> None:
+    """Write the decision of a request that has ended in one table, with what ordered it above."""
     render.print_title(f"Routing: ordered {order(record)}; {most(record)}")
-    found = rows(record, accounts, now_ms)
+    found = rows(record, accounts, now_ms, tried)
     render.print_table(found, used(found, COLUMNS))
 
 

@@ -1,12 +1,15 @@
 """``tokenhub grant``: credit given by the operator."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tokenhub import clock, money
 from tokenhub.cli import values
 from tokenhub.cli.context import AccountName, Door, command, verb
+
+if TYPE_CHECKING:
+    from tokenhub.billing.lots import Lot
 
 app = verb("grant")
 
@@ -52,10 +55,11 @@ def grant(
     from tokenhub.operations import accounts, grants
 
     owner = accounts.the_account(door.hub, account)
-    until = {None: grants.default_expiry_ms(clock.now_ms()), "never": None}.get(expires, expires)
+    now_ms = clock.now_ms()
+    until = {None: grants.default_expiry_ms(now_ms), "never": None}.get(expires, expires)
     lot = grants.grant(door.hub, owner.id, amount, expires_at_ms=until, note=note, ref=ref)
     available = accounts.state(door.hub, owner.id).available_nano
-    ends = "never expires" if lot.expires_at_ms is None else f"expires {clock.iso(lot.expires_at_ms)[:10]}"
+    booked_before = lot.created_at_ms < now_ms
     door.done(
         {
             "lot": lot.id,
@@ -65,6 +69,17 @@ def grant(
             "expires_at": None if lot.expires_at_ms is None else clock.iso(lot.expires_at_ms),
             "note": lot.note,
             "available_usd": money.exact(available),
+            "booked_before": booked_before,
         },
-        f"{owner.name} has {money.exact(lot.granted_nano)} USD more, {money.exact(available)} USD in all; the new credit {ends}.",
+        _told(owner.name, lot, available, booked_before=booked_before),
     )
+
+
+def _told(name: str, lot: "Lot", available_nano: int, *, booked_before: bool) -> str:
+    """Say what a grant has changed: nothing, where its reference was booked before."""
+    amount, available = money.exact(lot.granted_nano), money.exact(available_nano)
+    if booked_before:
+        day = clock.iso(lot.created_at_ms)[:10]
+        return f"Grant {lot.ref!r} of {amount} USD was booked before, on {day}: nothing was changed. {name} has {available} USD in all."
+    ends = "never expires" if lot.expires_at_ms is None else f"expires {clock.iso(lot.expires_at_ms)[:10]}"
+    return f"{name} has {amount} USD more, {available} USD in all; the new credit {ends}."

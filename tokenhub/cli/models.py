@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import money
-from tokenhub.cli import values
+from tokenhub.call import Capability
+from tokenhub.cli import decision, values
 from tokenhub.cli.context import Door, command, noun
 from tokenhub.cli.render import Column
 
@@ -18,7 +19,7 @@ app = noun("models")
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Any of its names: deepseek-v3.2, alibaba/deepseek-v3.2, a dated one.")
 ]
-CAPABILITIES = ("chat", "embeddings", "images", "videos")
+CAPABILITIES = tuple(capability.value for capability in Capability)
 
 COLUMNS = (
     Column("id", "Model"),
@@ -26,6 +27,7 @@ COLUMNS = (
     Column("context_tokens", "Context", right=True),
     Column("input_price", "Input, $/M", right=True),
     Column("output_price", "Output, $/M", right=True),
+    Column("unit_prices", "Other units, $", right=True),
     Column("providers", "Providers"),
     Column("lifecycle", "Lifecycle"),
 )
@@ -48,6 +50,7 @@ PLACE_COLUMNS = (
     Column("data_region", "Runs in"),
     Column("upstream_id", "Called there"),
     Column("prices", "USD per million tokens"),
+    Column("unit_prices", "USD per other unit"),
     Column("usable", "Credential"),
     Column("source", "Source"),
 )
@@ -68,9 +71,7 @@ _BUCKETS = {
 def row(state: "ModelState") -> dict[str, Any]:
     """Return a model as it is shown in a list: with its lowest price."""
     model = state.model
-    cheapest = min(
-        (place.card.rates for place in state.places), key=lambda rates: (rates.input, rates.output), default=None
-    )
+    cheapest = min((place.card for place in state.places), key=_price_order, default=None)
     return {
         "id": model.id,
         "name": model.name,
@@ -82,8 +83,9 @@ def row(state: "ModelState") -> dict[str, Any]:
         "max_output_tokens": model.max_output,
         "input_modalities": list(model.input_modalities),
         "output_modalities": list(model.output_modalities),
-        "input_price": None if cheapest is None else per_million(cheapest.input),
-        "output_price": None if cheapest is None else per_million(cheapest.output),
+        "input_price": None if cheapest is None else per_million(cheapest.rates.input),
+        "output_price": None if cheapest is None else per_million(cheapest.rates.output),
+        "unit_prices": {} if cheapest is None else unit_prices(cheapest),
         "providers": list(dict.fromkeys(place.endpoint.provider.id for place in state.places)),
         "usable": state.usable,
         "aliases": list(model.aliases),
@@ -98,6 +100,7 @@ def _place_row(place: "Place") -> dict[str, Any]:
         "data_region": endpoint.region.data_region,
         "upstream_id": endpoint.offering.upstream_id,
         "prices": card_prices(place.card),
+        "unit_prices": unit_prices(place.card),
         "tiers": [
             {"above_prompt_tokens": above, "input": per_million(rates.input), "output": per_million(rates.output)}
             for above, rates in place.card.tiers
@@ -115,8 +118,30 @@ def card_prices(card: "PriceCard") -> dict[str, str]:
     usual = {"cached_input": "input", "cache_write": "input", "cache_write_1h": "cache_write", "audio_input": "input",
              "image_input": "input", "image_output": "output", "output_thinking": "output"}  # fmt: skip
     stated = {name: rate for name, rate in rates.items() if name not in usual or rate != rates[usual[name]]}
-    units = {name: money.exact_price(price) for name, price in card.units.items()}
-    return {**{name: per_million(rate) for name, rate in stated.items()}, **units}
+    return {**{name: per_million(rate) for name, rate in stated.items()}, **unit_prices(card)}
+
+
+def unit_prices(card: "PriceCard") -> dict[str, str]:
+    """Return the USD of one second, character, image, search or video, where a card prices these."""
+    return {name: money.exact_price(price) for name, price in card.units.items()}
+
+
+def _price_order(card: "PriceCard") -> tuple[int, int, int]:
+    return card.rates.input, card.rates.output, card.compared
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as people read it: what is sold by the second has no price a token, which is not a price of 0."""
+    units = row["unit_prices"]
+    told: dict[str, Any] = {"unit_prices": "; ".join(f"{price}/{name}" for name, price in units.items()) or None}
+    if not units:
+        return {**row, **told}
+    if "prices" in row:
+        told["prices"] = {
+            name: price for name, price in row["prices"].items() if name not in units and price != "0"
+        } or None
+    told |= {name: None for name in ("input_price", "output_price") if row.get(name) == "0"}
+    return {**row, **told}
 
 
 def per_million(atto: int) -> str:
@@ -147,7 +172,6 @@ def list_(
     region: Annotated[str | None, typer.Option("--region", metavar="R", help="Only what is certain to run there: eu, us, cn, self-hosted.", show_default=False)] = None,
 ) -> None:  # fmt: skip
     """List the models that can be called, with their lowest price in USD per million tokens."""
-    from tokenhub.call import Capability
     from tokenhub.operations import models
 
     states = models.listing(
@@ -158,7 +182,14 @@ def list_(
         region=region,
     )
     empty = "No model can be called yet. Add a key: tokenhub credentials add PROVIDER; or see all with --all"
-    door.rows([row(state) for state in states], COLUMNS, empty=empty)
+    if provider or capability or region:
+        empty = (
+            "No model matches." if every else "No model that can be called matches; those that no key opens yet: --all."
+        )
+    rows = [row(state) for state in states]
+    shown = rows if door.as_json else [_shown(one) for one in rows]
+    columns = [column for column in COLUMNS if column.field != "unit_prices" or decision.used(shown, [column])]
+    door.rows(shown, columns, empty=empty)
 
 
 @command(app, examples=["tokenhub models show deepseek-v3.2", "tokenhub models show gpt-4o --json"])
@@ -172,7 +203,8 @@ def show(door: Door, name: Name) -> None:
     door.record({**row(state), "places": places} if door.as_json else row(state), FIELDS)
     if not door.as_json and places:
         render.print_blank()
-        render.print_table(places, PLACE_COLUMNS)
+        shown = [_shown(place) for place in places]
+        render.print_table(shown, decision.used(shown, PLACE_COLUMNS))
 
 
 def _price_option(name: str, what: str) -> Any:

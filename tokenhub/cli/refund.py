@@ -24,11 +24,16 @@ _SAID: Final = {
 @command(
     app,
     "refund",
-    examples=["tokenhub refund top_019a", "tokenhub refund top_019a --amount 5 --yes --json"],
+    examples=["tokenhub refund topup_019a", "tokenhub refund topup_019a --amount 5 --yes --json"],
 )
 def refund(
     door: Door,
-    topup: Annotated[str, typer.Argument(metavar="TOPUP_ID", help="The top-up's id in 'tokenhub topups list'.")],
+    topup: Annotated[
+        str,
+        typer.Argument(
+            metavar="TOPUP_ID", help="The top-up's id in 'tokenhub topups list', or an unmistakable start of it."
+        ),
+    ],
     amount: Annotated[
         Any,
         typer.Option(

@@ -9,9 +9,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from tokenhub import money
 
@@ -23,6 +23,9 @@ Row = Mapping[str, Any]
 _CENT: Final = money.NANO_PER_USD // 100
 _FORMULA: Final = ("=", "+", "-", "@")
 _NUMBER: Final = re.compile(r"-[0-9]+(\.[0-9]+)?", re.ASCII)
+_ID: Final = re.compile(r"[a-z]+_[0-9a-f]{32}", re.ASCII)
+_FOLDED: Final = 10
+"""To how many characters a column that is no id may be narrowed."""
 _UNLIMITED_WIDTH: Final = 100_000
 """Columns of a line that no terminal shows: nothing is folded in a pipe."""
 
@@ -124,16 +127,35 @@ def print_blank() -> None:
 
 
 def print_table(rows: Iterable[Row], columns: Sequence[Column]) -> None:
-    """Write rows to stdout as a table: as wide as the terminal, or unfolded into a pipe."""
+    """Write rows to stdout as a table: as wide as the terminal, or unfolded into a pipe. Ids are never folded."""
     from rich.table import Table
     from rich.text import Text
 
+    kept = list(rows)
+    cells = {column: [shown(column.field, row.get(column.field)) for row in kept] for column in columns}
+    ids = {column for column, texts in cells.items() if any(map(_ID.fullmatch, texts))}
+    fitting = _fitting(cells, ids, _console().width) if ids else list(columns)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(shown(column.field, row.get(column.field))) for column in columns))
+    for column in fitting:
+        justify: Literal["right", "left"] = "right" if column.right else "left"
+        table.add_column(Text(column.title), justify=justify, overflow="fold", no_wrap=column in ids)
+    for texts in zip(*(cells[column] for column in fitting), strict=True):
+        table.add_row(*map(Text, texts))
     _print(table)
+    if out := ", ".join(column.title for column in columns if column not in fitting):
+        say(f"Too narrow here for: {out}. A wider window shows all, and so does --json.")
+
+
+def _fitting(cells: Mapping[Column, Sequence[str]], ids: Collection[Column], width: int) -> list[Column]:
+    """Return the columns that fit beside whole ids: the last ones, which matter least, give way."""
+    fitting = list(cells)
+    widths = {column: max(map(len, (column.title, *texts))) for column, texts in cells.items()}
+    least = {column: size if column in ids else min(size, _FOLDED) for column, size in widths.items()}
+    while sum(least[column] + 2 for column in fitting) > width and (
+        others := [one for one in fitting if one not in ids]
+    ):
+        fitting.remove(others[-1])
+    return fitting
 
 
 def print_heading(columns: Sequence[Column]) -> None:

@@ -34,7 +34,8 @@ FIELDS = (
     Column("key", "Key"),
     Column("started_at", "Started (UTC)"),
     Column("ended_at", "Ended (UTC)"),
-    Column("capability", "Asked for"),
+    Column("capability", "Capability"),
+    Column("asked_model", "Asked for"),
     Column("model", "Model"),
     Column("provider", "Served by"),
     Column("region", "In region"),
@@ -86,8 +87,10 @@ def row(request: "EndedRequest", accounts: dict[str, str]) -> dict[str, Any]:
         "id", "capability", "model", "provider", "region", "upstream_id", "streamed", "status", "error_code", "finish_reason",
         "native_finish_reason", "first_content_ms", "duration_ms", "price_version", "fee_bp", "estimated", "cancelled",
     )  # fmt: skip
+    decided = json.loads(request.decision) if request.decision else None
     return {
         **{name: getattr(request, name) for name in same},
+        "asked_model": _asked(decided),
         "account": accounts.get(str(request.account_id)),
         "key": request.key_id,
         "credential": request.credential_id,
@@ -102,8 +105,14 @@ def row(request: "EndedRequest", accounts: dict[str, str]) -> dict[str, Any]:
             for name in ("held", "model_fee", "service_fee", "charged", "shortfall")
         },
         "attempts": json.loads(request.attempts),
-        "decision": json.loads(request.decision) if request.decision else None,
+        "decision": decided,
     }
+
+
+def _asked(decided: dict[str, Any] | None) -> str | None:
+    """Return the model, or the models, that a request named, as it named them; None when it is not known any more."""
+    asked = (decided or {}).get("asked")
+    return ", ".join(asked) if isinstance(asked, list) else asked or None
 
 
 @command(
@@ -131,13 +140,14 @@ def list_(
     """List requests that ended, the newest first; with --follow the newest last."""
     from tokenhub.operations import requests
 
-    wanted = _filter(door, account, key, model, provider, failed, since)
+    wanted = requests.checked(door.hub, _filter(door, account, key, model, provider, failed, since))
     if follow:
         _follow(door, wanted, limit)
     else:
         names = _names(door)
         rows = [row(request, names) for request in requests.listing(door.hub, wanted, limit=limit)]
-        door.rows(rows, COLUMNS, empty="No request has ended yet.")
+        is_all = wanted == requests.RequestFilter()
+        door.rows(rows, COLUMNS, empty="No request has ended yet." if is_all else "No request matches.")
 
 
 def _follow(door: Door, wanted: "RequestFilter", limit: int) -> None:
@@ -185,11 +195,14 @@ def _filter(
     )
 
 
-@command(app, examples=["tokenhub requests show req_019acb3f", "tokenhub requests show chatcmpl-9xYz --json"])
+@command(app, examples=["tokenhub requests show req_019acb3f2b", "tokenhub requests show chatcmpl-9xYz --json"])
 def show(
     door: Door,
     id: Annotated[
-        str, typer.Argument(metavar="ID", help="The request's id (x-request-id), or the provider's id of its reply.")
+        str,
+        typer.Argument(
+            metavar="ID", help="The request's id (x-request-id) or how it begins, or the provider's id of its reply."
+        ),
     ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for it to end.")] = False,
 ) -> None:
@@ -208,4 +221,5 @@ def show(
         render.print_table(shown["attempts"], ATTEMPT_COLUMNS)
     if not door.as_json and shown["decision"]:
         render.print_blank()
-        decision.print_decision(shown["decision"], names, found.started_at)
+        tried = {attempt["deployment"] for attempt in shown["attempts"]}
+        decision.print_decision(shown["decision"], names, found.started_at, tried)

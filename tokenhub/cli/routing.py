@@ -55,20 +55,19 @@ def _or_any(read: Any) -> Any:
 
 
 def _switch(words: str) -> Any:
-    return typer.Option(metavar="on|off|any", parser=_or_any(values.one_of(*ON_OFF)), help=words, show_default=False)
+    return typer.Option(metavar="on|off|any", parser=values.one_of(*ON_OFF, ANY), help=words, show_default=False)
 
 
 def _word(words: tuple[str, ...], text: str) -> Any:
-    return typer.Option(metavar="|".join(words), parser=_or_any(values.one_of(*words)), help=text, show_default=False)
+    return typer.Option(metavar="|".join(words), parser=values.one_of(*words), help=text, show_default=False)
 
 
 def _prices(text: str) -> dict[str, str]:
-    """Read ``PROMPT/COMPLETION``; either may be left out."""
+    """Read ``IN/OUT``: both, since a cap is replaced as a whole and half of one would be lost unseen."""
     prompt, _, completion = text.partition("/")
-    given = {name: price for name, price in (("prompt", prompt), ("completion", completion)) if price}
-    if not given:
-        raise ValueError(f"{text[:40]!r} is not of the form PROMPT/COMPLETION, such as 3/15.")
-    return given
+    if not (prompt and completion):
+        raise ValueError(f"{text[:40]!r} is not of the form IN/OUT with both prices, such as 3/15.")
+    return {"prompt": prompt, "completion": completion}
 
 
 @command(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from tokenhub.cli import render, values
 from tokenhub.cli.chat import KEY_VARIABLE
 from tokenhub.cli.context import Door, command, verb
+from tokenhub.errors import SetupError
 
 if TYPE_CHECKING:
     from tokenhub.operations.hub import Hub
@@ -44,10 +46,24 @@ def serve(
 
     flags = {"server.host": host, "server.port": port, "server.workers": workers, "local.enabled": local}
     with Hub.open_or_init(door.home, flags) as hub:
+        _check_host(hub.settings.server_host)
         for warning in hub.warnings():
             render.say(f"Warning: {warning}")
         code = supervisor.run(hub, lambda address, local: _welcome(door, hub, address, local=local))
     raise typer.Exit(code)
+
+
+def _check_host(host: str) -> None:
+    """Refuse an address that this machine does not have, on any port: another port would not help."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+    except (OSError, UnicodeError) as error:
+        raise SetupError(
+            f"cannot listen on {host!r}: it is no address of this machine ({getattr(error, 'strerror', None) or error}). "
+            "Choose another with --host, such as 127.0.0.1, or 0.0.0.0 for every interface"
+        ) from None
 
 
 def _welcome(door: Door, hub: "Hub", address: str, *, local: bool) -> None:

@@ -107,6 +107,8 @@ def _show(door: Door, found: "Status", *, one_line: bool) -> None:
         render.print_line(render.as_json(as_json(found), indent=None if one_line else 2))
         return
     shown = as_json(found)
+    if not found.gateway.runs:
+        render.say(f"{found.gateway.words}: nothing is served now. Start one: tokenhub serve")
     if found.deployments:
         render.print_table([_told(one) for one in shown["providers"]], PLACES)
         render.print_blank()
@@ -133,6 +135,10 @@ def as_json(found: "Status") -> dict[str, Any]:
     return {
         "at": clock.iso(found.at_ms),
         "minutes": found.minutes,
+        "gateway": {
+            "running": found.gateway.runs,
+            "seen_at": clock.iso(found.gateway.at_ms) if found.gateway.at_ms else None,
+        },
         "providers": [_place_row(list(ones)) for _, ones in places],
         "deployments": [_row(one, found.at_ms) for one in found.deployments],
         "credentials": [

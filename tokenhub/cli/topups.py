@@ -157,7 +157,7 @@ def list_(
     door.rows(rows, COLUMNS, empty="There is no top-up yet. Make one: tokenhub topup 20")
 
 
-@command(app, examples=["tokenhub topups show top_019a", "tokenhub topups show top_019a --json"])
+@command(app, examples=["tokenhub topups show topup_019a", "tokenhub topups show topup_019a --json"])
 def show(
     door: Door,
     id: Annotated[str, typer.Argument(metavar="ID", help="The top-up's id, or an unmistakable start of it.")],

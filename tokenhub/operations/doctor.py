@@ -223,6 +223,17 @@ def _jobs(hub: Hub) -> Iterator[Finding]:
         yield Finding("videos", Health.OK, f"{state.open} are being made." if state.open else "None is being made.")
 
 
+def _gateway(hub: Hub) -> Iterator[Finding]:
+    """A gateway that ran and is away; where none ever ran there is nothing to miss."""
+    from tokenhub.operations import gateways
+
+    seen = gateways.seen(hub)
+    if seen.runs or seen.at_ms is None:
+        yield Finding("gateway", Health.OK, "One runs." if seen.runs else f"{seen.words}.")
+    else:
+        yield Finding("gateway", Health.WARNING, f"{seen.words}.", "Start one: tokenhub serve")
+
+
 def _payments(hub: Hub) -> Iterator[Finding]:
     from tokenhub.operations.payments import checkup
 
@@ -259,6 +270,7 @@ _OF_THE_HUB: Final[tuple[Check, ...]] = (
     _catalog,
     _ledger,
     _shortfalls,
+    _gateway,
     _jobs,
     _payments,
     _notices,

@@ -1,5 +1,6 @@
 """Single requests of the last days: find one, list them, follow them as they end."""
 
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -7,7 +8,9 @@ from dataclasses import replace
 from typing import Final
 
 from tokenhub import clock
-from tokenhub.errors import NotFound
+from tokenhub.catalog.names import target_of
+from tokenhub.errors import Conflict, NotFound
+from tokenhub.operations import models
 from tokenhub.operations.hub import Hub
 from tokenhub.store import requests as store
 from tokenhub.store.requests import EndedRequest as EndedRequest
@@ -24,15 +27,52 @@ _SEEN: Final = 10_000
 
 _PAGE: Final = 1_000
 
+_BEGINNING: Final = re.compile(r"req_[0-9a-f]{1,31}", re.ASCII)
+_BEHIND: Final = "g"
+"""Sorts behind every digit of an id."""
+
 
 def find(hub: Hub, request_id: str) -> EndedRequest:
-    """Return a request by its id, or by the provider's id of its reply."""
-    found = store.one(hub.database, request_id)
+    """Return a request by its id or a beginning of it, or by the provider's id of its reply; Conflict for several."""
+    found = store.one(hub.database, request_id) or _starting(hub, request_id)
     if found is None:
         raise NotFound(
             f"There is no ended request {request_id[:80]!r}: it may still run, be older than what is kept, or one of many that were refused. See: tokenhub requests list"
         )
     return found
+
+
+def _starting(hub: Hub, start: str) -> EndedRequest | None:
+    """Return the one request whose id begins like this (T126: never a guess)."""
+    if _BEGINNING.fullmatch(start) is None:
+        return None
+    page = store.listing(hub.database, RequestFilter(), before=start + _BEHIND, limit=2)
+    found = [request for request in page if request.id.startswith(start)]
+    if len(found) > 1:
+        raise Conflict(f"More than one request begins with {start!r}. Give more of its id: tokenhub requests list")
+    return found[0] if found else None
+
+
+def checked(hub: Hub, wanted: RequestFilter) -> RequestFilter:
+    """Return the filter with its model by its own name; NotFound for a name that means nothing and that no request bears.
+
+    A model or provider that was removed can still be asked for: its requests are kept.
+    """
+    with hub.database.read():
+        catalog = models.catalog(hub.database)
+    target = target_of(catalog, wanted.model) if wanted.model else None
+    if target is not None:
+        wanted = replace(wanted, model=target.model.id, provider=wanted.provider or target.provider)
+    elif wanted.model and not _bears(hub, RequestFilter(model=wanted.model)):
+        models.check_names(catalog, [wanted.model])
+    provider = wanted.provider
+    if provider and provider not in catalog.providers and not _bears(hub, RequestFilter(provider=provider)):
+        raise NotFound(f"There is no provider {provider[:40]!r}. See: tokenhub providers list")
+    return wanted
+
+
+def _bears(hub: Hub, wanted: RequestFilter) -> bool:
+    return bool(store.listing(hub.database, wanted, limit=1))
 
 
 def listing(hub: Hub, wanted: RequestFilter, *, limit: int) -> list[EndedRequest]:

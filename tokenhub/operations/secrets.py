@@ -17,15 +17,17 @@ WEBHOOK_SECRETS: Final = ("stripe.webhook_secret", "stripe.webhook_secret_2")
 SMTP_PASSWORD: Final = "smtp.password"  # noqa: S105
 NOTICES_SECRET: Final = "notices.webhook_secret"  # noqa: S105
 
+_NOT_KEPT: Final = "The key was not kept."
+
 NAMES: Final = (STRIPE_KEY, *WEBHOOK_SECRETS, SMTP_PASSWORD, NOTICES_SECRET)
 """Every secret there is."""
 
 _FORMS: Final = {
     STRIPE_KEY: (
         r"(sk|rk)_(test|live)_[A-Za-z0-9_]{8,250}",
-        "It begins with sk_test_, sk_live_, rk_test_ or rk_live_.",
+        "It is sk_test_, sk_live_, rk_test_ or rk_live_ and 8 to 250 letters and digits more.",
     ),
-    **dict.fromkeys(WEBHOOK_SECRETS, (r"whsec_[\x21-\x7e]{8,250}", "It begins with whsec_.")),
+    **dict.fromkeys(WEBHOOK_SECRETS, (r"whsec_[\x21-\x7e]{8,250}", "It is whsec_ and 8 to 250 characters more.")),
     SMTP_PASSWORD: (r"[^\x00-\x1f\x7f]{1,1000}", "It is one line of text."),
     NOTICES_SECRET: (r"[\x21-\x7e]{16,250}", "It has 16 to 250 visible ASCII characters."),
 }
@@ -46,11 +48,24 @@ def set(hub: Hub, name: str, value: str) -> SecretState:
         return store.put(hub.database, hub.vault, name, value, now_ms)
     livemode = is_live(value)
     _refuse_other_mode(stripe_events.livemode(hub.database), livemode)
-    if stripe_api.StripeApi(value, api_base(hub)).livemode() is not livemode:
+    if _tried(hub, value) is not livemode:
         raise Conflict("Stripe says that this key is not of the mode that its first letters say. Nothing was kept.")
     with hub.database.write():
         _refuse_other_mode(stripe_events.set_up(hub.database, livemode, now_ms), livemode)
         return store.put(hub.database, hub.vault, name, value, now_ms)
+
+
+def _tried(hub: Hub, key: str) -> bool:
+    """Return whether a key moves real money, as Stripe says; an error says that the key was not kept."""
+    try:
+        return stripe_api.StripeApi(key, api_base(hub)).livemode()
+    except stripe_api.StripeAuth as error:
+        raise stripe_api.StripeAuth(f"{_NOT_KEPT} Stripe does not accept it, or it may not do this.") from error
+    except (stripe_api.StripeUnknown, stripe_api.StripeLimited) as error:
+        raise type(error)(
+            f"{_NOT_KEPT} It is tried at Stripe first, which could not be reached or gave no clear answer. "
+            "Try again: tokenhub config set stripe.secret_key"
+        ) from error
 
 
 def get(hub: Hub, name: str) -> str | None:

@@ -6,7 +6,8 @@ from typing import Final, Literal
 
 from tokenhub import clock
 from tokenhub.catalog.models import Credential, Deployment, Lifecycle
-from tokenhub.operations import models
+from tokenhub.operations import gateways, models
+from tokenhub.operations.gateways import Seen
 from tokenhub.operations.hub import Hub
 from tokenhub.routing import health
 from tokenhub.routing.availability import Observed
@@ -52,6 +53,8 @@ class Status:
     """Those that providers refuse, with the reason."""
     hidden: int
     """Deployments that nobody asked for and nothing is known against."""
+    gateway: Seen
+    """Whether one runs: without one, all this is of the past."""
 
     @property
     def is_well(self) -> bool:
@@ -75,7 +78,7 @@ def read(hub: Hub, *, minutes: int, everything: bool = False) -> Status:
     shown = [one for one in found if everything or one.word != "idle"]
     failed = tuple(one for one in states if one.status == store.FAILED)
     ordered = tuple(sorted(shown, key=lambda one: (one.provider, one.region, one.model, one.credential_id)))
-    return Status(now_ms, minutes, ordered, failed, len(found) - len(shown))
+    return Status(now_ms, minutes, ordered, failed, len(found) - len(shown), gateways.seen(hub))
 
 
 def _statuses(

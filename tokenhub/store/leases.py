@@ -126,6 +126,13 @@ def end(database: Database, lease: Lease) -> None:
         os.close(lease.lock)
 
 
+def last_renewed(database: Database) -> tuple[int | None, int | None]:
+    """Return when a lease was last renewed: of the live ones, and of all whose rows are kept."""
+    row = database.row("SELECT MAX(CASE WHEN state = 'live' THEN renewed_at END), MAX(renewed_at) FROM leases")
+    assert row is not None
+    return row[0], row[1]
+
+
 def ended_with_holds(database: Database) -> list[int]:
     """Return the ended leases whose holds are still to be released, also after a crash in the middle of that."""
     return [
