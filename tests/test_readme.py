@@ -3,6 +3,7 @@
 ``make serve`` stands for ``tokenhub serve`` in the home of a person who has none yet; the port is a free one.
 """
 
+import json
 import os
 import re
 import shlex
@@ -183,7 +184,7 @@ def test_the_commands_show_what_the_readme_shows(person: Person) -> None:
     assert COMMANDS[0] == ("make serve", "")
     commands = COMMANDS[1:]
     # curl and the SDK have asked once each in the README's order, whatever of this file is run.
-    asked = person.shell("tokenhub requests list --json").count('"id"')
+    asked = len(json.loads(person.shell("tokenhub requests list --json")))
     person.shell("tokenhub chat 'What is the capital of France?'\n" * max(0, 2 - asked))
     script = "".join(f"echo '{MARK}{number}'\n{command}\n" for number, (command, _) in enumerate(commands))
     shown = re.split(rf"^{MARK}\d+\n", person.shell(script), flags=re.M)[1:]
