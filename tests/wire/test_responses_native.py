@@ -1,6 +1,7 @@
 """Responses that pass as they are: what is learnt on the way, what is kept back, what has failed."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,12 +9,16 @@ import pytest
 from tests.wire.cuts import assert_cuts_do_not_show, read
 from tests.wire.responses_samples import CALL, CUSTOM, MESSAGE, REASONING, REFUSAL, USAGE, frame, response, stream
 from tokenhub.call import Call, Capability
+from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage
+from tokenhub.wire.chat.over_responses_stream import ResponsesReader
 from tokenhub.wire.faults import FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.responses import common as responses
 from tokenhub.wire.responses import native as responses_native
 from tokenhub.wire.responses.native import NativeResponses
+from tokenhub.wire.responses.surface import ResponsesSurface
+from tokenhub.wire.surface import Arrival
 
 CALLED = Call(Capability.CHAT, "m", created_s=1_800_000_000)
 COUNTED = Usage(input=50, cache_read=30, cache_write=20, output=40, reasoning=25)
@@ -158,6 +163,27 @@ def test_a_whole_reply_that_is_none_fails(raw: dict[str, Any]) -> None:
     with pytest.raises(UpstreamFault) as caught:
         whole(raw)
     assert caught.value.failure.kind in (FaultKind.SERVER, FaultKind.PROTOCOL)
+
+
+@pytest.mark.parametrize("created", [2**70, -1, 1e30, "soon", None, True])
+def test_a_moment_that_cannot_be_is_none(created: Any) -> None:
+    """A number beyond 64 bits cannot be written again."""
+    assert responses.created_of({"created_at": created}) in (0, 1)
+    reader = ResponsesReader(CALLED)
+    body = stream(response(MESSAGE, created_at=created))
+    assert b'"created":' in reader.feed(body) + reader.ending()
+    assert reader.facts.created in (CALLED.created_s, 1)
+
+
+def test_an_error_goes_on_behind_a_number_that_cannot_be() -> None:
+    surface = ResponsesSurface(Arrival("/v1/responses", {}, {}, 1_800_000_000))
+    surface.call({"model": "m", "input": "Hi"}, 50)
+    surface.native = True
+    surface.feed(frame({"type": "response.output_text.delta", "delta": "x", "sequence_number": 2**70}))
+    told = surface.error_frame(InvalidRequest("No."), "req_1")
+    numbers = [int(one) for one in re.findall(rb'"sequence_number":(\d+)', told)]
+    assert numbers == sorted(numbers)
+    assert max(numbers) < 2**63
 
 
 def test_only_the_last_frame_is_written_anew() -> None:

@@ -4,7 +4,7 @@ What is shown is the compact record that is kept with each request, so that a de
 hour ago reads like one that is made now.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from tokenhub import clock
@@ -128,9 +128,4 @@ def print_decision(record: Record, accounts: Mapping[str, str], now_ms: int, tri
     """Write the decision of a request that has ended in one table, with what ordered it above."""
     render.print_title(f"Routing: ordered {order(record)}; {most(record)}")
     found = rows(record, accounts, now_ms, tried)
-    render.print_table(found, used(found, COLUMNS))
-
-
-def used(found: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[Column]:
-    """Return the columns in which some row has something to say."""
-    return [column for column in columns if any(row.get(column.field) is not None for row in found)]
+    render.print_table(found, render.used(found, COLUMNS))

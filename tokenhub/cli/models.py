@@ -6,7 +6,7 @@ import typer
 
 from tokenhub import money
 from tokenhub.call import Capability
-from tokenhub.cli import decision, values
+from tokenhub.cli import render, values
 from tokenhub.cli.context import Door, command, noun
 from tokenhub.cli.render import Column
 
@@ -188,14 +188,13 @@ def list_(
         )
     rows = [row(state) for state in states]
     shown = rows if door.as_json else [_shown(one) for one in rows]
-    columns = [column for column in COLUMNS if column.field != "unit_prices" or decision.used(shown, [column])]
+    columns = [column for column in COLUMNS if column.field != "unit_prices" or render.used(shown, [column])]
     door.rows(shown, columns, empty=empty)
 
 
 @command(app, examples=["tokenhub models show deepseek-v3.2", "tokenhub models show gpt-4o --json"])
 def show(door: Door, name: Name) -> None:
     """Show a model: who offers it, where it runs, at what price."""
-    from tokenhub.cli import render
     from tokenhub.operations import models
 
     state = models.show(door.hub, name)
@@ -204,7 +203,7 @@ def show(door: Door, name: Name) -> None:
     if not door.as_json and places:
         render.print_blank()
         shown = [_shown(place) for place in places]
-        render.print_table(shown, decision.used(shown, PLACE_COLUMNS))
+        render.print_table(shown, render.used(shown, PLACE_COLUMNS))
 
 
 def _price_option(name: str, what: str) -> Any:

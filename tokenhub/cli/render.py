@@ -146,6 +146,11 @@ def print_table(rows: Iterable[Row], columns: Sequence[Column]) -> None:
         say(f"Too narrow here for: {out}. A wider window shows all, and so does --json.")
 
 
+def used(found: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
+    """Return the columns in which some row has something to say."""
+    return [column for column in columns if any(row.get(column.field) is not None for row in found)]
+
+
 def _fitting(cells: Mapping[Column, Sequence[str]], ids: Collection[Column], width: int) -> list[Column]:
     """Return the columns that fit beside whole ids: the last ones, which matter least, give way."""
     fitting = list(cells)

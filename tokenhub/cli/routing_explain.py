@@ -181,7 +181,7 @@ def _stage(title: str, *words: str) -> None:
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
     if rows:
-        render.print_table(rows, decision.used(rows, columns))
+        render.print_table(rows, render.used(rows, columns))
 
 
 def _names(asked: str, record: Mapping[str, Any], count: int) -> str:

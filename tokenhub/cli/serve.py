@@ -55,10 +55,10 @@ def serve(
 
 def _check_host(host: str) -> None:
     """Refuse an address that this machine does not have, on any port: another port would not help."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind((host, 0))
+        family, kind, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
     except (OSError, UnicodeError) as error:
         raise SetupError(
             f"cannot listen on {host!r}: it is no address of this machine ({getattr(error, 'strerror', None) or error}). "

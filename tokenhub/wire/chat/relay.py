@@ -47,7 +47,7 @@ _STYLES = (
 Each search is one pass over all bytes, so there are few, for marks whose last byte is rare: CPython looks at that one first.
 """
 _TEXT = re.compile(
-    rb'("delta": ?\{[^}]*?"(?:content|reasoning_content|reasoning|refusal|arguments)": ?)"((?:[^"\\]|\\.)++)"'
+    rb'("delta": ?\{[^}]*?"(?:content|reasoning_content|reasoning|refusal|arguments)": ?)"(?!")([^"\\]*+(?:\\.[^"\\]*+)*+)"'
 )
 """The first text of a delta, and what stands before it, which is alike in all frames that go on with the same."""
 _TAIL_FRAMES = 3
