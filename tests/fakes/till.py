@@ -126,6 +126,6 @@ class Till:
 
     def work(self) -> None:
         """Let the gateway look at what is due of refunds, disputes and recharges."""
-        for work in (refunds.work, disputes.work, recharges.work):
+        for work in (refunds.work, disputes.work, recharges.work, recharges.begin):
             with suppress(StripeError):
                 work(self.hub, self.api, self.now_ms)

@@ -49,8 +49,9 @@ def made(till: Till) -> list[Topup]:
 
 
 def work(till: Till) -> None:
-    with suppress(StripeError):
-        recharges.work(till.hub, till.api, till.now_ms)
+    for step in (recharges.work, recharges.begin):
+        with suppress(StripeError):
+            step(till.hub, till.api, till.now_ms)
 
 
 def by(till: Till, ms: int) -> None:

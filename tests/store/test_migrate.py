@@ -131,6 +131,8 @@ UPGRADE = """
         open_database(chosen, home, create=create).close_all()
     else:
         database = open_database(chosen, home)
+        print("opened", flush=True)
+        sys.stdin.readline()
         peewee.Database.execute_sql = counted
         print(*migrate.migrate(database, home, files=Path(sys.argv[1])), flush=True)
         database.close_all()
@@ -140,17 +142,23 @@ UPGRADE = """
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", textwrap.dedent(UPGRADE), *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=60)
-    return process.returncode, output
+    """Let a process that has opened its store, or is about to, go on to its end."""
+    output, _ = process.communicate("\n", timeout=60)
+    return process.returncode, output.removeprefix("opened\n")
 
 
 def test_t100_two_starts_at_once_migrate_once(filled: Database, environment: dict[str, str], files: Path) -> None:
     """The second waits for the first, which takes 0.2 s and more, and finds nothing left to do."""
     both = [run(environment, str(files), "0") for _ in range(2)]
+    for process in both:
+        assert process.stdout
+        assert process.stdout.readline() == "opened\n"
     results = [finish(process) for process in both]
     assert [code for code, _ in results] == [0, 0], results
     assert sorted(output.splitlines()[0] for _, output in results) == ["", "9001_add_rank 9002_rename_rank"]

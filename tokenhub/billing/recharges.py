@@ -5,7 +5,7 @@ however that one ended, and a month's attempts stay under a cap. A card that say
 again" suspends at once, three other refusals in a row do too; then a person has to act.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -96,6 +96,16 @@ def claim(recharge: Recharge, balance_nano: int, *, has_card: bool, under_way: b
     if spent + recharge.amount_minor > recharge.monthly_cap_minor:
         return Wait.CAP
     return Claim(recharge.amount_minor, month, spent + recharge.amount_minor)
+
+
+def with_attempt(recharge: Recharge, amount_minor: int, at_ms: int, now_ms: int) -> Recharge:
+    """Return the settings with an attempt that was made at a moment and is known only now."""
+    month = month_start_ms(now_ms)
+    total = recharge.month_total_minor if recharge.month_start_ms == month else 0
+    if month_start_ms(at_ms) == month:
+        total += amount_minor
+    attempted_at_ms = max(recharge.attempted_at_ms or 0, at_ms)
+    return replace(recharge, month_start_ms=month, month_total_minor=total, attempted_at_ms=attempted_at_ms)
 
 
 def month_start_ms(now_ms: int) -> int:

@@ -120,6 +120,18 @@ def _intent(hub: Hub, account_id: int, amount_minor: int, customer: store.Custom
     )
 
 
+def remember(hub: Hub, topup: Topup) -> None:
+    """Write down, in the caller's write, an attempt that this database does not have: it counts as if it had been made here."""
+    now_ms = clock.now_ms()
+    store.locked_balance(hub.database, topup.account_id)
+    is_alone = store.under_way(hub.database, topup.account_id) is None
+    topups.insert(hub.database, replace(topup, recharge_of=topup.account_id if is_alone else None))
+    recharge = store.get(hub.database, topup.account_id)
+    if recharge is not None:
+        known = rules.with_attempt(recharge, topup.amount_minor, topup.created_at_ms, now_ms)
+        store.save(hub.database, topup.account_id, known, now_ms)
+
+
 def charge(hub: Hub, api: StripeApi, topup: Topup) -> Topup:
     """Ask Stripe for the money of a claimed attempt; the same attempt again has the same effect."""
     try:

@@ -82,6 +82,12 @@ def sweep(hub: Hub, api: StripeApi, now_ms: int) -> list[Repair]:
     return repairs
 
 
+def is_current(hub: Hub, now_ms: int) -> bool:
+    """Whether a comparison of everything has ended since a gateway last started, and none is due or under way."""
+    seen = stripe_events.sweeps(hub.database)
+    return seen is not None and now_ms < seen.objects_due_at_ms == seen.objects_from_ms + DAILY_MS
+
+
 def soon(hub: Hub) -> None:
     """Make the comparison of everything due: a gateway has started, which may have been away for long."""
     stripe_events.compare_soon(hub.database, clock.now_ms())
@@ -105,7 +111,9 @@ def _differs(hub: Hub, session: SessionFacts) -> bool:
 
 def _is_missed(hub: Hub, payment: PaymentFacts) -> bool:
     topup = topups.by_payment(hub.database, payment.id) or topups.find(hub.database, payment.metadata.get(TOPUP, ""))
-    return payment.status == "succeeded" and (topup is None or topup.lot_id is None)
+    if topup is None:
+        return payment.status in ("succeeded", "processing")
+    return payment.status == "succeeded" and topup.lot_id is None
 
 
 def _mended(

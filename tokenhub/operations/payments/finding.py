@@ -27,7 +27,7 @@ from tokenhub.billing.topups import (
 )
 from tokenhub.operations import notices
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import connection, crediting, topups
+from tokenhub.operations.payments import charging, connection, crediting, topups
 from tokenhub.operations.payments.stripe_api import StripeApi, StripeNotFound
 from tokenhub.store import accounts
 from tokenhub.store import topups as store
@@ -140,8 +140,13 @@ def _rebuilt(hub: Hub, facts: SessionFacts | PaymentFacts, asked_minor: int, kin
         if account is None or not _is_same_account(hub, topup.account_id, facts.metadata):
             return None, f"{facts.id} was for account {topup.account_id}, which this database does not have"
         if store.find(hub.database, topup.id) is None:
-            store.insert(hub.database, topup)
+            write = charging.remember if kind == RECHARGE else _write
+            write(hub, topup)
         return store.get(hub.database, topup.id), ""
+
+
+def _write(hub: Hub, topup: Topup) -> None:
+    store.insert(hub.database, topup)
 
 
 def _is_same_account(hub: Hub, account_id: int, metadata: Mapping[str, str]) -> bool:

@@ -139,9 +139,13 @@ def _none_there() -> NotFound:
 
 
 def work(hub: Hub, api: StripeApi, now_ms: int) -> None:
-    """Bring what is under way to its end, then begin what is due."""
+    """Bring what is under way to its end."""
     due = [topup.id for topup in topups.due(hub.database, now_ms, _BATCH, kind=RECHARGE)]
     rounds.each("recharge", due, lambda topup_id: reconcile(hub, api, topup_id), lambda one: _postpone(hub, one))
+
+
+def begin(hub: Hub, api: StripeApi, now_ms: int) -> None:
+    """Begin what is due."""
     waiting = store.candidates(hub.database, now_ms, _BATCH)
     rounds.each("recharge", waiting, lambda account_id: attempt(hub, api, account_id), lambda _: None)
 

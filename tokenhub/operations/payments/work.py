@@ -79,6 +79,16 @@ def _postpone(hub: Hub, topup_id: str) -> None:
         store.update(hub.database, topup_id, now_ms, {"next_poll_at": again_ms})
 
 
+def _recharge(hub: Hub, api: StripeApi, now_ms: int) -> None:
+    """Begin recharges, once everything has been compared with Stripe.
+
+    A database that was restored from a backup may lack a recharge that was paid since. Its
+    balance is as low as before that, and the card would be charged again.
+    """
+    if comparison.is_current(hub, now_ms):
+        recharges.begin(hub, api, now_ms)
+
+
 _JOBS: Final[dict[str, Job]] = {
     "inbox": events.work_inbox,
     "topups": _poll,
@@ -88,5 +98,6 @@ _JOBS: Final[dict[str, Job]] = {
     "sweep": events.sweep,
     "swept": lambda hub, api, _: events.work_inbox(hub, api),
     "objects": comparison.sweep,
+    "new recharges": _recharge,
 }
-"""In their order: what was told comes before what has to be found out."""
+"""In their order: what was told comes before what has to be found out, and nobody is charged before all is known."""
