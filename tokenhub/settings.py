@@ -44,6 +44,9 @@ class Settings:
     server_write_timeout_s: float = _option(60.0, "Time a client may leave its answer unread", low=1, high=3600)
     server_keep_alive_s: float = _option(15.0, "Silence after which a stream gets a comment", low=0.05, high=300)
     server_shutdown_s: float = _option(30.0, "Time that running requests get at shutdown", low=0, high=3600)
+    server_watchdog_s: float = _option(
+        60.0, "Time after which a process that does nothing any more ends itself; 0: never", low=0, high=3600
+    )
     server_max_connections: int = _option(4096, "Open client connections of one process", low=1, high=1_000_000)
     server_drains: int = _option(
         64, "Streams of one process that are read to their end after the client left", low=0, high=100_000

@@ -24,7 +24,12 @@ class Backup:
     """An installation whose account recharges 20 below 5 and has 4 left, and its backup, in which it stays so."""
 
     def __init__(
-        self, settings: Settings, home: Home, stripe: FakeStripe, monkeypatch: pytest.MonkeyPatch, postgres: Databases | None
+        self,
+        settings: Settings,
+        home: Home,
+        stripe: FakeStripe,
+        monkeypatch: pytest.MonkeyPatch,
+        postgres: Databases | None,
     ) -> None:
         self._stripe = stripe
         with self._opened(settings, home) as hub:
@@ -79,7 +84,9 @@ def backup(
     made.drop(postgres)
 
 
-def test_a_recharge_that_the_backup_lacks_is_found_before_another_one_begins(backup: Backup, stripe: FakeStripe) -> None:
+def test_a_recharge_that_the_backup_lacks_is_found_before_another_one_begins(
+    backup: Backup, stripe: FakeStripe
+) -> None:
     backup.run()
     backup.till.later(2 * DAY)
     work.started(backup.restore())

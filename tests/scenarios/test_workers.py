@@ -169,6 +169,27 @@ def test_t67_term_ends_all_workers_with_their_streams_and_holds(installation: In
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_t67_workers_that_are_told_to_end_twice_still_end_what_they_have_under_way(installation: Installation) -> None:
+    """systemd tells every process of a service to end, and so does the supervisor."""
+    with installation.serve("--workers", "2", TOKENHUB_SERVER_SHUTDOWN_S="30") as serving:
+        workers = serving.workers()
+        threads, _ = begin(serving, 8)
+        wait_until(lambda: installation.open_holds() == 8)
+        for worker in workers:
+            os.kill(worker, signal.SIGTERM)
+        serving.process.send_signal(signal.SIGTERM)
+        time.sleep(1.0)
+        assert installation.open_holds() == 8
+        assert all(is_alive(worker) for worker in workers)
+        serving.process.send_signal(signal.SIGTERM)
+        assert serving.process.wait(15) == 0
+        for thread in threads:
+            thread.join(10)
+    assert installation.open_holds() == 0
+    assert ledger.verify(installation.hub.database) == []
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_workers_end_when_their_supervisor_has_died(installation: Installation) -> None:
     with installation.serve("--workers", "2") as serving:
         workers = serving.workers()

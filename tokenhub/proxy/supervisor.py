@@ -26,6 +26,7 @@ from tokenhub.observability import log
 from tokenhub.operations.hub import Hub
 from tokenhub.proxy.app import Gateway
 from tokenhub.proxy.local_model import LocalModel, available
+from tokenhub.proxy.watchdog import watched
 from tokenhub.settings import OPTIONS, Settings
 
 _LOOK_S = 0.05
@@ -33,6 +34,8 @@ _LOOK_S = 0.05
 _RESTART_PAUSE_S = 1.0
 """Least time between two starts in the place of one worker."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+HURRY = signal.SIGINT
+"""What makes a worker hurry. SIGTERM does not: a service manager may send it to workers beside the supervisor's."""
 _ENDED_WELL = (0, -signal.SIGTERM)
 """A worker that had not begun to serve is ended by the signal itself."""
 _LOCAL_READY_S = 60.0
@@ -109,35 +112,44 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def serve(
-    hub: Hub, sockets: Sequence[socket.socket], credentials: Sequence[Credential], ready: Callable[[], None]
+    hub: Hub,
+    sockets: Sequence[socket.socket],
+    credentials: Sequence[Credential],
+    ready: Callable[[], None],
+    *,
+    hurried_by: Sequence[signal.Signals] = _SIGNALS,
 ) -> None:
-    """Serve in this process until told to stop; a second signal ends what is under way at once.
+    """Serve in this process until told to stop; a second signal, one of ``hurried_by``, ends what is under way at once.
 
     A gateway whose lease was lost is replaced by a new one under a new lease, on the same sockets.
     """
     over, hurry = asyncio.Event(), asyncio.Event()
     signals = 0
 
-    def on_signal() -> None:
+    def on_signal(number: signal.Signals) -> None:
         nonlocal signals
         signals += 1
-        (over if signals == 1 else hurry).set()
+        if signals == 1:
+            over.set()
+        elif number in hurried_by:
+            hurry.set()
 
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_signal, number)
     first = True
-    while not signals:
-        over.clear()
-        gateway = await Gateway.start(hub, [one.dup() for one in sockets], credentials, on_lost=over.set)
-        if first:
-            ready()
-        first = False
-        await over.wait()
-        if signals:
-            for one in sockets:
-                one.close()
-        await gateway.stop(hurry)
+    with watched(hub.settings.server_watchdog_s):
+        while not signals:
+            over.clear()
+            gateway = await Gateway.start(hub, [one.dup() for one in sockets], credentials, on_lost=over.set)
+            if first:
+                ready()
+            first = False
+            await over.wait()
+            if signals:
+                for one in sockets:
+                    one.close()
+            await gateway.stop(hurry)
 
 
 @dataclass(slots=True)
@@ -223,7 +235,7 @@ class _Workers:
             if worker.signals < self._signals:
                 worker.signals += 1
                 with contextlib.suppress(ProcessLookupError):
-                    worker.process.send_signal(signal.SIGTERM)
+                    worker.process.send_signal(signal.SIGTERM if worker.signals == 1 else HURRY)
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._signals += 1

@@ -30,7 +30,7 @@ def main() -> None:
     with Hub.open(paths.home(Path(given["home"])), given["settings"]) as hub:
         log.configure(hub.settings.log_level)
         credentials = [Credential(*one) for one in given["credentials"]]
-        supervisor.run_loop(supervisor.serve(hub, [listener], credentials, _say_ready))
+        supervisor.run_loop(supervisor.serve(hub, [listener], credentials, _say_ready, hurried_by=(supervisor.HURRY,)))
 
 
 def _say_ready() -> None:
