@@ -163,6 +163,7 @@ def test_explicit_zero_costs_nothing():
     card = endpoint("smollm2-135m", "local@local").prices.at(0)
     assert pricing.charge_for(Usage(input=10**6, output=10**6), card, 300).total_nano == 0
     assert pricing.FREE.total_nano == 0
+    assert pricing.FREE.split == pricing.Split(0, 0)
 
 
 def test_fee_of_three_percent_is_a_line_of_its_own():
@@ -178,7 +179,7 @@ def test_cache_saves_what_its_tokens_would_have_cost_more_as_fresh_input_rounded
     tiny = PriceCard(rates(input="0.0015", cache_read="0.0004", output="1"))
     assert pricing.saved_by_cache(Usage(cache_read=1), tiny) == 1
     dearer_read = PriceCard(rates(input="1", cache_read="2", output="1"))
-    assert pricing.saved_by_cache(Usage(cache_read=1000), dearer_read) == 0
+    assert pricing.saved_by_cache(Usage(cache_read=10**9), dearer_read) == 0
     dice = random.Random(17)
     for _ in range(2000):
         card, used = random_card(dice), random_usage(dice)
@@ -202,3 +203,16 @@ def test_a_charge_that_is_cut_is_shown_in_parts_that_add_up():
         assert (cut.model_fee_nano, cut.service_fee_nano) == (model_fee, 7)
         assert cut.split.prompt_nano + cut.split.completion_nano == model_fee
         assert min(cut.split.prompt_nano, cut.split.completion_nano) >= 0
+
+
+def test_of_a_charge_that_is_cut_the_completions_part_gives_way_first():
+    whole = pricing.charge_for(Usage(input=1000, output=100), SONNET, 300)
+    assert whole.split == pricing.Split(3_000_000, 1_500_000)
+    assert whole.cut(4_000_000, 0).split == pricing.Split(3_000_000, 1_000_000)
+    assert whole.cut(2_000_000, 0).split == pricing.Split(2_000_000, 0)
+
+
+def test_a_fee_for_the_prompt_alone_is_shown_as_the_prompts_whole():
+    card = PriceCard(rates(input="0.0075", output="0.0075"))
+    assert pricing.charge_for(Usage(input=1), card, 0).split == pricing.Split(8, 0)
+    assert pricing.charge_for(Usage(input=1, output=1), card, 0).split == pricing.Split(7, 8)

@@ -18,6 +18,7 @@ from tokenhub.billing.recharges import (
     cleared_by_payment,
     declined,
     month_start_ms,
+    with_attempt,
 )
 
 MONTH = 1_788_220_800_000
@@ -76,6 +77,21 @@ def test_s35_a_cap_of_50_allows_two_recharges_of_20_in_a_month_and_two_in_the_ne
                 month_total_minor=found.month_total_minor,
             )
     assert made == [True, True, False, True, True, False]
+
+
+def test_an_attempt_that_is_known_only_now_counts_in_the_month_it_was_made_in():
+    september = replace(SET, month_start_ms=MONTH, month_total_minor=2000)
+    found = with_attempt(september, 1500, NOW, NOW + 1)
+    assert (found.month_start_ms, found.month_total_minor, found.attempted_at_ms) == (MONTH, 3500, NOW)
+    late = with_attempt(september, 1500, OCTOBER - 1, OCTOBER)
+    assert (late.month_start_ms, late.month_total_minor, late.attempted_at_ms) == (OCTOBER, 0, OCTOBER - 1)
+    new = with_attempt(september, 1500, OCTOBER, OCTOBER)
+    assert (new.month_start_ms, new.month_total_minor, new.attempted_at_ms) == (OCTOBER, 1500, OCTOBER)
+
+
+def test_an_attempt_that_is_known_only_now_never_moves_the_last_one_back():
+    assert with_attempt(replace(SET, attempted_at_ms=NOW), 1, NOW - 1, NOW).attempted_at_ms == NOW
+    assert with_attempt(replace(SET, attempted_at_ms=NOW - 1), 1, NOW, NOW).attempted_at_ms == NOW
 
 
 @pytest.mark.parametrize("word", ["authentication_required", "lost_card", "stolen_card", "fraudulent"])

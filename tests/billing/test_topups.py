@@ -181,3 +181,49 @@ def test_a_processing_payment_is_looked_at_for_90_days_and_an_end_never() -> Non
     assert next_poll_ms("processing", 0, None, 90 * day_ms) is None
     for state in ("paid", "rejected", "abandoned"):
         assert next_poll_ms(state, 0, None, 0) is None
+
+
+SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
+CREATED = 1_790_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("state", "age_ms", "pause_ms"),
+    [
+        ("new", 0, MINUTE),
+        ("new", HOUR - 1, MINUTE),
+        ("new", HOUR, 15 * MINUTE),
+        ("open", 0, 5 * SECOND),
+        ("open", 2 * MINUTE - 1, 5 * SECOND),
+        ("open", 2 * MINUTE, 15 * SECOND),
+        ("open", 15 * MINUTE - 1, 15 * SECOND),
+        ("open", 15 * MINUTE, MINUTE),
+        ("open", 3 * DAY - 1, MINUTE),
+        ("open", 3 * DAY, None),
+        ("processing", DAY - 1, MINUTE),
+        ("processing", DAY, HOUR),
+        ("processing", 90 * DAY - 1, HOUR),
+        ("processing", 90 * DAY, None),
+        ("expired", 0, 10 * MINUTE),
+        ("expired", 3 * DAY - 1, 10 * MINUTE),
+        ("expired", 3 * DAY, None),
+        ("review", 3 * DAY - 1, HOUR),
+        ("review", 3 * DAY, None),
+        ("failed", 3 * DAY - 1, HOUR),
+        ("failed", 3 * DAY, None),
+    ],
+)
+def test_a_top_up_is_looked_at_ever_more_rarely_and_until_two_days_after_its_session(
+    state: str, age_ms: int, pause_ms: int | None
+) -> None:
+    """A session that has told no end is taken to last a day."""
+    now_ms = CREATED + age_ms
+    expected = None if pause_ms is None else now_ms + pause_ms
+    assert next_poll_ms(state, CREATED, None, now_ms) == next_poll_ms(state, CREATED, CREATED + DAY, now_ms) == expected
+
+
+@pytest.mark.parametrize("state", ["open", "expired", "review", "failed"])
+def test_the_two_days_begin_when_the_session_ends(state: str) -> None:
+    over_ms = CREATED + HOUR + 2 * DAY
+    assert next_poll_ms(state, CREATED, CREATED + HOUR, over_ms - 1) is not None
+    assert next_poll_ms(state, CREATED, CREATED + HOUR, over_ms) is None

@@ -11,8 +11,9 @@ from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.operations import credentials, models, preferences, probe, providers
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.hub import Hub
+from tokenhub.operations.own_models import OwnModel
 from tokenhub.operations.preferences import Subject
-from tokenhub.operations.providers import OwnModel, OwnProvider
+from tokenhub.operations.providers import OwnProvider
 from tokenhub.store import accounts as accounts_store
 from tokenhub.store import catalog as store
 

@@ -59,6 +59,11 @@ def load(overrides: Sequence[Override] = ()) -> Catalog:
     return _read(_with_overrides(_shipped(), overrides), _shipped_catalog()) if overrides else _shipped_catalog()
 
 
+def model_table(overrides: Sequence[Override], model_id: str) -> Table:
+    """Return a model's table as it stands in the data files, or as overrides have changed it."""
+    return _with_overrides(_shipped(), overrides).models[model_id]
+
+
 @cache
 def _shipped_catalog() -> Catalog:
     return _read(_shipped(), Catalog({}, {}, {}, {}, {}))

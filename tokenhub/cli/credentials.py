@@ -106,6 +106,15 @@ def read_secret(door: Door, what: str, *, from_stdin: bool, variable: str | None
     return getpass(f"{what} (not shown while you type): ").strip()
 
 
+def _next(door: Door, state: "CredentialState") -> str:
+    """Say what to do with a new credential."""
+    from tokenhub.operations import models
+
+    if models.listing(door.hub, every=True, provider=state.provider):
+        return f"Try it: tokenhub credentials test {state.id}"
+    return f"Name what it can call: tokenhub models add NAME --provider {state.provider} --input USD --output USD"
+
+
 @command(
     app,
     examples=[
@@ -171,7 +180,7 @@ def add(
     state = credentials.add(door.hub, new)
     door.done(
         row(door, state),
-        f"Credential {state.id} for {state.provider} in {state.region} is kept. Try it: tokenhub credentials test {state.id}",
+        f"Credential {state.id} for {state.provider} in {state.region} is kept. {_next(door, state)}",
     )
 
 
@@ -337,9 +346,7 @@ def import_(door: Door, yes: Yes = False) -> None:
         render.print_line(render.as_json(rows(door, states)))
         return
     for state in states:
-        render.say(
-            f"Credential {state.id} for {state.provider} in {state.region} is kept. Try it: tokenhub credentials test {state.id}"
-        )
+        render.say(f"Credential {state.id} for {state.provider} in {state.region} is kept. {_next(door, state)}")
     if not found:
         render.say("The environment holds no provider's key that is not kept yet.")
 

@@ -13,11 +13,10 @@ from tokenhub.cli.render import Column
 from tokenhub.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from tokenhub.operations.providers import OwnModel, ProviderState
+    from tokenhub.operations.own_models import OwnModel
+    from tokenhub.operations.providers import ProviderState
 
 app = noun("providers")
-
-_FILE_MAX_BYTES = 1_000_000
 
 COLUMNS = (
     Column("id", "Id"),
@@ -120,7 +119,7 @@ def add(
     from tokenhub.operations import providers
 
     if file is not None:
-        states = providers.add_from_file(door.hub, _text(file), file.name)
+        states = providers.add_from_file(door.hub, values.text_of(file), file.name)
     else:
         if id is None or base_url is None:
             raise InvalidRequest("Give an id and --base-url, or --file with a TOML file.")
@@ -139,22 +138,10 @@ def add(
         render.say(f"Provider {state.provider.id} is there, with {render.counted(state.models, 'model')}. {ready}")
 
 
-def _text(file: Path) -> str:
-    try:
-        raw = file.read_bytes()
-        if len(raw) > _FILE_MAX_BYTES:
-            raise InvalidRequest(f"{file} is larger than {_FILE_MAX_BYTES:,} bytes.")
-        return raw.decode("utf-8")
-    except OSError as error:
-        raise InvalidRequest(f"{file} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{file} is not UTF-8 text.") from error
-
-
 def _models(
     named: list[str], priced: list[Any], capability: str, context: int | None, max_output: int | None
 ) -> "list[OwnModel]":
-    from tokenhub.operations.providers import OwnModel
+    from tokenhub.operations.own_models import OwnModel
 
     by_name = dict(priced)
     pairs = [(name, upstream or name) for name, _, upstream in (text.partition("=") for text in named)]

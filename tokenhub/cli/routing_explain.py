@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from tokenhub.cli import decision, models, render
+from tokenhub.cli import decision, model_rows, render
 from tokenhub.cli.context import Door
 from tokenhub.cli.render import Column
 from tokenhub.errors import InvalidRequest
@@ -130,8 +130,8 @@ def _deployments(found: "Explanation") -> list[dict[str, Any]]:
     for one in rows:
         card = found.cards.get(one["deployment"])
         share = found.shares.get(one["deployment"])
-        one["input_price"] = None if card is None else models.per_million(card.rates.input)
-        one["output_price"] = None if card is None else models.per_million(card.rates.output)
+        one["input_price"] = None if card is None else model_rows.per_million(card.rates.input)
+        one["output_price"] = None if card is None else model_rows.per_million(card.rates.output)
         one["share_bp"] = None if share is None else round(10_000 * share)
         policy = found.policies[one["deployment"]]
         one["data_policy"], one["data_policy_by"] = policy.policy, policy.by

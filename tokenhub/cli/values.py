@@ -6,10 +6,12 @@ Arabic digits. A ValueError becomes a usage error that names the option.
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from tokenhub import clock, money
 from tokenhub.billing import credits
+from tokenhub.errors import InvalidRequest
 
 DEFAULT: Final = "default"
 """Typed to give up a value of one's own for the plan's."""
@@ -17,6 +19,7 @@ DEFAULT: Final = "default"
 OFF: Final = "off"
 """Typed to switch something off."""
 
+_FILE_MAX_BYTES: Final = 1_000_000
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
@@ -113,3 +116,17 @@ def duration(text: str) -> int:
     from tokenhub.operations import dates
 
     return dates.parse_duration(text)
+
+
+def text_of(file: Path) -> str:
+    """Return the text of a file that a command reads; InvalidRequest for one that is none."""
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be read: {error.strerror}.") from error
+    if len(raw) > _FILE_MAX_BYTES:
+        raise InvalidRequest(f"{file} is larger than {_FILE_MAX_BYTES:,} bytes.")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{file} is not UTF-8 text.") from error

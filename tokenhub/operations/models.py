@@ -102,22 +102,23 @@ def show(hub: Hub, name: str) -> ModelState:
     with hub.database.read():
         found = catalog(hub.database)
         opened = _unopened(hub)
-    return _state(found, _target(found, name).model, opened, None)
+    return _state(found, target(found, name).model, opened, None)
 
 
 def check_names(found: Catalog, wanted: Iterable[str]) -> None:
     """Refuse a name that means no model."""
     for name in wanted:
-        _target(found, name)
+        target(found, name)
 
 
-def _target(found: Catalog, name: str) -> Target:
-    target = names.target_of(found, name)
-    if target is None:
+def target(found: Catalog, name: str) -> Target:
+    """Return what a name means; NotFound, with the closest names, for one that means nothing."""
+    meant = names.target_of(found, name)
+    if meant is None:
         close = names.closest_names(found, name, found.models, {})
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise NotFound(f"There is no model {name[:100]!r}.{hint} See: tokenhub models list --all")
-    return target
+    return meant
 
 
 def _state(found: Catalog, model: Model, opened: Sequence[Credential], provider: str | None) -> ModelState:
@@ -176,8 +177,8 @@ def reset_price(hub: Hub, name: str, *, provider: str | None, region: str | None
 
 def _price_name(found: Catalog, name: str, provider: str | None, region: str | None) -> str:
     """Return the place a price is for, ``provider/model`` or ``provider/model@region``."""
-    target = _target(found, name)
-    provider, region, model = provider or target.provider, region or target.region, target.model
+    meant = target(found, name)
+    provider, region, model = provider or meant.provider, region or meant.region, meant.model
     sellers = sorted({offering.provider for offering in model.offerings})
     if provider is None:
         provider = _only(sellers, f"Several providers offer {model.id}; say which with --provider: ")
