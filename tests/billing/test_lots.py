@@ -1,7 +1,7 @@
 """Credit moves between the places of a lot and is never made or lost."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokenhub.billing import lots
@@ -21,6 +21,7 @@ def test_lots_are_drawn_in_order_of_expiry_then_age_then_id():
     assert [one.id for one in sorted([late, soon, never, old, twin], key=lots.draw_order)] == [2, 4, 1, 5, 3]
 
 
+@example([0, 5, 0, 7, 3], 9)
 @given(st.lists(st.integers(0, 50), max_size=6), st.integers(0, 300))
 def test_draw_takes_the_amount_from_the_first_lots_that_have_it(amounts, amount):
     states = [lot(number, available) for number, available in enumerate(amounts)]
@@ -34,6 +35,7 @@ def test_draw_takes_the_amount_from_the_first_lots_that_have_it(amounts, amount)
     drained = [state.available == 0 for state in states[: parts[-1][0]]] if parts else []
     assert all(drained), "no later lot is touched while an earlier one has credit"
     assert [whole(state) for state in states] == amounts
+    assert [state.id for state in states if state.touched] == [lot_id for lot_id, _ in parts]
 
 
 @pytest.mark.parametrize(("now_ms", "back", "lost"), [(9, 60, 0), (10, 0, 60), (11, 0, 60)])

@@ -134,6 +134,9 @@ def test_no_move_takes_more_than_there_is(move):
 )
 def test_what_comes_back_lasts_a_while_and_what_was_only_frozen_its_own_time(expires_at_ms, given_back, thawed):
     returned, frozen = lot(1, 0, expires_at_ms, returned=5), lot(2, 0, expires_at_ms, frozen=5)
+    repaid = lot(3, 0, expires_at_ms, repaid=5)
     lots.give_back(returned, 5, NOW)
+    lots.unrepay(repaid, 5, NOW)
     lots.unfreeze(frozen, 5, NOW)
-    assert (returned.expires_at_ms, frozen.expires_at_ms) == (given_back, thawed)
+    assert (returned.expires_at_ms, repaid.expires_at_ms, frozen.expires_at_ms) == (given_back, given_back, thawed)
+    assert (returned.available, repaid.available, frozen.available) == (5, 5, 5)

@@ -12,7 +12,8 @@ from tokenhub import clock
 from tokenhub.operations import availability, credentials, providers
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.providers import OwnModel, OwnProvider
+from tokenhub.operations.own_models import OwnModel
+from tokenhub.operations.providers import OwnProvider
 from tokenhub.routing.circuit import Circuit, State
 from tokenhub.routing.health import MINUTE_MS, Tally
 from tokenhub.store import circuits, health, leases

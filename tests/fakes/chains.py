@@ -20,7 +20,8 @@ from tests.fakes.upstream import (
 from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
 from tokenhub.operations import credentials, plans, providers
 from tokenhub.operations.credentials import NewCredential
-from tokenhub.operations.providers import OwnModel, OwnProvider
+from tokenhub.operations.own_models import OwnModel
+from tokenhub.operations.providers import OwnProvider
 
 SOAK = os.environ.get("TOKENHUB_SOAK") == "1"
 NAMES = ("alpha", "beta", "gamma")

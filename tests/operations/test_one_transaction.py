@@ -9,7 +9,8 @@ from tokenhub.accounts.accounts import AccountStatus, Plan
 from tokenhub.operations import accounts, credentials, first_run, grants, keys, models, plans, providers
 from tokenhub.operations.credentials import Found, NewCredential
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.providers import OwnModel, OwnProvider
+from tokenhub.operations.own_models import OwnModel
+from tokenhub.operations.providers import OwnProvider
 from tokenhub.store import revision
 from tokenhub.store.database import Database
 

@@ -170,13 +170,20 @@ def test_cogvideox_takes_its_own_sizes() -> None:
         ({"video_duration": 5, "video_ratio": "832*480"}, (5, "480p")),
         ({"duration": True, "SR": "huge", "size": "?"}, (5, "720p")),
         ({"duration": -1}, (5, "720p")),
+        ({"duration": 3600}, (3600, "720p")),
+        ({"duration": 3601}, (5, "720p")),
+        ({"duration": 3600.5}, (5, "720p")),
+        ({"duration": 2**40, "video_duration": 6}, (6, "720p")),
+        ({"video_count": 2**40}, (5, "720p")),
         (None, (5, "720p")),
     ],
 )
 def test_wan_is_billed_by_what_it_says_else_by_what_was_asked(usage: Any, units: tuple[int, str]) -> None:
-    found = report("alibaba", {"output": {"task_status": "SUCCEEDED", "video_url": "https://x"}, "usage": usage})
+    url = "https://dashscope-result-bj.oss-cn-beijing.aliyuncs.com/a.mp4"
+    found = report("alibaba", {"output": {"task_status": "SUCCEEDED", "video_url": url}, "usage": usage})
     assert found.usage is not None
     assert (found.usage.units[0].count, found.usage.units[0].variant) == units
+    assert found.usage.units_of("video") == 1
 
 
 @pytest.mark.parametrize(
@@ -188,6 +195,9 @@ def test_wan_is_billed_by_what_it_says_else_by_what_was_asked(usage: Any, units:
         ("alibaba", {"output": {"task_status": "CANCELED"}}, Phase.FAILED, "upstream_failed"),
         ("alibaba", {"output": {"task_status": "UNKNOWN"}}, Phase.UNKNOWN, "upstream_lost"),
         ("alibaba", {"output": {"task_status": "SUCCEEDED"}}, Phase.FAILED, "empty_result"),
+        ("alibaba", {"output": {"task_status": "SUCCEEDED", "video_url": "https://evil.example/a.mp4"}}, Phase.FAILED, "result_address"),
+        ("alibaba", {"output": {"task_status": "SUCCEEDED", "video_url": "soon"}}, Phase.FAILED, "result_address"),
+        ("alibaba", {"output": {"task_status": "SUCCEEDED", "video_url": ["https://x"]}}, Phase.FAILED, "empty_result"),
         ("alibaba", {}, Phase.RUNNING, ""),
         ("google", {"name": "x"}, Phase.RUNNING, ""),
         ("google", {"name": "x", "done": "yes"}, Phase.RUNNING, ""),
@@ -197,6 +207,7 @@ def test_wan_is_billed_by_what_it_says_else_by_what_was_asked(usage: Any, units:
         ("zhipu", {"task_status": "PROCESSING"}, Phase.RUNNING, ""),
         ("zhipu", {"task_status": ["SUCCESS"]}, Phase.RUNNING, ""),
         ("zhipu", {"task_status": "SUCCESS", "video_result": []}, Phase.FAILED, "empty_result"),
+        ("zhipu", {"task_status": "SUCCESS", "video_result": [{"url": "file:///etc/passwd"}]}, Phase.FAILED, "result_address"),
         ("zhipu", {"task_status": "FAIL"}, Phase.FAILED, "upstream_failed"),
     ],
 )  # fmt: skip

@@ -309,6 +309,9 @@ def test_gemini_edits_and_streams_in_one_event(gallery: Gallery) -> None:
         (json_reply(gemini_picture(finish="IMAGE_SAFETY")), 400, "content_filter"),
         (json_reply({"promptFeedback": {"blockReason": "SAFETY"}}), 400, "content_filter"),
         (json_reply(gemini_picture({"text": "I cannot."})), 502, "upstream_error"),
+        (json_reply({"candidates": 5}), 502, "upstream_error"),
+        (json_reply({"candidates": True}), 502, "upstream_error"),
+        (json_reply({"candidates": [True, {"content": 5}]}), 502, "upstream_error"),
         (json_reply(gemini_error(429, "RESOURCE_EXHAUSTED", "slow"), 429), 503, "no_provider_available"),
     ],
 )
@@ -316,6 +319,25 @@ def test_gemini_without_a_picture_is_free(gallery: Gallery, reply: Reply, status
     gallery.play(reply)
     answer = gallery.ask("gemini-3-pro-image")
     assert (answer.status, answer.json()["error"]["code"]) == (status, code)
+    assert_free(gallery.row(answer))
+
+
+@pytest.mark.parametrize(
+    "content", [5, True, "https://x.test/1.png", {"image": "https://x.test/1.png"}, [{"image": 5}]]
+)
+def test_dashscope_without_a_picture_is_free(gallery: Gallery, content: object) -> None:
+    gallery.play(json_reply({"output": {"choices": [{"message": {"content": content}}]}, "usage": {"image_count": 1}}))
+    answer = gallery.ask("qwen-image-2.0")
+    assert (answer.status, answer.json()["data"]) == (200, [])
+    assert_free(gallery.row(answer))
+
+
+@pytest.mark.parametrize("made", [True, 5, ["https://x.test/1.png"], {"url": "https://x.test/1.png"}, ""])
+@pytest.mark.parametrize("member", ["url", "b64_json"])
+def test_a_picture_that_is_no_text_is_none(gallery: Gallery, member: str, made: object) -> None:
+    gallery.play(json_reply({"created": 1, "data": [{member: made}]}))
+    answer = gallery.ask("cogview-4")
+    assert (answer.status, answer.json()["error"]["code"]) == (502, "upstream_error")
     assert_free(gallery.row(answer))
 
 

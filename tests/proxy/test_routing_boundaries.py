@@ -17,8 +17,9 @@ from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
 from tokenhub.catalog.load import Override
 from tokenhub.operations import credentials, keys, preferences, providers
 from tokenhub.operations.keys import KeyTerms
+from tokenhub.operations.own_models import OwnModel
 from tokenhub.operations.preferences import Subject
-from tokenhub.operations.providers import OwnModel, OwnProvider
+from tokenhub.operations.providers import OwnProvider
 from tokenhub.store import catalog
 
 MODEL, OTHER = "shared-model", "other-model"

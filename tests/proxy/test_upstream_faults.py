@@ -4,6 +4,7 @@ import gzip
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +29,9 @@ from tests.fakes.upstream import (
     sse,
     sse_reply,
 )
+from tokenhub.call import Wire
+from tokenhub.providers.adapter import Adapter
+from tokenhub.wire.replies import StreamFacts
 
 BETA_FEES = (4_000_000, 120_000)
 """1000 × 2 + 100 × 20 USD a million, in nano-USD, and 3 % of it."""
@@ -50,6 +54,43 @@ def assert_beta_answered(chain: Chain, *, stream: bool) -> None:
     row = chain.row(answer)
     assert (row["provider"], row["model_fee"], row["service_fee"], row["end"]) == ("beta", *BETA_FEES, "settled")
     assert [one["outcome"] == "answered" for one in json.loads(row["attempts"])] == [False, True]
+
+
+class Unforeseen:
+    """An adapter that meets what its author did not think of."""
+
+    def __init__(self, real: Adapter) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def reply(self, *_: object) -> Any:
+        return {}["usage"]
+
+    def stream(self, *_: object) -> Any:
+        return self
+
+    def feed(self, _: bytes) -> bytes:
+        raise KeyError("usage")
+
+    facts = StreamFacts()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_t77_a_reply_that_nobody_thought_of_is_the_upstreams_fault(chain: Chain, stream: bool) -> None:
+    chain.play()
+    assert chain.ask().status == 200
+    chain.play()
+    assert chain.gateway.gateway
+    runtime = chain.gateway.gateway.runtime
+    before = runtime.snapshot
+    real = before.adapters["alpha", Wire.CHAT]
+    runtime.snapshot = replace(before, adapters={**before.adapters, ("alpha", Wire.CHAT): Unforeseen(real)})
+    try:
+        assert_beta_answered(chain, stream=stream)
+    finally:
+        runtime.snapshot = before
 
 
 ROLE = openai_chunk({"role": "assistant", "content": ""})

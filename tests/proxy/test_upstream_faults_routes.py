@@ -28,7 +28,8 @@ from tests.fakes.upstream import (
 from tokenhub.errors import InvalidRequest
 from tokenhub.operations import credentials, grants, keys, plans, providers
 from tokenhub.operations.credentials import NewCredential
-from tokenhub.operations.providers import OwnModel, OwnProvider
+from tokenhub.operations.own_models import OwnModel
+from tokenhub.operations.providers import OwnProvider
 
 BROKEN = json_reply(openai_error("x"), 500)
 

@@ -12,13 +12,14 @@ from typing import Any
 import openai
 import pytest
 
-from tests.fakes.upstream import Cut, FakeUpstream, Received, Reply, json_reply
+from tests.fakes.upstream import Cut, FakeUpstream, Received, Reply, head, json_reply
 from tests.fakes.video_houses import VIDEO, DashScope, Google, House, OpenAI, Zhipu
 from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
 from tokenhub.catalog.load import Override
-from tokenhub.operations import accounts, credentials, keys, preferences
+from tokenhub.operations import accounts, credentials, grants, keys, preferences
 from tokenhub.operations.keys import KeyTerms
 from tokenhub.operations.preferences import Subject
+from tokenhub.proxy import video_content
 from tokenhub.store import catalog, ledger
 from tokenhub.wire import multipart
 from tokenhub.wire.multipart import Upload
@@ -361,7 +362,7 @@ def test_an_uploaded_image_becomes_the_first_frame(studio: Studio) -> None:
 # Where results may be fetched
 
 
-@pytest.mark.parametrize(
+ELSEWHERE = pytest.mark.parametrize(
     "url",
     [
         "http://169.254.169.254/latest/meta-data",
@@ -372,12 +373,27 @@ def test_an_uploaded_image_becomes_the_first_frame(studio: Studio) -> None:
         "https://dashscope-x.oss-cn.aliyuncs.com:8443/x.mp4",
         "file:///etc/passwd",
         "ftp://dashscope-x.oss-cn.aliyuncs.com/x.mp4",
+        "soon",
     ],
 )
-def test_a_result_elsewhere_is_not_fetched(studio: Studio, url: str) -> None:
+
+
+@ELSEWHERE
+def test_a_video_at_a_place_that_may_not_be_fetched_from_is_none_and_is_not_charged(studio: Studio, url: str) -> None:
     studio.house.result_url = url
+    before = studio.gateway.balance()
+    shown = studio.made(seconds=2)
+    failed = studio.until(shown["id"], "failed")
+    assert failed["error"]["code"] == "result_address"
+    assert (studio.gateway.balance(), studio.holds()) == (before, [])
+    assert studio.get(shown["id"], "/content").status == 404
+
+
+@ELSEWHERE
+def test_a_result_that_is_elsewhere_now_is_not_fetched(studio: Studio, url: str) -> None:
     shown = studio.made(seconds=2)
     studio.until(shown["id"], "completed")
+    studio.house.result_url = url
     answer = studio.get(shown["id"], "/content")
     assert (answer.status, answer.json()["error"]["metadata"]["code"]) == (502, "result_address")
     assert studio.house.fetched == []
@@ -385,11 +401,104 @@ def test_a_result_elsewhere_is_not_fetched(studio: Studio, url: str) -> None:
 
 def test_another_port_of_the_same_machine_is_another_host(studio: Studio) -> None:
     with FakeUpstream([json_reply({})]) as other:
-        studio.house.result_url = f"{other.origin}/secret"
         shown = studio.made(seconds=2)
         studio.until(shown["id"], "completed")
+        studio.house.result_url = f"{other.origin}/secret"
         assert studio.get(shown["id"], "/content").status == 502
         assert not other.received
+
+
+@pytest.mark.parametrize("location", ["http://[bad", "//[x/y"])
+def test_a_redirect_that_leads_nowhere_is_the_providers_fault(studio: Studio, location: str) -> None:
+    shown = studio.made(seconds=2)
+    studio.until(shown["id"], "completed")
+    studio.house.result = lambda _: [head(302, {"Location": location, "Content-Length": "0"})]  # type: ignore[method-assign]
+    answer = studio.get(shown["id"], "/content")
+    assert (answer.status, answer.json()["error"]["metadata"]["code"]) == (502, "redirect")
+
+
+@pytest.mark.parametrize(
+    ("stated", "status"),
+    [("text/html", 502), ("application/json", 502), ("application/octet-stream", 200), ("", 200), ("video/webm", 200)],
+)
+def test_a_page_in_place_of_a_video_is_not_passed_on(studio: Studio, stated: str, status: int) -> None:
+    studio.house.content_type = stated
+    shown = studio.made(seconds=2)
+    studio.until(shown["id"], "completed")
+    answer = studio.get(shown["id"], "/content")
+    assert answer.status == status
+    if status == 200:
+        assert answer.headers["content-type"] == (stated if stated == "video/webm" else "video/mp4")
+    else:
+        assert answer.json()["error"]["metadata"]["code"] == "not_a_video"
+
+
+def test_one_account_does_not_keep_others_from_fetching(studio: Studio) -> None:
+    """It holds all the places that it may have, reads nothing, and is refused one more; another account is served."""
+    shown = studio.made(seconds=2)
+    studio.until(shown["id"], "completed")
+    hub = studio.gateway.hub
+    other_id = accounts.create(hub, "other").account.id
+    grants.grant(hub, other_id, 10**11, expires_at_ms=None)
+    other = {"Authorization": f"Bearer {keys.create(hub, other_id).secret}"}
+    theirs = studio.gateway.call("POST", "/v1/videos", {"model": WAN, "prompt": "x", "seconds": 2}, other).json()["id"]
+    deadline = time.monotonic() + 8
+    while studio.gateway.call("GET", f"/v1/videos/{theirs}", None, other).json()["status"] != "completed":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    studio.house.content = VIDEO + bytes(30_000_000)
+    held = []
+    for _ in range(video_content.AT_ONCE_OF_ONE):
+        one = socket.create_connection(("127.0.0.1", studio.gateway.port))
+        one.sendall(
+            f"GET /v1/videos/{shown['id']}/content HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {studio.gateway.key}\r\n\r\n".encode()
+        )
+        assert one.recv(9) == b"HTTP/1.1 "
+        held.append(one)
+    refused = studio.get(shown["id"], "/content")
+    assert (refused.status, refused.json()["error"]["code"]) == (429, "too_many_concurrent")
+    assert "retry-after" in refused.headers
+    studio.house.content = VIDEO
+    assert studio.gateway.call("GET", f"/v1/videos/{theirs}/content", None, other).body == VIDEO
+    for one in held:
+        one.close()
+    while studio.get(shown["id"], "/content").status != 200:
+        assert time.monotonic() < deadline + 20
+        time.sleep(0.05)
+
+
+def test_an_absurd_count_of_seconds_ends_like_any_other_and_holds_up_nobody(studio: Studio) -> None:
+    studio.house.usage = {"duration": 2**40, "SR": "1080"}  # type: ignore[attr-defined]
+    before = studio.gateway.balance()
+    first, second = studio.made(seconds=2)["id"], studio.made(seconds=2)["id"]
+    for one in (first, second):
+        studio.until(one, "completed")
+    charge = 2 * SECOND_1080
+    assert studio.holds() == []
+    assert before - studio.gateway.balance() <= 2 * (charge + fee(charge))
+
+
+def test_looks_without_an_answer_are_no_word_that_the_video_is_unknown(studio: Studio) -> None:
+    """RUNNING, two looks without an answer, one UNKNOWN, then it is there."""
+    studio.house.states = ("RUNNING",)
+    shown = studio.made(seconds=2)
+    task = studio.house.only
+    studio.house.silent = True
+    deadline = time.monotonic() + 8
+    while studio.gateway.rows("SELECT misses FROM jobs")[0]["misses"] < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    task.states = ["UNKNOWN", "SUCCEEDED"]
+    studio.house.silent = False
+    studio.until(shown["id"], "completed")
+
+
+def test_a_video_that_is_unknown_three_times_in_a_row_is_lost(studio: Studio) -> None:
+    studio.house.states = ("RUNNING", "UNKNOWN", "UNKNOWN", "RUNNING", "UNKNOWN", "UNKNOWN", "UNKNOWN", "SUCCEEDED")
+    before = studio.gateway.balance()
+    failed = studio.until(studio.made(seconds=2)["id"], "failed")
+    assert failed["error"]["code"] == "upstream_lost"
+    assert (studio.gateway.balance(), studio.house.only.states) == (before, ["SUCCEEDED"])
 
 
 def test_a_result_that_is_cut_is_not_taken_for_whole(studio: Studio) -> None:
@@ -422,6 +531,25 @@ def test_one_job_that_cannot_be_read_holds_up_no_other(studio: Studio) -> None:
     with hub.database.write():
         hub.database.execute("UPDATE jobs SET next_poll_at = 1 WHERE ended_at IS NULL")
     studio.until(broken, "failed")
+
+
+def test_a_job_that_cannot_be_charged_ends_when_its_time_is_over(studio: Studio) -> None:
+    studio.house.states = ("RUNNING",)
+    broken = studio.made(seconds=2)["id"]
+    before = studio.gateway.balance()
+    (hold,) = studio.holds()
+    hub = studio.gateway.hub
+    with hub.database.write():
+        hub.database.execute("UPDATE jobs SET card = 'x', expires_at = 1")
+    studio.house.only.states = ["SUCCEEDED"]
+    studio.until(broken, "failed")
+    assert studio.gateway.rows("SELECT state FROM jobs") == [{"state": "expired"}]
+    assert (studio.holds(), studio.gateway.balance()) == ([], before + hold["amount"])
+
+
+def test_an_id_that_can_be_none_is_told_so(studio: Studio) -> None:
+    assert studio.gateway.call("GET", "/v1/videos?after=video_%00").status == 400
+    assert studio.gateway.call("GET", "/v1/generation?id=%00").status == 404
 
 
 def test_boundaries_of_a_form_are_kept(studio: Studio) -> None:

@@ -15,7 +15,8 @@ from tests.serving import Serving
 from tokenhub.operations import accounts, credentials, grants, keys, plans, providers
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.providers import OwnModel, OwnProvider
+from tokenhub.operations.own_models import OwnModel
+from tokenhub.operations.providers import OwnProvider
 from tokenhub.store import circuits
 
 NAME = "starter/chain"

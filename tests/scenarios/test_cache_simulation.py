@@ -27,7 +27,8 @@ from tests.fakes.prefix_cache import CachingUpstream
 from tests.fakes.upstream import FakeUpstream
 from tests.harness import RunningGateway, start_gateway, temporary_home
 from tokenhub.operations import providers, usage
-from tokenhub.operations.providers import OwnModel, OwnProvider
+from tokenhub.operations.own_models import OwnModel
+from tokenhub.operations.providers import OwnProvider
 
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
 MODEL = "house-model"

@@ -7,6 +7,7 @@ import pytest
 
 from tests.fakes.bank import NOW, Bank
 from tokenhub.billing.holds import End, Ended, OwnerKind, Placed, Refusal, Refused
+from tokenhub.billing.rules import MAX_SHORTFALL_NANO
 from tokenhub.store import leases, ledger, requests, usage
 from tokenhub.store.database import StoreBusy
 from tokenhub.store.holds import LeaseLost, release_holds_of
@@ -199,9 +200,13 @@ def test_t95_batches_over_the_same_accounts_in_any_order_never_wait_for_each_oth
 def test_t16_settling_more_than_a_column_holds_is_cut_to_the_hold(bank):
     account = bank.account("a", 1000)
     bank.do(bank.place("r", "a-0", 100))
-    assert bank.do(bank.settle("r", "a-0", 2**62, 2**61)) == Ended(End.SETTLED, 100, 100, 0, first=True)
-    assert ledger.shortfalls(bank.database, 0).total_nano == 2**62 + 2**61 - 100
+    assert bank.do(bank.settle("r", "a-0", 2**70, 2**61)) == Ended(End.SETTLED, 100, 100, 0, first=True)
     assert bank.available(account) == 900
+    for number in range(20):
+        bank.do(bank.place(f"r{number}", "a-0", 10))
+        bank.do(bank.settle(f"r{number}", "a-0", 2**63))
+    assert ledger.shortfalls(bank.database, 0).total_nano == 21 * MAX_SHORTFALL_NANO
+    bank.check()
 
 
 def test_negative_fee_is_refused_and_leaves_the_hold_as_it_was(bank):

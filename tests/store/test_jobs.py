@@ -192,8 +192,8 @@ def test_a_job_that_died_while_it_was_made_is_told_and_others_are_not(bank: Bank
 def test_what_was_seen_and_missed_is_kept_of_open_jobs_alone(bank: Bank) -> None:
     adopted(bank)
     with bank.database.write():
-        jobs.missed(bank.database, "req_1", "busy\0", NOW + 50)
-        jobs.missed(bank.database, "req_1", "busy", NOW + 60)
+        jobs.missed(bank.database, "req_1", "busy\0", 1, NOW + 50)
+        jobs.missed(bank.database, "req_1", "busy", 2, NOW + 60)
     (found,) = jobs.under_way(bank.database)
     assert (found.misses, found.polls, found.next_poll_at, found.error_code) == (2, 2, NOW + 60, "busy")
     with bank.database.write():

@@ -27,10 +27,13 @@ from tokenhub.billing.holds import (
 from tokenhub.billing.journal import expiry_entry, repayment_entries, repayment_ref
 from tokenhub.billing.lots import LotState, Part
 from tokenhub.billing.periods import period_start_ms
-from tokenhub.money import ATTO_PER_NANO, ceil_div
+from tokenhub.money import ATTO_PER_NANO, NANO_PER_USD, ceil_div
 
 BUSY_RETRY_S = 5
 """Retry-After of a refusal that an account's own open requests cause: when one of them ends nobody knows."""
+
+MAX_SHORTFALL_NANO = 1_000_000 * NANO_PER_USD
+"""What a reply is said to cost above this is a provider's nonsense: more would fit neither the column nor its sums."""
 
 ROUNDING_NANO = 2
 """Added to a lowered hold: the model fee and, on the rounded model fee, the service fee are each rounded
@@ -233,7 +236,7 @@ def _settle(batch: Batch, settle: Settle) -> Ended:
         return _release(batch, settle.request_id, settle.record)
     model_fee = min(settle.model_fee_nano, hold.amount)
     service_fee = min(settle.service_fee_nano, hold.amount - model_fee)
-    cut = settle.model_fee_nano + settle.service_fee_nano - model_fee - service_fee
+    cut = min(settle.model_fee_nano + settle.service_fee_nano - model_fee - service_fee, MAX_SHORTFALL_NANO)
     paid = _close_hold(batch, hold, model_fee + service_fee)
     ending = Ending(
         hold.request_id,

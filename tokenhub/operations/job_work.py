@@ -18,19 +18,19 @@ from tokenhub.billing.holds import Ended, Release, RequestRecord, Settle
 from tokenhub.call import INSIDE, Capability, Wire
 from tokenhub.catalog import card_json, load
 from tokenhub.catalog.models import Catalog
-from tokenhub.errors import Conflict, HubError
+from tokenhub.errors import Conflict
 from tokenhub.observability import log
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.jobs import find
 from tokenhub.providers.adapter import Adapter
 from tokenhub.providers.client import tasks
 from tokenhub.providers.client.tasks import Task
-from tokenhub.providers.jobs import JobAdapter, JobAt, Phase, Report
+from tokenhub.providers.jobs import UNKNOWN_CODE, JobAdapter, JobAt, Phase, Report
 from tokenhub.providers.registry import adapters_of
 from tokenhub.store import accounts
 from tokenhub.store import catalog as catalog_store
 from tokenhub.store import jobs as store
-from tokenhub.store.database import CommitUnknown, Database
+from tokenhub.store.database import CommitUnknown, Database, StoreError
 from tokenhub.store.holds import Holds, LeaseLost
 from tokenhub.store.jobs import Job, JobEnd, JobState
 from tokenhub.store.leases import Lease
@@ -118,23 +118,20 @@ def work(hub: Hub, lease: Lease, holds: Holds, at: Known, now_ms: int) -> list[t
     ended = []
     for job, answer in zip(found, _answers(hub, found, at), strict=True):
         failpoints.hit("job.polled")
-        try:
-            state = _apply(hub, lease, holds, job, answer, now_ms)
-        except (HubError, CommitUnknown, LeaseLost):
-            raise
-        except Exception as error:
-            state = None
-            _set_aside(hub, job, error, now_ms)
-        if state is not None:
-            ended.append((job, state))
+        # A job that cannot be ended as its provider says counts as one without an answer, so that it
+        # holds up no other and has its own end in time.
+        for one in (answer, Failure(FaultKind.PROTOCOL, code="internal_error")):
+            try:
+                state = _apply(hub, lease, holds, job, one, now_ms)
+            except (StoreError, CommitUnknown, LeaseLost):
+                raise
+            except Exception as error:
+                log.failure("job_work", error, request_id=job.id)
+            else:
+                if state is not None:
+                    ended.append((job, state))
+                break
     return ended
-
-
-def _set_aside(hub: Hub, job: Job, error: Exception, now_ms: int) -> None:
-    """Leave a job that cannot be ended for a later round, so that it holds up no other; the operator sees why."""
-    log.failure("job_work", error, request_id=job.id)
-    with hub.database.write():
-        store.missed(hub.database, job.id, "internal_error", now_ms + _miss_ms(hub, job))
 
 
 def _answers(hub: Hub, found: Sequence[Job], at: Known) -> list[Report | Failure]:
@@ -169,8 +166,19 @@ def _apply(hub: Hub, lease: Lease, holds: Holds, job: Job, answer: Report | Fail
                 now_ms + _pause_ms(hub, job, now_ms),
             )
         else:
-            store.missed(hub.database, job.id, answer.code or "no_answer", now_ms + _miss_ms(hub, job))
+            code = answer.code or "no_answer"
+            misses = _unknowns(job) + 1 if _is_unknown(answer) else job.misses + 1
+            store.missed(hub.database, job.id, code, misses, now_ms + _miss_ms(hub, job))
     return None
+
+
+def _is_unknown(answer: Report | Failure) -> bool:
+    return isinstance(answer, Report) and answer.phase is Phase.UNKNOWN
+
+
+def _unknowns(job: Job) -> int:
+    """Return how often in a row its provider has said that it does not know a job: misses of other kinds begin the row anew."""
+    return job.misses if job.error_code == UNKNOWN_CODE else 0
 
 
 def _end_by(job: Job, answer: Report | Failure, now_ms: int) -> JobEnd | None:
@@ -179,7 +187,7 @@ def _end_by(job: Job, answer: Report | Failure, now_ms: int) -> JobEnd | None:
         if answer.phase is Phase.COMPLETE:
             kept_s = CONTENT_KEPT_S.get(job.provider or "", DAY_S)
             return JobEnd(JobState.COMPLETED, content_until=now_ms + kept_s * 1000)
-        if answer.phase is Phase.FAILED or (answer.phase is Phase.UNKNOWN and job.misses + 1 >= UNKNOWN_LOOKS):
+        if answer.phase is Phase.FAILED or (_is_unknown(answer) and _unknowns(job) + 1 >= UNKNOWN_LOOKS):
             return JobEnd(
                 JobState.FAILED, answer.code or "upstream_failed", f"{answer.reason} Nothing was charged.".strip()
             )

@@ -109,12 +109,17 @@ def credits(database: Database, caller: Caller) -> dict[str, Any]:
     }
 
 
+def unknown() -> NotFound:
+    """Return what is told of a request that is not the account's."""
+    return NotFound("No request of this account has this id.", param="id")
+
+
 def generation(database: Database, caller: Caller, request_id: str) -> dict[str, Any]:
     """Return the receipt of one of the account's requests, by its id here or at the provider; NotFound for all others (T44)."""
     with database.read():
         row = requests.one(database, request_id, account_id=caller.account.id)
     if row is None:
-        raise NotFound("No request of this account has this id.", param="id")
+        raise unknown()
     attempts = orjson.loads(row.attempts)
     first = row.first_content_ms
     return {

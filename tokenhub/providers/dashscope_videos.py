@@ -100,13 +100,10 @@ class DashScopeVideos(NotStreamed):
         if phase is Phase.FAILED:
             return video_jobs.failed(self._provider.id, {"code": output.get("code"), "message": output.get("message")})
         if phase is Phase.UNKNOWN:
-            return Report(phase, code="upstream_lost", reason="The provider no longer knows this video.")
+            return video_jobs.unknown()
         if phase is not Phase.COMPLETE:
             return Report(phase)
-        url = output.get("video_url")
-        if not isinstance(url, str) or not url:
-            return Report(Phase.FAILED, code="empty_result", reason="The provider made no video.")
-        return Report(phase, 100, _usage(raw.get("usage"), job), url)
+        return video_jobs.complete(job, _usage(raw.get("usage"), job), output.get("video_url"))
 
     def cancel(self, job: JobAt) -> UpstreamRequest | None:
         """Only a task that still waits can be cancelled (Model Studio, task management, 2026-11)."""
@@ -138,14 +135,16 @@ def _usage(stated: object, job: JobAt) -> Any:
     """Billed are ``duration`` seconds (wan2.7, wan3.0), or ``video_duration`` (wanx2.1); else what was asked for."""
     counts = stated if isinstance(stated, Mapping) else {}
     told = next((found for name in ("duration", "video_duration") if (found := _whole(counts.get(name)))), None)
-    return video_jobs.usage(told or job.asked["seconds"], _variant(counts, job), count(counts.get("video_count")) or 1)
+    made = _whole(counts.get("video_count"), video_jobs.MOST) or 1
+    return video_jobs.usage(told or job.asked["seconds"], _variant(counts, job), made)
 
 
-def _whole(stated: object) -> int | None:
+def _whole(stated: object, most: int = video_jobs.LONGEST_S) -> int | None:
     """Seconds may come as ``5`` and as ``5.0``; a part of one is a whole one."""
-    if type(stated) is float and 0 < stated < 10**6:
+    if type(stated) is float and 0 < stated <= most:
         return -int(-stated // 1)
-    return count(stated)
+    found = count(stated)
+    return found if found is not None and found <= most else None
 
 
 def _variant(counts: Mapping[str, Any], job: JobAt) -> str:

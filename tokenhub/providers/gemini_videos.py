@@ -107,11 +107,9 @@ class GeminiVideos(NotStreamed):
             samples[0].get("video") if isinstance(samples, list) and samples and isinstance(samples[0], dict) else {}
         )
         url = video.get("uri") if isinstance(video, dict) else None
-        if not isinstance(url, str) or not url:
-            if made.get("raiMediaFilteredCount") or made.get("raiMediaFilteredReasons"):
-                return video_jobs.filtered()
-            return Report(Phase.FAILED, code="empty_result", reason="The provider made no video.")
-        return Report(Phase.COMPLETE, 100, video_jobs.usage(job.asked["seconds"], job.asked["resolution"]), url)
+        if not url and (made.get("raiMediaFilteredCount") or made.get("raiMediaFilteredReasons")):
+            return video_jobs.filtered()
+        return video_jobs.complete(job, video_jobs.usage(job.asked["seconds"], job.asked["resolution"]), url)
 
     def cancel(self, job: JobAt) -> UpstreamRequest | None:
         """The Gemini API has no way to cancel one (Gemini API reference, operations, 2026-11)."""

@@ -8,12 +8,15 @@ process, after a restart, and with another catalogue. No I/O here.
 from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from tokenhub.catalog.models import Credential, Deployment, Provider
 from tokenhub.providers.adapter import Adapter, UpstreamRequest
 from tokenhub.usage import Usage
 from tokenhub.values import value
+
+UNKNOWN_CODE: Final = "upstream_lost"
+"""The code of every report whose phase is UNKNOWN."""
 
 
 class Phase(StrEnum):

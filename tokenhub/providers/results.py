@@ -13,6 +13,8 @@ from tokenhub.catalog.models import Provider
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 
 MAX_URL_CHARS = 8192
+ADDRESS_REFUSED = "result_address"
+"""The code of an address that nothing is fetched from."""
 
 
 def checked(provider: Provider, base_url: str, url: str) -> str:
@@ -55,4 +57,4 @@ def _pattern(host: str) -> re.Pattern[str]:
 
 
 def _refused() -> UpstreamFault:
-    return UpstreamFault(Failure(FaultKind.PROTOCOL, None, "result_address"))
+    return UpstreamFault(Failure(FaultKind.PROTOCOL, None, ADDRESS_REFUSED))

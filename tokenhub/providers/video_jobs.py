@@ -10,7 +10,7 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.providers import failures, results
 from tokenhub.providers.adapter import UpstreamRequest
 from tokenhub.providers.headers import headers
-from tokenhub.providers.jobs import JobAt, Phase, Report
+from tokenhub.providers.jobs import UNKNOWN_CODE, JobAt, Phase, Report
 from tokenhub.usage import Units, Usage
 from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply
@@ -21,6 +21,9 @@ TASK_ID_CHARS: Final = 512
 BY_ALL: Final = frozenset({"model", "prompt", "seconds", "size", "input_reference"})
 """Members of a call that every provider has a word for."""
 GONE: Final = frozenset({404, 410})
+LONGEST_S: Final = 3_600
+"""A video said to be longer, and more of them than ``MOST``, are nonsense and read as nothing said (T9)."""
+MOST: Final = 16
 
 
 def check_price(deployment: Deployment) -> None:
@@ -81,6 +84,26 @@ def failed(provider_id: str, error: object) -> Report:
     )
 
 
+def unknown() -> Report:
+    """Return the report of a task that its provider does not know, or not any more."""
+    return Report(Phase.UNKNOWN, code=UNKNOWN_CODE, reason="The provider no longer knows this video.")
+
+
+def complete(job: JobAt, usage: Usage, url: object, cover: str = "") -> Report:
+    """Return the report of a finished video at an address; without one that may be fetched there is no video."""
+    if not isinstance(url, str) or not url:
+        return Report(Phase.FAILED, code="empty_result", reason="The provider made no video.")
+    try:
+        results.checked(job.provider, job.base_url, url)
+    except UpstreamFault:
+        return Report(
+            Phase.FAILED,
+            code=results.ADDRESS_REFUSED,
+            reason="The provider named no place that its video may be fetched from.",
+        )
+    return Report(Phase.COMPLETE, 100, usage, url, cover)
+
+
 def filtered() -> Report:
     """Return the report of a task whose video the provider holds back."""
     return Report(
@@ -117,5 +140,5 @@ def refuse_failures(
     if 200 <= status < 300:
         return None
     if status in GONE:
-        return Report(Phase.UNKNOWN, code="upstream_lost", reason="The provider no longer knows this video.")
+        return unknown()
     raise UpstreamFault(failure(status, headers, body))

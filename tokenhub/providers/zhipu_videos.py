@@ -96,11 +96,9 @@ class ZhipuVideos(NotStreamed):
         made = raw.get("video_result")
         first = made[0] if isinstance(made, list) and made and isinstance(made[0], dict) else {}
         url, cover = first.get("url"), first.get("cover_image_url")
-        if not isinstance(url, str) or not url:
-            return Report(Phase.FAILED, code="empty_result", reason="The provider made no video.")
         tier = videos.resolution(str(job.asked["size"]))
         usage = video_jobs.usage(job.asked["seconds"], tier)
-        return Report(phase, 100, usage, url, cover if isinstance(cover, str) else "")
+        return video_jobs.complete(job, usage, url, cover if isinstance(cover, str) else "")
 
     def cancel(self, job: JobAt) -> UpstreamRequest | None:
         """There is no way to cancel one (docs.bigmodel.cn, 2026-11)."""

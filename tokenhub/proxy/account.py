@@ -4,7 +4,7 @@ from typing import Any
 
 from aiohttp.web_request import BaseRequest
 
-from tokenhub import clock
+from tokenhub import clock, ids
 from tokenhub.accounts.accounts import Caller
 from tokenhub.errors import InvalidRequest
 from tokenhub.operations import receipts
@@ -27,4 +27,6 @@ async def generation(request: BaseRequest, runtime: Runtime, caller: Caller) -> 
     wanted = request.query.get("id", "")
     if not wanted:
         raise InvalidRequest("Say which request: /v1/generation?id=req_… (the x-request-id of its reply).", param="id")
+    if not ids.may_be(wanted):
+        raise receipts.unknown()
     return {"data": await runtime.read(lambda database: receipts.generation(database, caller, wanted))}

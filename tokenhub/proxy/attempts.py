@@ -10,7 +10,7 @@ from functools import partial
 from math import ceil
 
 from tokenhub import clock, failpoints
-from tokenhub.errors import InvalidRequest
+from tokenhub.errors import HubError, InvalidRequest
 from tokenhub.observability import log
 from tokenhub.operations import callers, planning
 from tokenhub.providers.client import UpstreamResponse
@@ -179,7 +179,13 @@ async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> An
             failure = adapter.failure(upstream.status, upstream.headers, await upstream.error_body())
             raise UpstreamFault(failure)
         if not call.stream:
-            found = adapter.reply(call, candidate.deployment, upstream.status, upstream.headers, await upstream.read())
+            body = await upstream.read()
+            try:
+                found = adapter.reply(call, candidate.deployment, upstream.status, upstream.headers, body)
+            except (UpstreamFault, HubError):
+                raise
+            except Exception as error:
+                raise _unreadable(exchange, error) from None
             return Answer(candidate, native, reply=await pending.followed(found, exchange, runtime))
         return await _to_first_content(
             exchange, Answer(candidate, native, upstream=upstream, reader=adapter.stream(call, candidate.deployment))
@@ -200,12 +206,21 @@ async def _to_first_content(exchange: Exchange, answer: Answer) -> Answer:
         if not data:
             reader.close()
             break
-        held.append(reader.feed(data))
+        try:
+            held.append(reader.feed(data))
+        except Exception as error:
+            raise _unreadable(exchange, error) from None
     if facts.failure is not None:
         raise UpstreamFault(facts.failure)
     exchange.first_content_ms = int((clock.monotonic_s() - exchange.started_s) * 1000)
     answer.first = b"".join(held)
     return answer
+
+
+def _unreadable(exchange: Exchange, error: Exception) -> UpstreamFault:
+    """Take a reply of a shape that nobody thought of for what it is: the upstream's fault, so that another is asked."""
+    log.failure("reply_unreadable", error, request_id=exchange.id)
+    return UpstreamFault(Failure(FaultKind.PROTOCOL, code=f"unreadable_{type(error).__name__}"))
 
 
 def _note(exchange: Exchange, candidate: Candidate, failure: Failure) -> None:

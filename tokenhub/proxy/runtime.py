@@ -1,6 +1,7 @@
 """What one serving process holds: the store's threads, the snapshot, the upstream client, the work under way."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,8 +58,8 @@ class Runtime:
         self.exchanges: dict[str, Exchange] = {}
         self.drains: dict[str, asyncio.Task[None]] = {}
         self.retrying = 0
-        self.contents = 0
-        """Results that are being passed on from where their providers keep them."""
+        self.contents: Counter[int] = Counter()
+        """Results that are being passed on from where their providers keep them, by account."""
         self.refusing: HubError | None = None
         """Set while no new request is taken: shutting down, or fenced."""
         self.webhook_desk = Desk()

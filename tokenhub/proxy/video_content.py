@@ -5,6 +5,7 @@ provider's own data allows is fetched, also after a redirect (``providers/result
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import urljoin
@@ -22,6 +23,7 @@ from tokenhub.errors import (
     InvalidRequest,
     NotFound,
     PermissionDenied,
+    RateLimited,
     Unavailable,
     UpstreamFailed,
     UpstreamTimeout,
@@ -32,6 +34,7 @@ from tokenhub.operations.job_work import Known
 from tokenhub.operations.jobs import Job
 from tokenhub.providers.client import UpstreamResponse, tasks
 from tokenhub.providers.jobs import JobAdapter, JobAt, Phase
+from tokenhub.providers.results import ADDRESS_REFUSED
 from tokenhub.proxy import admission
 from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
 from tokenhub.proxy.runtime import Runtime
@@ -44,7 +47,12 @@ MAX_BYTES: Final = 4 * 1024**3
 REDIRECTS: Final = 2
 AT_ONCE: Final = 64
 """Results that one process passes on at the same time."""
+AT_ONCE_OF_ONE: Final = 16
+"""Of these, for one account."""
+_RETRY_S: Final = 5
 _TYPES: Final = ("video/", "image/")
+_UNTYPED: Final = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/mp4"})
+"""What servers of files call a video too."""
 
 Mine = Callable[[Caller], Awaitable[Job]]
 
@@ -58,9 +66,8 @@ async def send(downstream: Downstream, request: BaseRequest, runtime: Runtime, m
     if variant not in ("video", "thumbnail"):
         raise InvalidRequest("variant must be video or thumbnail.", param="variant")
     _check_ready(job)
-    if runtime.contents >= AT_ONCE:
-        raise Unavailable("Too many videos are being fetched; try again.", code="overloaded", retry_after_s=5)
-    runtime.contents += 1
+    _check_room(runtime.contents, job.account_id)
+    runtime.contents[job.account_id] += 1
     try:
         upstream = await _open(job, variant, caller, runtime)
         try:
@@ -70,7 +77,20 @@ async def send(downstream: Downstream, request: BaseRequest, runtime: Runtime, m
     except UpstreamFault as fault:
         raise _failed(job, fault.failure) from None
     finally:
-        runtime.contents -= 1
+        runtime.contents[job.account_id] -= 1
+        runtime.contents += Counter()  # forgets accounts that fetch nothing any more
+
+
+def _check_room(under_way: Counter[int], account_id: int) -> None:
+    """Refuse a result beyond what one process passes on at once: of all accounts, and of one, which must not keep the others out."""
+    if under_way[account_id] >= AT_ONCE_OF_ONE:
+        raise RateLimited(
+            f"This account fetches {AT_ONCE_OF_ONE} videos already; try again when one has ended.",
+            code="too_many_concurrent",
+            retry_after_s=_RETRY_S,
+        )
+    if under_way.total() >= AT_ONCE:
+        raise Unavailable("Too many videos are being fetched; try again.", code="overloaded", retry_after_s=_RETRY_S)
 
 
 def _check_ready(job: Job) -> None:
@@ -123,6 +143,8 @@ async def _open(job: Job, variant: str, caller: Caller, runtime: Runtime) -> Ups
     adapter, at = await located(job, caller, runtime)
     report = await tasks.ask(runtime.client, adapter, at)
     url = report.url if variant == "video" else report.thumbnail
+    if report.code == ADDRESS_REFUSED:
+        raise UpstreamFault(Failure(FaultKind.PROTOCOL, None, ADDRESS_REFUSED))
     if report.phase is not Phase.COMPLETE:
         raise _gone()
     if not url:
@@ -140,13 +162,23 @@ async def _open(job: Job, variant: str, caller: Caller, runtime: Runtime) -> Ups
                 raise _gone()
             raise UpstreamFault(Failure(FaultKind.SERVER, status, "no_content"))
         upstream.abort()
-        url = urljoin(url, location)
+        url = _joined(url, location)
     raise UpstreamFault(Failure(FaultKind.PROTOCOL, None, "redirect"))
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise UpstreamFault(Failure(FaultKind.PROTOCOL, None, "redirect")) from None
 
 
 async def _pass_on(downstream: Downstream, upstream: UpstreamResponse) -> Sent:
     stated = upstream.headers.get("content-type", "").partition(";")[0].strip().lower()
-    kind = stated if stated.startswith(_TYPES) and stated.isascii() and stated.isprintable() else "video/mp4"
+    is_typed = stated.startswith(_TYPES) and stated.isascii() and stated.isprintable()
+    if not is_typed and stated not in _UNTYPED:
+        raise UpstreamFault(Failure(FaultKind.PROTOCOL, upstream.status, "not_a_video"))
+    kind = stated if is_typed else "video/mp4"
     data = await upstream.next()
     if not data:
         raise UpstreamFault(Failure(FaultKind.PROTOCOL, upstream.status, "empty_result"))
@@ -172,4 +204,6 @@ def _failed(job: Job, failure: Failure) -> HubError:
     metadata = {"provider": job.provider, "reason": failure.kind.value, "code": failure.code}
     if failure.kind is FaultKind.TIMEOUT:
         return UpstreamTimeout(f"{job.provider} did not send the video in time; try again.", metadata=metadata)
+    if failure.code == ADDRESS_REFUSED:
+        return UpstreamFailed(f"{job.provider} names no place that the video may be fetched from.", metadata=metadata)
     return UpstreamFailed(f"{job.provider} did not send the video; try again.", metadata=metadata)

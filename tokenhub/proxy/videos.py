@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from aiohttp.web_request import BaseRequest
 
-from tokenhub import clock, failpoints
+from tokenhub import clock, failpoints, ids
 from tokenhub.accounts.accounts import Caller
 from tokenhub.billing.holds import Release
 from tokenhub.catalog import card_json
@@ -200,12 +200,20 @@ async def listing(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise InvalidRequest("order must be asc or desc.", param="order")
-    after = jobs.request_id(query["after"]) if query.get("after") else None
+    after = query.get("after") or None
+    if after is not None and not ids.may_be(after):
+        raise InvalidRequest("after must be the id of a video.", param="after")
     count = int(limit)
 
     def read(database: Database) -> list[dict[str, Any]]:
         with database.read():
-            found = store.page(database, caller.account.id, after=after, limit=count + 1, ascending=order == "asc")
+            found = store.page(
+                database,
+                caller.account.id,
+                after=after and jobs.request_id(after),
+                limit=count + 1,
+                ascending=order == "asc",
+            )
             return [jobs.shown(database, job) for job in found]
 
     found = await runtime.read(read)

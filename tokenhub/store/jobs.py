@@ -208,12 +208,11 @@ def seen(database: Database, job_id: str, state: JobState, progress: int | None,
     )
 
 
-def missed(database: Database, job_id: str, code: str, next_poll_at: int) -> None:
-    """Note that a provider could not be asked; its word for why is kept for the operator."""
+def missed(database: Database, job_id: str, code: str, misses: int, next_poll_at: int) -> None:
+    """Note that a provider gave no answer, for the how manyeth time; its word for why is kept for the operator."""
     database.execute(
-        "UPDATE jobs SET polls = polls + 1, misses = misses + 1, error_code = ?, next_poll_at = ?"
-        f" WHERE id = ? AND {_OPEN}",
-        (_storable(code), next_poll_at, job_id),
+        f"UPDATE jobs SET polls = polls + 1, misses = ?, error_code = ?, next_poll_at = ? WHERE id = ? AND {_OPEN}",
+        (misses, _storable(code), next_poll_at, job_id),
     )
 
 

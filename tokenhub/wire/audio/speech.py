@@ -8,9 +8,10 @@ speech, 2026-11).
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import orjson
 
@@ -200,11 +201,16 @@ class SpeechDecoder(SpeechEvents):
         return released
 
 
+_TEXT: Final = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xbf\xc2-\xf4]*")
+"""Bytes that text may have: no control characters, and none that UTF-8 has no use for."""
+_TEXT_LIMIT_BYTES: Final = sse.FRAME_LIMIT_BYTES // 8
+
+
 class SpeechBytes:
     """Sound from an upstream that sends nothing else; the last piece is kept back.
 
-    A reply that is JSON or a page in place of the sound is an error (T74); only PCM could begin like
-    one, so it must also read like one to its end.
+    A reply that is text to its end, such as JSON or a page, is an error in place of the sound (T74);
+    sound of every format has bytes soon that no text has.
     """
 
     def __init__(self, call: Call, *, by_character: bool, classify: Classify = unclassified) -> None:
@@ -220,7 +226,9 @@ class SpeechBytes:
             return b""
         if self._suspect is not None:
             self._suspect += data
-            if self._suspect.startswith((b"{", b"<")) and len(self._suspect) <= sse.FRAME_LIMIT_BYTES // 8:
+            if _TEXT.fullmatch(data):
+                if len(self._suspect) > _TEXT_LIMIT_BYTES:
+                    self._judge(bytes(self._suspect))
                 return b""
             data, self._suspect = bytes(self._suspect), None
         self.facts.content = True
@@ -241,10 +249,8 @@ class SpeechBytes:
         payload = audio_events.object_of(body)
         if payload is not None and error_in(payload):
             self.facts.failure = self._classify(payload)
-        elif payload is not None or body.lstrip()[:5].lower() in (b"<html", b"<!doc", b"<?xml"):
-            self.facts.failure = Failure(FaultKind.PROTOCOL, code="not_audio")
         else:
-            self._last, self.facts.content = body, True
+            self.facts.failure = Failure(FaultKind.PROTOCOL, code="not_audio")
 
     def _shown(self, sound: bytes) -> bytes:
         if not self._as_events or not sound:

@@ -88,7 +88,9 @@ def _urls(output: Mapping[str, Any]) -> list[str]:
     for choice in choices if isinstance(choices, list) else []:
         message = choice.get("message") if isinstance(choice, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
-        found += [part.get("image") for part in content or [] if isinstance(part, dict)]
+        found += [
+            part.get("image") for part in (content if isinstance(content, list) else []) if isinstance(part, dict)
+        ]
     return [url for url in found if isinstance(url, str) and url]
 
 

@@ -93,14 +93,13 @@ def reply(raw: Mapping[str, Any], call: Call, *, per_image: bool) -> Reply:
 
 def _pictures(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the parts that are finished pictures: what the model drew while it thought is not billed and not shown."""
-    candidates = raw.get("candidates")
-    parts = [
-        part
-        for candidate in (candidates if isinstance(candidates, list) else [])
-        if isinstance(candidate, dict)
-        for part in gemini_choice.parts_of(candidate)
-    ]
+    parts = [part for candidate in _candidates(raw) for part in gemini_choice.parts_of(candidate)]
     return [part for part in parts if isinstance(part, dict) and not part.get("thought") and _is_picture(part)]
+
+
+def _candidates(raw: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = raw.get("candidates")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _is_picture(part: Mapping[str, Any]) -> bool:
@@ -112,8 +111,7 @@ def _is_picture(part: Mapping[str, Any]) -> bool:
 
 def _why_none(raw: Mapping[str, Any]) -> Failure:
     """Sort a reply without a picture: a blocked prompt or picture is the request's fault, anything else the upstream's."""
-    candidates = raw.get("candidates")
-    reasons = [one.get("finishReason") for one in candidates or [] if isinstance(one, dict)]
+    reasons = [one.get("finishReason") for one in _candidates(raw)]
     blocked = gemini_choice.blocked(raw) or next(
         (one for one in reasons if isinstance(one, str) and gemini.FINISH_REASONS.get(one) == "content_filter"), None
     )

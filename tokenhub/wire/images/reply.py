@@ -77,7 +77,9 @@ def render_usage(usage: Usage) -> dict[str, Any]:
 
 def made(entries: Sequence[Mapping[str, Any]]) -> int:
     """Return how many pictures a reply really has."""
-    return sum(1 for one in entries if one.get("b64_json") or one.get("url"))
+    return sum(
+        1 for one in entries if any(isinstance(one.get(name), str) and one[name] for name in ("b64_json", "url"))
+    )
 
 
 def counted(usage: Usage | None, call: Call, number: int, variant: str, *, per_image: bool) -> tuple[Usage, bool]:
