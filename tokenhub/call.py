@@ -85,6 +85,8 @@ class Call:
     """Output tokens that can come on top of each choice's most: partial images of a stream."""
     image_scale: int = 1
     """How many times the area of a usual image (1536x1024) one of those asked for has, rounded up."""
+    image_words: Mapping[str, str] | None = None
+    """Quality and size as far as they were asked for: what images cost by whose reply does not say."""
     encoding: str | None = None
     """What the client wants of the reply's form. Embeddings: ``float`` or ``base64``; images: ``url`` or ``b64_json``;
     speech: ``audio`` or ``sse``; transcriptions: the ``response_format``; None for chat."""

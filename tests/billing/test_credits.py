@@ -34,3 +34,4 @@ def test_a_dollar_costs_a_dollar() -> None:
 
 def test_minor_units_are_shown_as_people_write_them() -> None:
     assert [credits.major(minor, "usd") for minor in (5, 50, 2000)] == ["0.05", "0.50", "20.00"]
+    assert [credits.major(minor, "cny") for minor in (5, 14200)] == ["0.05", "142.00"]

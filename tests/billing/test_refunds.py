@@ -15,6 +15,7 @@ from tokenhub.billing.refunds import (
     credit_of,
     ended_poll_ms,
     following,
+    free_nano,
     next_poll_ms,
     quote,
     state_of,
@@ -120,7 +121,10 @@ def test_s22_a_refund_is_allowed_through_the_last_moment_of_its_seven_days():
     assert quote(purchase(*L20), None, PAID_AT + 7 * DAY + 1000) is Refusal.TOO_LATE
 
 
-def test_credit_that_is_owed_or_was_taken_back_is_not_refunded():
+def test_credit_that_is_spent_or_owed_or_was_taken_back_is_not_refunded():
+    assert free_nano(purchase(*L20, balance_nano=-5)) == 0
+    assert free_nano(purchase(*L20, reversed_nano=20_000_001)) == 0
+    assert quote(purchase(*L20, free_nano=7_000_000), None, PAID_AT) == Quote(700, 7_000_000_000)
     assert quote(purchase(*L20, balance_nano=7_000_000), None, PAID_AT) == Quote(700, 7_000_000_000)
     assert quote(purchase(*L20, reversed_nano=15_000_000), None, PAID_AT) == Quote(500, 5_000_000_000)
     assert quote(purchase(*L20, returned_minor=1999), None, PAID_AT) == Quote(1, 10_000_000)
@@ -190,9 +194,11 @@ def test_a_refund_is_asked_after_ever_more_rarely_and_watched_for_half_a_year():
     assert gaps == sorted(gaps)
     assert gaps[0] == 15_000
     assert max(gaps) == DAY // 4
+    assert next_poll_ms(RefundState.PENDING, PAID_AT, PAID_AT + DAY // 2) == PAID_AT + DAY // 2 + DAY // 8
     assert next_poll_ms(RefundState.SUCCEEDED, PAID_AT, PAID_AT) == PAID_AT + DAY
     assert next_poll_ms(RefundState.SUCCEEDED, PAID_AT, PAID_AT + 10 * DAY) == PAID_AT + 20 * DAY
-    assert ended_poll_ms(PAID_AT, PAID_AT + 181 * DAY) is None
+    assert ended_poll_ms(PAID_AT, PAID_AT + 180 * DAY) == PAID_AT + 210 * DAY
+    assert ended_poll_ms(PAID_AT, PAID_AT + 180 * DAY + 1) is None
     assert next_poll_ms(RefundState.FAILED, PAID_AT, PAID_AT) is None
     assert next_poll_ms(RefundState.REJECTED, PAID_AT, PAID_AT) is None
 

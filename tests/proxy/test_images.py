@@ -21,6 +21,8 @@ from tests.fakes.upstream import (
     sse,
     sse_reply,
 )
+from tokenhub.catalog.load import Override
+from tokenhub.store import catalog
 from tokenhub.wire import multipart
 from tokenhub.wire.multipart import Upload
 
@@ -579,3 +581,30 @@ def test_balance_that_does_not_cover_the_image_is_told_before_it_is_made(gallery
     )
     assert (answer.status, answer.json()["error"]["code"]) == (402, "insufficient_credits")
     assert not gallery.received
+
+
+CARDS: list[tuple[dict[str, str], dict[str, str], dict[str, str], int]] = [
+    ({"1024x1024": "0.04", "1792x1024": "0.08"}, {"size": "1024x1024"}, {}, 40),
+    ({"1024x1024": "0.04", "1792x1024": "0.08"}, {"quality": "hd"}, {"size": "1024x1024"}, 40),
+    ({"1024x1024": "0.04", "1792x1024": "0.08"}, {}, {}, 80),
+    ({"standard": "0.04", "hd": "0.08"}, {"quality": "standard"}, {}, 40),
+    ({"low": "0.01", "high": "0.17"}, {"quality": "low", "size": "auto"}, {}, 10),
+    ({"low": "0.01", "high": "0.17"}, {"quality": "auto"}, {"quality": "high"}, 170),
+    ({"": "0.04", "hd": "0.08", "hd 1792x1024": "0.12"}, {"quality": "hd"}, {}, 80),
+    ({"": "0.04", "hd": "0.08", "hd 1792x1024": "0.12"}, {"size": "1792x1024"}, {"quality": "hd"}, 120),
+    ({"": "0.04", "hd": "0.08", "hd 1792x1024": "0.12"}, {"size": "1792x1024"}, {}, 40),
+]
+
+
+@pytest.mark.parametrize(("card", "asked", "told", "due"), CARDS)
+def test_a_picture_is_priced_by_what_was_told_of_it_else_by_what_was_asked_for(
+    gallery: Gallery, card: dict[str, str], asked: dict[str, str], told: dict[str, str], due: int
+) -> None:
+    offering = {"provider": "openai", "regions": ["global"], "upstream_id": "draw-1", "per_image": card}
+    override = Override("model", "draw-1", {"capability": "images", "offerings": [offering]})
+    with gallery.gateway.hub.database.write():
+        catalog.put_override(gallery.gateway.hub.database, override, 0)
+    gallery.play(json_reply({"created": 1, "data": [{"url": "https://x.test/1.png"}], **told}))
+    row = gallery.row(gallery.ask("draw-1", **asked))
+    assert (row["model_fee"], row["shortfall"]) == (due * 10**6, 0)
+    assert row["held"] >= row["charged"]

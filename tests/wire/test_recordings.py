@@ -11,7 +11,7 @@ from tokenhub.wire.audio import recordings
 
 
 def most_seconds(data: bytes) -> int:
-    return recordings.most_seconds(recordings.seconds_of(data), len(data))
+    return recordings.most_seconds(recordings.seconds_of(data), data)
 
 
 KNOWN = {
@@ -70,6 +70,20 @@ def test_a_header_cannot_make_much_sound_short() -> None:
     told = recordings.seconds_of(liar)
     assert told is not None
     assert told >= 6_000_000 * 8 / recordings.MOST_BITS_S
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm", "flac", "ogg opus", "ogg vorbis"])
+def test_a_length_that_is_only_stated_is_held_for_what_its_size_would_usually_be(kind: str) -> None:
+    data, seconds = KNOWN[kind]
+    longer = data[:300] + bytes(8_000 * 600) + data[300:]
+    assert most_seconds(longer) >= max(600, seconds)
+    assert most_seconds(b"ID3\x04\0\0\0\0\0\0" + longer) >= 600
+
+
+@pytest.mark.parametrize("kind", ["wav", "mp3"])
+def test_a_length_that_is_what_it_plays_is_held_for_that(kind: str) -> None:
+    data, seconds = KNOWN[kind]
+    assert most_seconds(data + bytes(2_000)) <= seconds * 1.02 + 3
 
 
 def test_sound_that_only_begins_as_mp3_is_bounded_by_its_size() -> None:

@@ -123,6 +123,30 @@ def test_a_transcript_is_charged_by_what_is_surest(how: str) -> None:
     assert transcriptions.usage_of(raw, asked, "ca. two", by_second=by_second) == (usage, estimated)
 
 
+SHORT = Upload("file", "said.ogg", "audio/ogg", sound.ogg(48, body=1_000_000))
+"""Two minutes of sound, at the usual bit rate, that its header calls a thousandth of a second."""
+WORDS = "word " * 800
+HEARD: dict[str, tuple[dict[str, Any], Call, str, int, bool]] = {
+    "its words": ({}, call(SHORT), WORDS, 100, True),
+    "its words, and no more than was held": ({}, call(SHORT), WORDS * 9, 125, True),
+    "the end of the last passage": ({}, call(SHORT, response_format="srt"), "1\n00:00:01,000 --> 00:01:30,400\nHi.\n", 91, True),
+    "the end of the last passage, without hours": ({}, call(SHORT, response_format="vtt"), "WEBVTT\n\n00:01.000 --> 01:10.000\nHi.\n", 70, True),
+    "an arrow in a text": ({}, call(SHORT, response_format="text"), "A --> 00:01:30,400", 2, False),
+    "the last segment": ({"segments": [{"end": 3}, {"end": 61.5}]}, call(SHORT), "Hi.", 62, True),
+    "segments of nonsense": ({"segments": [5]}, call(SHORT), "", 2, False),
+    "what the provider tells": ({"usage": {"seconds": 7}}, call(SHORT), WORDS, 7, False),
+    "a header that its size bears out": ({}, call(), WORDS, 4, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", HEARD)
+def test_a_header_that_its_size_does_not_bear_out_is_not_believed_against_the_transcript(how: str) -> None:
+    raw, asked, text, count, estimated = HEARD[how]
+    usage, is_estimate = transcriptions.usage_of(raw, asked, text, by_second=True)
+    assert (usage.units_of("second"), is_estimate) == (count, estimated)
+    assert usage.units_of("second") <= asked.units[0].count
+
+
 @pytest.mark.parametrize("how", CHARGED)
 def test_no_charge_is_beyond_what_was_held(how: str) -> None:
     raw, asked, by_second, _, _ = CHARGED[how]

@@ -1,7 +1,8 @@
 """How long a recording is, told from its own header: what a transcription by the second is held, and at times billed, for.
 
 WAV and MP3 are as long as they say, because what plays them goes by the same header; FLAC, Ogg,
-MP4 and WebM state a length that could be another, so it is believed within ``MOST_BITS_S`` only.
+MP4 and WebM state a length that could be another, so it is believed within ``MOST_BITS_S`` only, and
+held for what its size would usually be.
 Nothing here raises, whatever the bytes; no loop is longer than ``MAX_STEPS``.
 """
 
@@ -15,7 +16,7 @@ MOST_BITS_S = 6_000_000
 LEAST_BITS_S = 6_000
 """The lowest bit rate that speech is kept at (Opus: RFC 6716, section 2.1.1): what a length is bounded by that no header tells."""
 USUAL_BITS_S = 64_000
-"""For an estimate of a length that nobody tells."""
+"""For an estimate of a length that nobody tells, and for the hold of one that is only stated."""
 
 Data = bytes | memoryview
 
@@ -34,9 +35,26 @@ def seconds_of(data: Data) -> float | None:
     return max(found, len(view) * 8 / MOST_BITS_S)
 
 
-def most_seconds(told: float | None, size_bytes: int) -> int:
+def most_seconds(told: float | None, data: Data) -> int:
     """Return the most seconds a recording can be counted as: what its header told and a little, else its size at ``LEAST_BITS_S``."""
-    return int(told * 1.02) + 2 if told is not None else size_bytes * 8 // LEAST_BITS_S + 1
+    size_bits = len(data) * 8
+    if told is None:
+        return size_bits // LEAST_BITS_S + 1
+    return max(most_told(told), size_bits // USUAL_BITS_S if _is_only_stated(data) else 0)
+
+
+def most_told(told: float) -> int:
+    """Return the most seconds that a recording is counted as whose header is to be believed."""
+    return int(told * 1.02) + 2
+
+
+def _is_only_stated(data: Data) -> bool:
+    """Whether the length stands in the header alone, and nothing that plays the sound goes by it."""
+    view = memoryview(data)
+    if bytes(view[:3]) == b"ID3":
+        view = view[_id3_size(view) :]
+    head = bytes(view[:8])
+    return head[:4] in (b"fLaC", b"OggS", b"\x1a\x45\xdf\xa3") or head[4:8] == b"ftyp"
 
 
 def _told(view: memoryview) -> float | None:

@@ -7,9 +7,10 @@ model's name (OpenAI's API reference and recordings, 2026-11).
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import orjson
 
@@ -40,6 +41,8 @@ AUDIO_TOKENS_PER_SECOND = 25
 USUAL_AUDIO_TOKENS = 10
 TEXT_TOKENS_PER_SECOND = 48
 """The most: fast speech is 6, speakers and times of a diarized reply come on top (39 recorded in a short one)."""
+MOST_CHARACTERS_S = 40
+"""The fastest speech there is, some 400 words a minute, is 35."""
 MAX_SECONDS = 10**7
 """More is nonsense (T9)."""
 TEXT_TOKENS = 512
@@ -127,7 +130,7 @@ def parse_call(form: Mapping[str, Any], operation: str = "", now_s: int = 0) -> 
     if not isinstance(wanted, str | None):
         raise InvalidRequest("response_format must be a string.", param="response_format")
     told = recordings.seconds_of(file.data)
-    most = recordings.most_seconds(told, len(file.data))
+    most = recordings.most_seconds(told, file.data)
     texts = sum(len(orjson.dumps(value)) for value in form.values() if _is_text(value))
     return Call(
         capability=Capability.TRANSCRIPTIONS,
@@ -193,14 +196,39 @@ def usage_of(
     """
     tokens, told = parse_usage(raw.get("usage"))
     seconds = told if told is not None else _seconds(raw.get("duration"))
-    seconds = call.seconds if seconds is None else seconds
-    missing = seconds is None if by_second else tokens is None
+    is_told = seconds is not None
+    if seconds is None and call.seconds is not None:
+        heard = _heard_seconds(raw, call, text)
+        seconds, is_told = max(call.seconds, heard), heard <= call.seconds
+    missing = not is_told if by_second else tokens is None
     if seconds is None:
         seconds = call.units[0].count * recordings.LEAST_BITS_S / recordings.USUAL_BITS_S
     if tokens is None:
         tokens = Usage() if by_second else _estimate(seconds, text)
     billed = max(math.ceil(round(seconds, 3)), seconds_min)
     return replace(tokens, units=(Units("second", billed),)), missing
+
+
+_MOMENT: Final = re.compile(r"(?:(\d{1,3}):)?(\d\d):(\d\d)[.,](\d{3})", re.ASCII)
+
+
+def _heard_seconds(raw: Mapping[str, Any], call: Call, text: str) -> float:
+    """Return how long a recording is at least by its transcript, which its sender cannot shorten as he can its header.
+
+    That is the end of the last passage, where passages have times (srt, vtt, verbose_json), and
+    never fewer than its words take to say. 0 where its size gives no reason to doubt the header.
+    """
+    most = call.units[0].count
+    if call.seconds is None or most <= recordings.most_told(call.seconds):
+        return 0.0
+    segments = raw.get("segments")
+    last = segments[-1] if isinstance(segments, list) and segments else None
+    found = [len(text) / MOST_CHARACTERS_S, (_seconds(last.get("end")) or 0.0) if isinstance(last, dict) else 0.0]
+    place = text.rfind("-->") if call.encoding in ("srt", "vtt") else -1
+    if place >= 0 and (moment := _MOMENT.match(text[place + 3 :].lstrip())):
+        hours, minutes, seconds, millis = (int(part or 0) for part in moment.groups())
+        found.append(hours * 3600 + minutes * 60 + seconds + millis / 1000)
+    return min(max(found), most)
 
 
 def _estimate(seconds: float, text: str) -> Usage:

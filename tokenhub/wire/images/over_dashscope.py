@@ -78,7 +78,7 @@ def reply(raw: Mapping[str, Any], call: Call) -> Reply:
     size = _size(raw.get("usage"))
     if size:
         body["size"] = size
-    units = (Units("image", len(data), size or call.units[0].variant),) if data else ()
+    units = (Units("image", len(data), images.variant_of({"size": size}, call.image_words)),) if data else ()
     return images_reply.build(body, Usage(units=units))
 
 

@@ -82,7 +82,9 @@ def reply(raw: Mapping[str, Any], call: Call, *, per_image: bool) -> Reply:
     if not found:
         raise UpstreamFault(_why_none(raw))
     told = gemini.parse_usage(raw.get("usageMetadata"))
-    usage, estimated = images_reply.counted(told, call, len(found), call.units[0].variant, per_image=per_image)
+    usage, estimated = images_reply.counted(
+        told, call, len(found), images.variant_of({}, call.image_words), per_image=per_image
+    )
     body = {
         "created": call.created_s,
         "data": [{"b64_json": data} for _, data in found],

@@ -15,6 +15,7 @@ from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.gemini import errors as gemini_errors
 from tokenhub.wire.images import over_gemini as images_over_gemini
 from tokenhub.wire.images import reply as images_reply
+from tokenhub.wire.images import request as images
 from tokenhub.wire.replies import Reply
 
 MAX_COUNT = 4
@@ -51,7 +52,7 @@ def reply(raw: Mapping[str, Any], call: Call) -> Reply:
     kind = pictures[0].get("mimeType")
     if isinstance(kind, str) and kind.startswith("image/"):
         body["output_format"] = kind.removeprefix("image/")
-    return images_reply.build(body, Usage(units=(Units("image", len(data), call.units[0].variant),)))
+    return images_reply.build(body, Usage(units=(Units("image", len(data), images.variant_of({}, call.image_words)),)))
 
 
 def _none(reason: object) -> Failure:

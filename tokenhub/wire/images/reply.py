@@ -113,7 +113,7 @@ def read(raw: dict[str, Any], call: Call, *, per_image: bool, classify: Classify
     body["data"] = data
     if count(body.get("created")) is None:
         body["created"] = call.created_s
-    variant = images.variant_of(raw) or call.units[0].variant
+    variant = images.variant_of(raw, call.image_words)
     usage, estimated = counted(parse_usage(raw.get("usage")), call, made(data), variant, per_image=per_image)
     return build(body, usage, estimated=estimated)
 
@@ -140,7 +140,7 @@ class ImagesReader:
         self._splitter = sse.FrameSplitter(MAX_FRAME_BYTES)
         self._kept: list[bytes] = []
         self._made = 0
-        self._variant = call.units[0].variant
+        self._variant = images.variant_of({}, call.image_words)
         self._told: dict[str, int] | None = {}
 
     def feed(self, data: bytes) -> bytes:
@@ -198,7 +198,7 @@ class ImagesReader:
             return frame
         self._kept.append(frame)
         self._made += shows
-        self._variant = images.variant_of(event) or self._variant
+        self._variant = images.variant_of(event, self._call.image_words)
         self._add(event.get("usage"))
         if len(self._kept) >= self._call.choices:
             self._complete()

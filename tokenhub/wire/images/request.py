@@ -29,6 +29,8 @@ AUTO = (None, "", "auto")
 _SIZE = re.compile(r"([1-9][0-9]{1,4})[x*]([1-9][0-9]{1,4})", re.ASCII)
 _SCHEMES = ("https://", "http://", "data:image/")
 _NAMED_SIZES = {"1k": 1024, "2k": 2048, "4k": 4096}
+_VARYING = ("quality", "size")
+"""What a price can depend on, in the order in which price cards name it."""
 _NUMBERS = ("n", "partial_images", "output_compression", "seed")
 _SWITCHES = ("stream", "watermark", "prompt_extend")
 
@@ -62,6 +64,7 @@ def parse_call(body: Mapping[str, Any], now_s: int = 0, *, edits: bool = False) 
         images=len(given) + (body.get("mask") is not None),
         choices=count,
         units=(Units("image", count, variant_of(body) if _is_settled(body) else ""),),
+        image_words=_words(body),
         output_beyond=partial * PARTIAL_IMAGE_TOKENS if stream else 0,
         image_scale=-(-pixels(body.get("size")) // USUAL_PIXELS),
         encoding=body.get("response_format"),
@@ -164,7 +167,12 @@ def _is_settled(body: Mapping[str, Any]) -> bool:
     return body.get("size") not in AUTO and body.get("quality") not in AUTO
 
 
-def variant_of(told: Mapping[str, Any]) -> str:
-    """Return what a price can depend on, ``high 1024x1024``, of a request or a reply; ``auto`` is not known yet."""
-    words = [told.get(name) for name in ("quality", "size")]
-    return " ".join(word for word in words if isinstance(word, str) and word not in AUTO)
+def variant_of(told: Mapping[str, Any], asked: Mapping[str, str] | None = None) -> str:
+    """Return what a price can depend on, ``high 1024x1024``: what is told, else what was asked for; ``auto`` says nothing."""
+    words = {**(asked or {}), **_words(told)}
+    return " ".join(words[name] for name in _VARYING if name in words)
+
+
+def _words(told: Mapping[str, Any]) -> dict[str, str]:
+    found = {name: told.get(name) for name in _VARYING}
+    return {name: word for name, word in found.items() if isinstance(word, str) and word not in AUTO}
