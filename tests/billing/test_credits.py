@@ -35,3 +35,9 @@ def test_a_dollar_costs_a_dollar() -> None:
 def test_minor_units_are_shown_as_people_write_them() -> None:
     assert [credits.major(minor, "usd") for minor in (5, 50, 2000)] == ["0.05", "0.50", "20.00"]
     assert [credits.major(minor, "cny") for minor in (5, 14200)] == ["0.05", "142.00"]
+
+
+def test_half_a_dollar_and_ten_yuan_are_the_least_that_is_taken() -> None:
+    least = {currency: credits.major(minor, currency) for currency, minor in credits.SMALLEST_MINOR.items()}
+    assert least == {"usd": "0.50", "cny": "10.00"}
+    assert set(credits.DECIMALS) == set(credits.SMALLEST_MINOR)

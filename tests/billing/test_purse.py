@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenhub.billing import lots, purse
-from tokenhub.billing.journal import EntryKind
+from tokenhub.billing.journal import Entry, EntryKind
 from tokenhub.billing.lots import GRACE_MS, NEVER_MS, LotState
 from tokenhub.billing.purse import Purse, Taken
 
@@ -54,6 +54,7 @@ def test_what_is_taken_comes_back_and_nothing_is_made_or_lost(rows, amount, froz
     assert purse.taken_of(one.entries, 0) == taken
     assert len({entry.ref for entry in one.entries}) == len(one.entries)
     assert purse.put_back(one, list(one.entries)) == amount
+    assert all(entry.amount_nano for entry in one.entries)
     purse.tidy(one)
     assert one.debt == 0
     assert one.available + sum(state.frozen for state in one.lots.values()) == credit
@@ -71,6 +72,7 @@ def test_tidy_purse_has_nothing_that_has_expired_and_nothing_beside_a_debt(rows,
     assert lost == sum(entry.kind is EntryKind.EXPIRY for entry in one.entries)
     of_debt = [entry.amount_nano for entry in one.entries if entry.lot_id is None]
     assert sum(of_debt) == debt - one.debt
+    assert all(entry.amount_nano for entry in one.entries)
     assert purse.tidy(one) == 0
 
 
@@ -101,9 +103,25 @@ def test_frozen_credit_is_taken_first_and_no_more_of_it_than_is_needed():
     assert (one.lots[1].available, one.lots[1].frozen, one.lots[2].available) == (0, 1, 3)
 
 
+def test_frozen_credit_is_left_alone_by_what_is_not_its_dispute():
+    one = filled(lot(1, 5, frozen=10))
+    assert purse.take(one, one.lots[1], 7, "ru", EntryKind.REFUND) == Taken(5, 0, 2)
+    assert (one.lots[1].available, one.lots[1].frozen, one.debt) == (0, 10, 2)
+
+
 def test_next_expiry_is_that_of_the_first_lot_with_credit():
     assert filled(lot(1, 0, 5), lot(2, 3, NOW + 9), lot(3, 3)).next_expiry_ms == NOW + 9
     assert filled().next_expiry_ms is None
+
+
+@pytest.mark.parametrize(("debt", "left", "given_back"), [(5, 2, {}), (3, 0, {}), (1, 0, {2: 2}), (0, 0, {2: 2, 1: 1})])
+def test_a_debt_that_is_undone_gives_back_what_was_repaid_too_much_and_no_more(debt, left, given_back):
+    one = filled(lot(1, repaid=4, expires_at_ms=NOW + 1), lot(2, repaid=2, expires_at_ms=NOW + 2), debt=debt)
+    assert purse.put_back(one, [Entry(1, None, EntryKind.DISPUTE, "du/debt", -3, NOW)]) == 3
+    assert one.debt == left
+    assert {state.id: state.available for state in one.lots.values() if state.touched} == given_back
+    back = [(entry.lot_id, entry.amount_nano) for entry in one.entries if entry.lot_id is not None]
+    assert back == list(given_back.items())
 
 
 @pytest.mark.parametrize(

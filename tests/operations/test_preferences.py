@@ -1,15 +1,17 @@
 """Routing preferences as an operator sets them: names, scopes, versions, on both databases."""
 
+import threading
 from typing import Any
 
 import pytest
 
 from tokenhub.accounts import keys as secrets
 from tokenhub.errors import HubError, InvalidRequest, NotFound, SetupError
-from tokenhub.operations import accounts, keys, models, preferences
+from tokenhub.operations import accounts, keys, models, plans, preferences
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.preferences import Subject
 from tokenhub.store import accounts as store
+from tokenhub.store import preferences as preferences_store
 from tokenhub.store import revision
 
 
@@ -160,3 +162,45 @@ def test_p22_models_by_region_are_what_a_boundary_of_that_region_leaves(hub: Hub
     assert "deepseek-v4.1-flash" in {state.model.id for state in models.listing(hub, every=True, region="cn")}
     with pytest.raises(InvalidRequest):
         models.listing(hub, every=True, region="global")
+
+
+@pytest.mark.parametrize("scope", ["installation", "account", "key"])
+def test_t108_changes_of_one_subject_at_once_lose_none(hub: Hub, customer: Customer, scope: str) -> None:
+    """Each of three sets its own member again and again, and finds what it has set as soon as that is said to be done."""
+    subject, lost, failed = customer.subjects[scope], list[str](), list[BaseException]()
+    members = {"deny_regions": ("cn", "us"), "deny_providers": ("openai", "zhipu"), "max_attempts": (1, 2)}
+
+    def again_and_again(member: str, values: tuple[Any, Any]) -> None:
+        try:
+            for turn in range(25):
+                wanted = values[turn % 2] if member == "max_attempts" else [values[turn % 2]]
+                preferences.change(hub, subject, {member: wanted})
+                if preferences_store.read(hub.database, subject.scope, subject.id).dump()[member] != wanted:
+                    lost.append(member)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            hub.database.close()
+
+    threads = [threading.Thread(target=again_and_again, args=one) for one in members.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (lost, failed) == ([], [])
+
+
+def test_model_names_of_a_plan_set_at_once_are_all_kept(hub: Hub) -> None:
+    def name(prefix: str) -> None:
+        try:
+            for number in range(10):
+                plans.change(hub, "starter", {}, model_names={f"starter/{prefix}{number}": ("gpt-4o-mini",)})
+        finally:
+            hub.database.close()
+
+    threads = [threading.Thread(target=name, args=(prefix,)) for prefix in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(plans.existing(hub.database, "starter").model_names) == 20

@@ -452,3 +452,22 @@ def test_a_recording_of_unknown_length_is_held_by_its_size_and_billed_by_what_is
     fake.add(json_reply({"text": "Hello."}))
     row = row_of(gateway, transcribe(gateway, b"#!AMR\n" + b"\x04" * 60_000, model="whisper-1"))
     assert (row["estimated"], json.loads(row["units"])) == (1, [{"kind": "second", "count": 8}])
+
+
+@pytest.mark.parametrize("as_events", [True, False])
+@pytest.mark.parametrize("replies", ["nothing but the end", "words for sound"])
+def test_speech_without_sound_is_free(
+    running: tuple[RunningGateway, FakeUpstream], replies: str, as_events: bool
+) -> None:
+    gateway, fake = running
+    before = gateway.balance()
+    frames = (
+        spoken()[-1:]
+        if replies == "nothing but the end"
+        else [sse({"type": "speech.audio.delta", "audio": "!!!"}), spoken()[-1]]
+    )
+    fake.add(sse_reply(frames))
+    answer = speak(gateway, "gpt-4o-mini-tts", **({"stream_format": "sse"} if as_events else {}))
+    assert answer.status == (200 if replies == "nothing but the end" else 502)
+    assert row_of(gateway, answer)["charged"] == 0
+    assert gateway.balance() == before

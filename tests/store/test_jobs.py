@@ -77,6 +77,25 @@ def test_done_twice_it_changes_nothing(bank: Bank) -> None:
     bank.check()
 
 
+@pytest.mark.parametrize("wanted", [COMPLETED, JobEnd(JobState.FAILED, "upstream_failed"), JobEnd(JobState.CANCELLED)])
+def test_done_again_after_its_end_it_still_was_the_jobs(bank: Bank, wanted: JobEnd) -> None:
+    """A commit whose answer was lost is asked for again; the job may have been looked at meanwhile."""
+    taken = replace(TAKEN, upstream_id="task\u0007-1")
+    begun(bank)
+    assert adopt(bank, "req_1", taken)
+    is_complete = wanted.state is JobState.COMPLETED
+    end(bank, bank.settle("req_1", "a-0", 60, 2) if is_complete else Release("req_1"), wanted)
+    assert adopt(bank, "req_1", taken)
+    bank.check()
+
+
+def test_a_job_whose_hold_was_taken_away_was_not_booked(bank: Bank) -> None:
+    adopted(bank)
+    bank.do(Release("req_1"))
+    end(bank, bank.settle("req_1", "a-0", 60, 2), COMPLETED)
+    assert not adopt(bank, "req_1")
+
+
 def test_a_hold_that_was_released_meanwhile_is_no_jobs(bank: Bank) -> None:
     begun(bank)
     bank.do(Release("req_1"))

@@ -181,6 +181,7 @@ BAD_EVENTS = {
     "error": (events()[:3000].rpartition(b"data")[0] + b'data: {"error": {"code": "overloaded"}}\n\n', FaultKind.SERVER, "overloaded"),
     "error event": (b'event: error\ndata: {"code": "x"}\n\n', FaultKind.SERVER, "x"),
     "no base64": (b'data: {"type": "speech.audio.delta", "audio": "!!!"}\n\n', FaultKind.PROTOCOL, "malformed_audio"),
+    "no text": (b'data: {"type": "speech.audio.delta", "audio": 5}\n\n', FaultKind.PROTOCOL, "malformed_audio"),
     "no json": (b"data: words\n\n", FaultKind.PROTOCOL, "malformed_frame"),
     "a page": (b"<html>\n\n", FaultKind.PROTOCOL, "not_an_event_stream"),
     "done at once": (b"data: [DONE]\n\n", FaultKind.PROTOCOL, "stream_cut"),
@@ -190,9 +191,11 @@ BAD_EVENTS = {
 @pytest.mark.parametrize("what", BAD_EVENTS)
 def test_t75_events_that_break_off_fail(what: str) -> None:
     stream, kind, code = BAD_EVENTS[what]
-    _, _, facts = read(SpeechDecoder(call(), by_character=False), [stream])
-    assert (facts["failure"]["kind"], facts["failure"]["code"]) == (kind, code)
-    assert not facts["complete"]
+    for reader in (SpeechDecoder, SpeechEvents):
+        flowing, _, facts = read(reader(call(), by_character=False), [stream])
+        assert (facts["failure"]["kind"], facts["failure"]["code"]) == (kind, code)
+        assert not facts["complete"]
+        assert flowing == b"" or facts["content"]
 
 
 @pytest.mark.parametrize("by_character", [True, False])

@@ -11,6 +11,7 @@ from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.operations import plans
 from tokenhub.operations.hub import Hub
 from tokenhub.store import accounts as store
+from tokenhub.store import revision
 from tokenhub.store.accounts import AccountState as AccountState
 from tokenhub.store.database import StoreRejected
 
@@ -27,7 +28,7 @@ def create(hub: Hub, name: str, *, plan: str = DEFAULT_PLAN, email: str | None =
     check_email(email)
     now_ms = clock.now_ms()
     try:
-        with hub.database.write():
+        with revision.change(hub.database):
             plans.existing(hub.database, plan)
             if store.account_named(hub.database, name) is not None:
                 raise _taken(name)
@@ -120,7 +121,7 @@ def change(hub: Hub, account_id: int, changes: Mapping[str, Any]) -> AccountStat
     if not changes:
         raise InvalidRequest("Nothing to change: name at least one option. See: tokenhub accounts set --help")
     check_email(changes.get("email"))
-    with hub.database.write():
+    with revision.change(hub.database):
         if "plan" in changes:
             plans.existing(hub.database, changes["plan"] or DEFAULT_PLAN)
         store.change_account(hub.database, account_id, {**changes, **_plan_of(changes)})
@@ -133,6 +134,6 @@ def _plan_of(changes: Mapping[str, Any]) -> dict[str, str]:
 
 def set_status(hub: Hub, account_id: int, status: AccountStatus) -> AccountState:
     """Disable or enable an account; every process refuses, or takes, its next request (T45)."""
-    with hub.database.write():
+    with revision.change(hub.database):
         store.change_account(hub.database, account_id, {"status": status.value})
         return store.account_state(hub.database, account_id, clock.now_ms())

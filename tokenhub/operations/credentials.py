@@ -74,7 +74,7 @@ def add(hub: Hub, new: NewCredential) -> CredentialState:
     if len(new.label) > _LABEL_LENGTH or not new.label.isprintable():
         raise InvalidRequest(f"--label has at most {_LABEL_LENGTH} printable characters.", param="label")
     base_url = new.base_url and addresses.validate_base_url(new.base_url, new.insecure_http)
-    with hub.database.write():
+    with revision.change(hub.database):
         provider = _provider(models.catalog(hub.database), new.provider)
         region = _region(provider, new.region)
         if base_url is None and "{" in provider.regions[region].base_url:
@@ -157,7 +157,7 @@ def set_data_policy(hub: Hub, credential_id: int, policy: str | None) -> Credent
 
     It binds the next request in every process, and the next attempt of one that is under way.
     """
-    with hub.database.write():
+    with revision.change(hub.database):
         _existing(hub, credential_id)
         store.set_data_policy(hub.database, credential_id, policy)
         return _existing(hub, credential_id)
@@ -171,7 +171,7 @@ def providers(hub: Hub, *, local: bool) -> list[str]:
 
 def set_status(hub: Hub, credential_id: int, status: str) -> CredentialState:
     """Switch a credential off or on; the next attempt in every process knows (T110)."""
-    with hub.database.write():
+    with revision.change(hub.database):
         _existing(hub, credential_id)
         store.mark_credential(hub.database, credential_id, status)
         if status == store.ACTIVE:
@@ -181,7 +181,7 @@ def set_status(hub: Hub, credential_id: int, status: str) -> CredentialState:
 
 def rotate(hub: Hub, credential_id: int, secret: str) -> CredentialState:
     """Put a new secret in the place of the old one; a failed or disabled credential is active again."""
-    with hub.database.write():
+    with revision.change(hub.database):
         state = _existing(hub, credential_id)
         _check_secret(secret, needed=True)
         store.replace_secret(hub.database, hub.vault, state, secret)
@@ -197,7 +197,7 @@ def mended(hub: Hub, credential_id: int) -> None:
 
 def remove(hub: Hub, credential_id: int) -> CredentialState:
     """Forget a credential and its secret."""
-    with hub.database.write():
+    with revision.change(hub.database):
         state = _existing(hub, credential_id)
         store.delete_credential(hub.database, credential_id)
         circuits.mended(hub.database, credential_id)
@@ -221,7 +221,7 @@ def found_in_environment(hub: Hub, environment: Mapping[str, str]) -> list[Found
 
 def import_found(hub: Hub, found: Sequence[Found]) -> list[CredentialState]:
     """Keep these keys as credentials, all or none."""
-    with hub.database.write():
+    with revision.change(hub.database):
         return [
             add(hub, NewCredential(one.provider, one.secret, one.region, label=f"from {one.variable}")) for one in found
         ]

@@ -260,6 +260,8 @@ def cancel_here(hub: Hub, job_id: str, now_ms: int) -> Job:
     Raises NotFound, and Conflict for one that has ended.
     """
     job = find(hub, job_id)
+    if job.state is JobState.CREATING:
+        raise Conflict(f"{job.id} is just being asked for; try again when its provider has taken it.")
     if not job.is_open:
         raise Conflict(f"{job.id} has ended: it is {job.state.value}.")
     try:

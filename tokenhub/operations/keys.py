@@ -15,7 +15,7 @@ from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.ids import new_id
 from tokenhub.operations.hub import Hub
 from tokenhub.store import accounts as store
-from tokenhub.store import preferences
+from tokenhub.store import preferences, revision
 from tokenhub.store.accounts import KeyState as KeyState
 from tokenhub.store.database import Database
 
@@ -60,7 +60,7 @@ def create(hub: Hub, account_id: int, terms: KeyTerms | None = None) -> NewKey:
         new_id("key", now_ms), account_id, 1, terms.name, "", KeyStatus.ACTIVE, terms.expires_at_ms, terms.rpm,
         terms.spend_limit_nano, terms.spend_period, terms.models,
     )  # fmt: skip
-    with hub.database.write():
+    with revision.change(hub.database):
         _check_models(hub.database, account_id, terms.models)
         return _insert(hub.database, key, now_ms)
 
@@ -122,7 +122,7 @@ def change(hub: Hub, key_id: str, terms: Mapping[str, Any]) -> KeyState:
     """Change terms of a key; the names are those of KeyTerms, None gives a limit up."""
     if not terms:
         raise InvalidRequest("Nothing to change: name at least one option. See: tokenhub keys set --help")
-    with hub.database.write():
+    with revision.change(hub.database):
         state = _state(hub.database, key_id)
         changed = replace(_terms_of(state.key), **terms)
         if changed.spend_limit_nano is None and "spend_period" not in terms:
@@ -143,7 +143,7 @@ def _fields(terms: KeyTerms) -> dict[str, Any]:
 
 def revoke(hub: Hub, key_id: str) -> KeyState:
     """End a key. Once this has returned, no process admits it any more (T35)."""
-    with hub.database.write():
+    with revision.change(hub.database):
         state = _state(hub.database, key_id)
         if state.key.status is not KeyStatus.REVOKED:
             store.change_key(hub.database, key_id, {"status": KeyStatus.REVOKED.value, "revoked_at": clock.now_ms()})
@@ -156,7 +156,7 @@ def rotate(hub: Hub, key_id: str, grace_ms: int = DEFAULT_GRACE_MS) -> NewKey:
     What the old key has spent of its limit in this period counts against the new one.
     """
     now_ms = clock.now_ms()
-    with hub.database.write():
+    with revision.change(hub.database):
         old = _state(hub.database, key_id)
         if old.key.status is KeyStatus.REVOKED:
             raise Conflict(f"Key {key_id} is revoked and cannot be rotated. Create a new one: tokenhub keys create")

@@ -15,6 +15,7 @@ from tokenhub.catalog.prices import PriceCard
 from tokenhub.errors import InvalidRequest, NotFound, SetupError
 from tokenhub.operations.hub import Hub
 from tokenhub.store import catalog as store
+from tokenhub.store import revision
 from tokenhub.store.database import Database
 
 LOCAL: Final = "local"
@@ -158,7 +159,7 @@ def price(
         raise InvalidRequest(
             "Give at least --input; for a chat model also --output. 0 is a price, no price takes the model off."
         )
-    with hub.database.write():
+    with revision.change(hub.database):
         place = _price_name(catalog(hub.database), name, provider, region)
         store.put_override(hub.database, Override("price", place, {"price": dict(prices)}), clock.now_ms())
         changed(hub.database)
@@ -167,7 +168,7 @@ def price(
 
 def reset_price(hub: Hub, name: str, *, provider: str | None, region: str | None = None) -> ModelState:
     """Take the operator's own prices back: the shipped ones hold again."""
-    with hub.database.write():
+    with revision.change(hub.database):
         place = _price_name(catalog(hub.database), name, provider, region)
         if not store.delete_override(hub.database, "price", place):
             raise NotFound(f"There is no price of your own for {place}.")

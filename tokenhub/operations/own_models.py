@@ -14,6 +14,7 @@ from tokenhub.operations import models
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.models import ModelState
 from tokenhub.store import catalog as store
+from tokenhub.store import revision
 
 _FACTS: Final = (
     "capability", "owner", "family", "context", "max_output", "input_modalities", "output_modalities", "traits",
@@ -54,7 +55,7 @@ def add(
     ``regions``: where the provider runs it; needed where it has several and ``like``, a model
     whose facts the new one shares, is not offered there.
     """
-    with hub.database.write():
+    with revision.change(hub.database):
         overrides = store.overrides(hub.database)
         before = load.load(overrides)
         provider = before.providers.get(provider_id)
@@ -115,7 +116,7 @@ def add_from_file(hub: Hub, text: str, file: str) -> list[ModelState]:
         raise InvalidRequest(f"{file} has [[providers]] in it: tokenhub providers add --file", param="file")
     if not found.models:
         raise InvalidRequest(f"{file} has no [[models]] in it. See docs/catalog.md", param="file")
-    with hub.database.write():
+    with revision.change(hub.database):
         names = put(hub, models.catalog(hub.database), found.models, clock.now_ms())
         models.changed(hub.database)
     sellers = {str(part.get("provider")) for own in found.models.values() for part in own.get("offerings", ())}
@@ -156,7 +157,7 @@ def _joined(old: Override | None, own: Table) -> dict[str, Any]:
 
 def remove(hub: Hub, name: str, provider_id: str | None = None) -> list[str]:
     """Take a model of the operator's own off, with its prices, at one provider or at all; return at which."""
-    with hub.database.write():
+    with revision.change(hub.database):
         model = models.target(models.catalog(hub.database), name).model
         own = next((one for one in store.overrides(hub.database) if (one.kind, one.name) == ("model", model.id)), None)
         sellers = sorted({str(offering.get("provider")) for offering in own.data.get("offerings", ())}) if own else []

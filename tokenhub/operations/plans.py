@@ -8,6 +8,7 @@ from tokenhub.accounts.accounts import Plan
 from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.operations.hub import Hub
 from tokenhub.store import accounts as store
+from tokenhub.store import revision
 from tokenhub.store.database import Database
 
 _TEXTS = ("support", "sla", "compliance")
@@ -41,7 +42,7 @@ def create(hub: Hub, plan: Plan) -> Plan:
             f"{plan.id[:40]!r} cannot name a plan: use lower-case letters, digits, - and _, at most 40.", param="name"
         )
     _check_texts({name: getattr(plan, name) for name in _TEXTS})
-    with hub.database.write():
+    with revision.change(hub.database):
         _check_names(hub.database, plan.model_names)
         if store.plan(hub.database, plan.id) is not None:
             raise Conflict(f"There is a plan {plan.id!r} already. Change it with: tokenhub plans set {plan.id}")
@@ -61,7 +62,7 @@ def change(
     if not (changes or model_names or dropped_names):
         raise InvalidRequest("Nothing to change: name at least one option. See: tokenhub plans set --help")
     _check_texts(changes)
-    with hub.database.write():
+    with revision.change(hub.database):
         plan = existing(hub.database, plan_id)
         columns = dict(changes)
         if model_names or dropped_names:

@@ -17,7 +17,7 @@ from tokenhub.operations.hub import Hub
 from tokenhub.routing import preferences
 from tokenhub.routing.boundaries import Chain, Scope, Scoped
 from tokenhub.routing.preferences import Preferences
-from tokenhub.store import accounts
+from tokenhub.store import accounts, revision
 from tokenhub.store import preferences as store
 from tokenhub.store.database import Database
 
@@ -64,7 +64,7 @@ def change(hub: Hub, subject: Subject, changes: Mapping[str, Any]) -> Effective:
     """Change members of a subject's preferences, named and valued as ``Preferences.dump`` does; None gives one up."""
     if not changes:
         raise InvalidRequest("Nothing to change: name at least one option. See: tokenhub routing set --help")
-    with hub.database.write():
+    with revision.change(hub.database):
         data = {**store.read(hub.database, subject.scope, subject.id).dump(), **changes}
         wanted = preferences.parse({name: value for name, value in data.items() if value is not None})
         wanted = _named(models.catalog(hub.database), wanted)
@@ -74,7 +74,7 @@ def change(hub: Hub, subject: Subject, changes: Mapping[str, Any]) -> Effective:
 
 def reset(hub: Hub, subject: Subject) -> Effective:
     """Take back all that a subject sets."""
-    with hub.database.write():
+    with revision.change(hub.database):
         store.write(hub.database, subject.scope, subject.id, preferences.NOTHING, clock.now_ms())
         return _effective(hub.database, subject)
 

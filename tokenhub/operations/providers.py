@@ -13,6 +13,7 @@ from tokenhub.operations.hub import Hub
 from tokenhub.operations.own_models import OwnModel
 from tokenhub.providers import addresses
 from tokenhub.store import catalog as store
+from tokenhub.store import revision
 
 NO_KEY: Final = "none"
 """The ``auth`` of a provider that takes no key: it gets an empty credential, so that it can be called."""
@@ -89,7 +90,7 @@ def _add(
     hub: Hub, providers: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Mapping[str, Any]]
 ) -> list[ProviderState]:
     now_ms = clock.now_ms()
-    with hub.database.write():
+    with revision.change(hub.database):
         before = models.catalog(hub.database)
         for provider_id, table in providers.items():
             if provider_id in before.providers:
@@ -113,7 +114,7 @@ def _open_without_key(hub: Hub, provider: Provider, now_ms: int) -> None:
 
 def remove(hub: Hub, provider_id: str) -> tuple[int, int]:
     """Remove a provider of the operator's own, its prices and its credentials; return how many models and credentials went."""
-    with hub.database.write():
+    with revision.change(hub.database):
         provider = models.catalog(hub.database).providers.get(provider_id)
         if provider is None:
             raise NotFound(f"There is no provider {provider_id[:40]!r}. See: tokenhub providers list")

@@ -150,8 +150,9 @@ def _whole(stated: object, most: int = video_jobs.LONGEST_S) -> int | None:
 def _variant(counts: Mapping[str, Any], job: JobAt) -> str:
     """The tier that was made: ``SR`` (720), ``size`` or ``video_ratio`` (1280*720); else the one that was asked for."""
     tier = counts.get("SR")
-    if type(tier) is int or (isinstance(tier, str) and tier.rstrip("Pp").isdigit()):
-        return f"{str(tier).rstrip('Pp')}p"
+    told = f"{str(tier).rstrip('Pp')}p" if isinstance(tier, int | str) else ""
+    if told in TIERS:
+        return told
     size = next((text for name in ("size", "video_ratio") if isinstance(text := counts.get(name), str)), "")
     found = videos.resolution(size) if "*" in size or "x" in size else ""
     return found if found in TIERS else str(job.asked["resolution"])

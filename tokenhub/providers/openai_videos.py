@@ -83,7 +83,9 @@ class OpenAIVideos(NotStreamed):
             return Report(phase, progress if type(progress) is int and 0 <= progress <= 100 else None)
         made = _seconds(raw.get("seconds")) or job.asked["seconds"]
         size = raw.get("size")
-        tier = videos.resolution(size if isinstance(size, str) and size else str(job.asked["size"]))
+        asked = videos.resolution(str(job.asked["size"]))
+        told = videos.resolution(size) if isinstance(size, str) else asked
+        tier = told if videos.is_tier(told) else asked
         return Report(phase, 100, video_jobs.usage(made, tier), f"{_address(job)}/content")
 
     def cancel(self, job: JobAt) -> UpstreamRequest | None:

@@ -7,6 +7,7 @@ import orjson
 from tokenhub import clock, failpoints
 from tokenhub.billing import pricing
 from tokenhub.billing.holds import End, Ended, Release, RequestRecord, Settle
+from tokenhub.call import Capability
 from tokenhub.errors import HubError, Unavailable
 from tokenhub.money import exact, number
 from tokenhub.proxy import sessions
@@ -62,10 +63,14 @@ class Bill:
         }
 
 
-def is_billable(result: Result, usage: Usage) -> bool:
+_MADE = frozenset({Capability.IMAGES, Capability.SPEECH})
+"""Where nothing but the thing itself is a result: tokens alone, which elsewhere may be reasoning, are none."""
+
+
+def is_billable(result: Result, usage: Usage, capability: Capability) -> bool:
     """The billing table's rows for a complete reply: an empty or wholly filtered one is free."""
-    if result.has_content:
-        return True
+    if result.has_content or capability in _MADE:
+        return result.has_content
     return usage.output_total > 0 and result.finish_reason != "content_filter"
 
 
@@ -84,7 +89,8 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
         )
         estimated = True
     charge = pricing.charge_for(usage, result.candidate.card, exchange.caller.fee_bp)
-    billable = is_billable(result, usage)
+    assert exchange.call is not None
+    billable = is_billable(result, usage, exchange.call.capability)
     saved_nano = pricing.saved_by_cache(usage, result.candidate.card) if billable else 0
     record = _record(exchange, result.candidate, result=result, usage=usage, estimated=estimated, saved_nano=saved_nano)
     failpoints.hit("settle.before")

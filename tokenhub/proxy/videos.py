@@ -33,6 +33,7 @@ from tokenhub.store import jobs as store
 from tokenhub.store.database import CommitUnknown, Database
 from tokenhub.store.holds import LeaseLost
 from tokenhub.store.jobs import JobState, Taken
+from tokenhub.store.writer import OutcomeUnknown
 from tokenhub.wire.faults import UpstreamFault
 from tokenhub.wire.videos import request as videos
 from tokenhub.wire.videos.surface import VideosSurface
@@ -131,8 +132,10 @@ def _job_adapter(adapter: Adapter | None) -> JobAdapter:
 async def _book(taken: Taken, exchange: Exchange, runtime: Runtime) -> bool:
     """Make the hold the job's; if that cannot be, for whatever reason, release it and withdraw the job at its provider.
 
-    A commit without an answer is tried again: done twice it changes nothing.
+    A commit without an answer is tried again: done twice it changes nothing. Raises OutcomeUnknown
+    if none of them was answered in time: the job may have been booked, and even have ended since.
     """
+    is_unknown = False
     until_s = clock.monotonic_s() + BOOKING_S
     poll_ms = round(runtime.settings.jobs_poll_s * 1000)
 
@@ -144,8 +147,10 @@ async def _book(taken: Taken, exchange: Exchange, runtime: Runtime) -> bool:
         while True:
             try:
                 booked = await asyncio.wrap_future(runtime.writer.hand_over(exchange.id, write))
+                is_unknown = False
                 break
             except (Unavailable, CommitUnknown) as error:
+                is_unknown = is_unknown or isinstance(error, CommitUnknown)
                 if clock.monotonic_s() >= until_s:
                     log.failure("job_not_booked", error, request_id=exchange.id)
                     booked = False
@@ -161,6 +166,8 @@ async def _book(taken: Taken, exchange: Exchange, runtime: Runtime) -> bool:
         return False
     if not booked:
         _give_up(taken, exchange, runtime)
+    if is_unknown:
+        raise OutcomeUnknown
     return booked
 
 

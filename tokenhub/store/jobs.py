@@ -133,8 +133,8 @@ def adopt(database: Database, lease: Lease, job_id: str, taken: Taken, now_ms: i
     """Make a request's hold the job's, in the caller's write; say whether the job stands.
 
     From then on it has nothing to do with the life of this process. Done again it changes
-    nothing. False when the hold has ended meanwhile: there is nothing to charge it with.
-    Raises LeaseLost.
+    nothing, and says so whatever has become of the job since. False when the hold has ended
+    meanwhile: there is nothing to charge it with. Raises LeaseLost.
     """
     if leases.check_and_renew(database, lease, now_ms) is None:
         raise LeaseLost
@@ -143,8 +143,10 @@ def adopt(database: Database, lease: Lease, job_id: str, taken: Taken, now_ms: i
         return False
     database.row(f"SELECT id FROM accounts WHERE id = ?{database.lock_clause}", row)
     found = find(database, job_id)
-    if found is None or found.state is not JobState.CREATING:
-        return found is not None and found.upstream_id == taken.upstream_id and found.is_open
+    if found is None:
+        return False
+    if found.state is not JobState.CREATING:
+        return found.upstream_id == _storable(taken.upstream_id) and found.error_code != _HOLD_ENDED.error_code
     moved = database.execute(
         "UPDATE holds SET owner = 'job', lease_id = NULL WHERE request_id = ? AND lease_id = ? AND owner = 'request'",
         (job_id, lease.id),

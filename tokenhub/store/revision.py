@@ -4,6 +4,8 @@
 still the newest; the other versions are what the write compares a request's plan with.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +60,23 @@ def bump(database: Database, scope: Scope | None = None) -> None:
         None: "",
     }
     database.execute(f"UPDATE installation SET revision = revision + 1{counted[scope]}")
+
+
+@contextmanager
+def change(database: Database) -> Iterator[None]:
+    """Make a management change in one write, alone among all processes: what it reads is what it changes.
+
+    Two changes at once of one subject would else write back what the other has just replaced,
+    on PostgreSQL, where a write locks no more than the rows it writes.
+    """
+    with database.write():
+        lock(database)
+        yield
+
+
+def lock(database: Database) -> None:
+    """Keep every management change out until the caller's write has ended."""
+    database.row(f"SELECT revision FROM installation{database.lock_clause}")
 
 
 def read(database: Database) -> Revision:

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 from tokenhub import clock
 from tokenhub.billing.holds import Ended, Operation, Outcome, OwnerKind, Place, Placed
 from tokenhub.errors import Unavailable
+from tokenhub.store import revision
 from tokenhub.store.commit import Answer, Committer, Item
 from tokenhub.store.database import Database, StoreBusy
 from tokenhub.store.kept import Kept, unwritten
@@ -154,7 +155,7 @@ class Writer:
         return asyncio.wrap_future(self.run(lambda database: self._place_planned(database, plan)))
 
     def _place_planned(self, database: Database, plan: Callable[[Database], Place]) -> Outcome:
-        database.row(f"SELECT revision FROM installation{database.lock_clause}")
+        revision.lock(database)
         place = plan(database)
         outcome = self._committer.apply(place)
         self._note([(Item(place), outcome)])

@@ -172,9 +172,22 @@ class SpeechEvents(EventReader):
     def shows(self, event: Event) -> bool:
         return event.get("type") == DELTA and bool(event.get("audio"))
 
+    def _take_event(self, event: Event, whole: bytes) -> bytes:
+        if self.shows(event) and not self.facts.content and _sound_of(event) is None:
+            return self._fail(Failure(FaultKind.PROTOCOL, code="malformed_audio"))
+        return super()._take_event(event, whole)
+
     def ends(self, event: Event) -> None:
         settle_usage(self.facts, parse_usage(event.get("usage")), self._call, by_character=self._by_character)
         nothing_made(self.facts)
+
+
+def _sound_of(event: Event) -> bytes | None:
+    """Return the sound in a delta; None where what stands there is none."""
+    try:
+        return base64.b64decode(event.get("audio") or b"", validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        return None
 
 
 class SpeechDecoder(SpeechEvents):
@@ -191,9 +204,8 @@ class SpeechDecoder(SpeechEvents):
         super()._take_event(event, b"")
         if event.get("type") != DELTA or self._is_done:
             return b""
-        try:
-            sound = base64.b64decode(event.get("audio") or b"", validate=True)
-        except (binascii.Error, TypeError, ValueError):
+        sound = _sound_of(event)
+        if sound is None:
             return self._fail(Failure(FaultKind.PROTOCOL, code="malformed_audio"))
         if not sound:
             return b""

@@ -175,4 +175,8 @@ def variant_of(told: Mapping[str, Any], asked: Mapping[str, str] | None = None) 
 
 def _words(told: Mapping[str, Any]) -> dict[str, str]:
     found = {name: told.get(name) for name in _VARYING}
-    return {name: word for name, word in found.items() if isinstance(word, str) and word not in AUTO}
+    return {
+        name: word
+        for name, word in found.items()
+        if isinstance(word, str) and word not in AUTO and len(word) <= MAX_WORD_CHARS
+    }

@@ -148,6 +148,11 @@ def resolution(size: str) -> str:
     return next((tier for side, tier in _SHORT_SIDES if short <= side), "4k")
 
 
+def is_tier(text: str) -> bool:
+    """Whether a text can be the tier of a size: what a price is asked for by."""
+    return _TIER.fullmatch(text) is not None
+
+
 def ratio(size: str) -> str | None:
     """Return the shape of ``WIDTHxHEIGHT`` as the nearest of the usual ratios; None for a tier."""
     found = _SIZE.fullmatch(size)
