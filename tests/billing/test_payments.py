@@ -78,7 +78,39 @@ def test_a_session_is_read() -> None:
     )
     assert (facts.created_at_ms, facts.expires_at_ms) == (1_800_000_000_000, 1_800_003_600_000)
     assert facts.offered == ("card",)
+    assert facts.metadata == {"rate": "1000000"}
     assert payments.session_facts({**SESSION, "total_details": None}).amount_discount == 0
+
+
+def test_what_a_session_leaves_empty_is_read_as_absent() -> None:
+    empty = {"metadata": None, "payment_method_types": None, "payment_intent": "", "amount_total": None}
+    facts = payments.session_facts({**SESSION, **empty})
+    assert (facts.metadata, facts.offered, facts.payment_intent, facts.amount_total) == ({}, (), None, None)
+
+
+def test_a_payment_has_received_what_it_says_and_else_nothing() -> None:
+    assert payments.payment_facts({**PAYMENT, "amount_received": 1999}).amount_received == 1999
+    assert payments.payment_facts({**PAYMENT, "amount_received": None}).amount_received == 0
+
+
+def test_a_refund_is_read() -> None:
+    data = {
+        "id": "re_1",
+        "status": "failed",
+        "amount": 500,
+        "currency": "usd",
+        "payment_intent": {"id": "pi_1"},
+        "charge": "ch_1",
+        "metadata": {"tokenhub_refund": "refund_1"},
+        "created": 1_800_000_000,
+        "failure_reason": "expired_or_canceled_card",
+    }
+    facts = payments.refund_facts(data)
+    assert (facts.id, facts.status, facts.amount, facts.currency) == ("re_1", "failed", 500, "usd")
+    assert (facts.payment_intent, facts.charge) == ("pi_1", "ch_1")
+    assert facts.metadata == {"tokenhub_refund": "refund_1"}
+    assert (facts.created_at_ms, facts.failure_reason) == (1_800_000_000_000, "expired_or_canceled_card")
+    assert payments.refund_facts({**data, "status": None}).status is None
 
 
 def test_a_payment_is_read_with_its_charge() -> None:
@@ -111,6 +143,7 @@ def test_a_dispute_adds_up_what_it_moved() -> None:
     }
     facts = payments.dispute_facts(data)
     assert (facts.balance_total, facts.status, facts.charge) == (-5, "a_new_status", "ch_1")
+    assert (facts.amount, facts.created_at_ms) == (2000, 1000)
     assert payments.dispute_facts({**data, "balance_transactions": []}).balance_total == 0
 
 
@@ -133,6 +166,7 @@ def test_a_fraud_warning_names_the_payment_it_warns_of() -> None:
     kind = "radar.early_fraud_warning.created"
     assert payments.event_facts(event(kind, payment_intent="pi_1", charge="ch_1")).object_id == "pi_1"
     assert payments.event_facts(event(kind, payment_intent=None, charge={"id": "ch_1"})).object_id == "ch_1"
+    assert payments.event_facts(event(kind)).object_id == "cs_1"
 
 
 def test_a_thin_event_is_an_event_too() -> None:

@@ -40,6 +40,10 @@ def test_a_balance_below_the_threshold_is_recharged():
     assert due(available=-3 * USD) == Claim(2000, MONTH, 2000)
 
 
+def test_settings_that_are_new_have_counted_nothing():
+    assert (SET.declines, SET.month_total_minor, SET.attempted_at_ms) == (0, 0, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "arguments", "wait"),
     [
@@ -55,6 +59,15 @@ def test_a_balance_below_the_threshold_is_recharged():
 )
 def test_each_brake_alone_holds_it(changes, arguments, wait):
     assert due(replace(SET, **changes), **arguments) is wait
+
+
+def test_a_months_attempts_may_reach_its_cap():
+    assert due(replace(SET, month_start_ms=MONTH, month_total_minor=3000)) == Claim(2000, MONTH, 5000)
+
+
+def test_the_next_attempt_may_be_made_an_hour_after_the_last():
+    assert due(replace(SET, attempted_at_ms=NOW - 3_599_999)) is Wait.COOLDOWN
+    assert due(replace(SET, attempted_at_ms=NOW - 3_600_000)) == Claim(2000, MONTH, 2000)
 
 
 def test_s35_a_cap_of_50_allows_two_recharges_of_20_in_a_month_and_two_in_the_next():
@@ -104,6 +117,22 @@ def test_s35_a_card_that_must_not_be_tried_again_suspends_at_once(word):
 def test_s35_the_banks_advice_suspends_at_once():
     advised = declined(0, code="card_declined", decline_code="generic_decline", advice_code="do_not_try_again")
     assert advised == Declined(1, "the card was refused: generic_decline")
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "reason"),
+    [
+        (0, ("card_declined", None, "do_not_try_again"), "the card was refused: card_declined"),
+        (0, (None, None, "do_not_try_again"), "the card was refused: do_not_try_again"),
+        (2, ("card_declined", "expired_card", None), "the card was refused 3 times: expired_card"),
+        (2, ("card_declined", None, None), "the card was refused 3 times: card_declined"),
+        (2, (None, None, None), "the card was refused 3 times: declined"),
+    ],
+)
+def test_a_suspension_says_the_most_that_is_known_of_the_refusal(count, words, reason):
+    code, decline_code, advice_code = words
+    refused = declined(count, code=code, decline_code=decline_code, advice_code=advice_code)
+    assert refused == Declined(count + 1, reason)
 
 
 def test_s35_three_other_refusals_in_a_row_suspend():

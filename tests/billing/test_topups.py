@@ -124,6 +124,7 @@ PAID = {"status": "complete", "payment_status": "paid"}
         ({}, {"livemode": True}),
         ({}, {"currency": "jpy"}),
         ({"payment_intent": None, "amount_total": 0, "amount_subtotal": 0}, None),
+        ({"amount_total": None, "amount_subtotal": None}, None),
     ],
 )
 def test_s8_s9_what_does_not_fit_together_credits_nothing(
@@ -173,6 +174,21 @@ def test_s38_a_session_that_does_not_offer_what_was_named_says_so() -> None:
     after = decide(replace(TOPUP, reason=verdict.reason), INSTANCE, replace(session, status="expired"))
     assert after is not None
     assert (after.state, after.reason) == (TopupState.EXPIRED, "not offered: alipay")
+
+
+def test_s38_why_a_link_waits_for_a_person_is_forgotten_once_it_was_used() -> None:
+    session = replace(SESSION, metadata={**METADATA, "tokenhub_methods": "card,alipay"}, status="complete")
+    verdict = decide(replace(TOPUP, reason="not offered: alipay"), INSTANCE, session)
+    assert verdict is not None
+    assert (verdict.state, verdict.reason) == (TopupState.PROCESSING, "")
+
+
+@pytest.mark.parametrize("discount", [2000, 2001])
+def test_s9_a_payment_that_buys_nothing_credits_nothing(discount: int) -> None:
+    session = replace(SESSION, **PAID, amount_discount=discount)
+    verdict = decide(TOPUP, INSTANCE, session, replace(PAYMENT, status="succeeded", amount_received=400))
+    assert verdict is not None
+    assert (verdict.state, verdict.paid) == (TopupState.REVIEW, None)
 
 
 def test_a_processing_payment_is_looked_at_for_90_days_and_an_end_never() -> None:

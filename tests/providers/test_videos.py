@@ -1,6 +1,7 @@
 """Videos at each provider: recorded flows read as they were, requests as the documentation asks, failures told apart."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.upstream import FakeUpstream, Pause, WaitForClientClose, json_reply
 from tokenhub.call import Call, Wire
 from tokenhub.catalog import load
 from tokenhub.catalog.models import Credential, Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers import registry, results
+from tokenhub.providers.client import tasks
 from tokenhub.providers.jobs import JobAdapter, JobAt, Phase, Report
 from tokenhub.usage import Units
 from tokenhub.wire.faults import FaultKind, UpstreamFault
@@ -290,3 +293,36 @@ def test_a_result_anywhere_else_is_not(url: str) -> None:
     at = job("alibaba")
     with pytest.raises(UpstreamFault, match="result_address"):
         results.checked(at.provider, at.base_url, url)
+
+
+# Many looks at once
+
+
+def test_answers_come_as_they_are_given_and_a_slow_provider_keeps_no_other_waiting() -> None:
+    """More looks than may be under way at one provider, each slow, and after them one at another."""
+    slow = [Pause(1.0), *json_reply({"output": {"task_status": "RUNNING"}})]
+    quick = json_reply({"task_status": "PROCESSING"})
+    with FakeUpstream(lambda _: slow) as far, FakeUpstream(lambda _: quick) as near:
+        looks = [
+            (adapter("alibaba"), replace(job("alibaba", f"t{number}"), base_url=f"{far.origin}/v1"))
+            for number in range(18)
+        ]
+        looks.append((adapter("zhipu"), replace(job("zhipu"), base_url=near.url)))
+        answers = tasks.ask_each("hub", looks)
+        assert next(answers) == (18, Report(Phase.RUNNING))
+        assert len(far.received) <= tasks.AT_ONCE
+        assert sorted(number for number, _ in answers) == list(range(18))
+        assert len(far.received) == 18
+
+
+def test_looks_that_nobody_waits_for_any_more_are_given_up() -> None:
+    with FakeUpstream(lambda _: [WaitForClientClose()]) as far, FakeUpstream(lambda _: json_reply({})) as near:
+        looks = [
+            (adapter("alibaba"), replace(job("alibaba"), base_url=f"{far.origin}/v1")),
+            (adapter("zhipu"), replace(job("zhipu"), base_url=near.url)),
+        ]
+        answers = tasks.ask_each("hub", looks)
+        next(answers)
+        began_s = time.monotonic()
+        answers.close()  # type: ignore[attr-defined]
+        assert time.monotonic() - began_s < tasks.TIMEOUTS.whole_reply_s / 2

@@ -218,14 +218,14 @@ def test_what_was_seen_and_missed_is_kept_of_open_jobs_alone(bank: Bank) -> None
     with bank.database.write():
         jobs.seen(bank.database, "req_1", JobState.IN_PROGRESS, 40, NOW + 70)
         jobs.seen(bank.database, "req_1", JobState.IN_PROGRESS, None, NOW + 80)
-    assert jobs.due(bank.database, NOW + 79, 5) == []
-    (found,) = jobs.due(bank.database, NOW + 80, 5)
+    assert jobs.due(bank.database, NOW + 79, 5, 5) == []
+    (found,) = jobs.due(bank.database, NOW + 80, 5, 5)
     assert (found.state, found.progress, found.misses) == (JobState.IN_PROGRESS, 40, 0)
     end(bank, Release("req_1"), FAILED)
     with bank.database.write():
         jobs.seen(bank.database, "req_1", JobState.IN_PROGRESS, 90, NOW + 90)
     assert state(bank) == ("failed", "upstream_failed")
-    assert jobs.due(bank.database, NOW + DAY, 5) == []
+    assert jobs.due(bank.database, NOW + DAY, 5, 5) == []
 
 
 def test_jobs_are_forgotten_after_their_time_and_open_ones_never(bank: Bank) -> None:
@@ -253,3 +253,14 @@ def test_i11_a_job_and_its_hold_belong_together(bank: Bank, statement: str, told
         bank.database.execute(statement)
     assert [(one.invariant, one.subject) for one in audit.verify(bank.database)] == [("I11", told)]
     assert [one.subject for one in audit.verify_fast(bank.database)] == [told]
+
+
+def test_of_one_provider_no_more_than_its_share_is_due_at_once(bank: Bank) -> None:
+    bank.account("b", 10_000)
+    for number in range(6):
+        bank.do(bank.place(f"req_{number}", "b-0", 100))
+        with bank.database.write():
+            jobs.begin(bank.database, f"req_{number}", 2, "b-0", "videos", NOW, NOW + DAY)
+        assert adopt(bank, f"req_{number}", replace(TAKEN, provider="zhipu" if number == 5 else "alibaba"))
+    assert [one.id for one in jobs.due(bank.database, NOW + 5, 10, 2)] == ["req_0", "req_1", "req_5"]
+    assert [one.id for one in jobs.due(bank.database, NOW + 5, 2, 2)] == ["req_0", "req_1"]

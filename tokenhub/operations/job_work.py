@@ -6,7 +6,7 @@ placed; one that failed, was cancelled, is unknown to its provider or past its t
 All of it can be killed between any two steps and done again: the hold ends once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,11 +112,11 @@ def work(hub: Hub, lease: Lease, holds: Holds, at: Known, now_ms: int) -> list[t
     providers answer (T92). Raises LeaseLost when this process is not to act any more.
     """
     store.settle_unborn(hub.database, LOST_CODES, _UNBORN, now_ms, BATCH)
-    found = store.due(hub.database, now_ms, BATCH)
+    found = store.due(hub.database, now_ms, BATCH, tasks.AT_ONCE)
     if not found:
         return []
     ended = []
-    for job, answer in zip(found, _answers(hub, found, at), strict=True):
+    for job, answer in _answers(hub, found, at):
         failpoints.hit("job.polled")
         # A job that cannot be ended as its provider says counts as one without an answer, so that it
         # holds up no other and has its own end in time.
@@ -134,19 +134,19 @@ def work(hub: Hub, lease: Lease, holds: Holds, at: Known, now_ms: int) -> list[t
     return ended
 
 
-def _answers(hub: Hub, found: Sequence[Job], at: Known) -> list[Report | Failure]:
-    """Ask the providers of these jobs; one that cannot be asked any more counts as one that does not answer."""
-    located: list[Task | Failure] = []
+def _answers(hub: Hub, found: Sequence[Job], at: Known) -> Iterator[tuple[Job, Report | Failure]]:
+    """Ask the providers of these jobs, and yield the answers as they come; one that cannot be asked any more does not answer."""
+    asked: list[tuple[Job, Task]] = []
     for job in found:
         try:
-            located.append(locate(hub, job, at))
+            asked.append((job, locate(hub, job, at)))
         except UpstreamFault as fault:
-            located.append(fault.failure)
+            yield job, fault.failure
         except ValueError as error:
             log.failure("job_work", error, request_id=job.id)
-            located.append(Failure(FaultKind.PROTOCOL, code="internal_error"))
-    answers = iter(tasks.ask_all(hub.instance, [one for one in located if not isinstance(one, Failure)]))
-    return [one if isinstance(one, Failure) else next(answers) for one in located]
+            yield job, Failure(FaultKind.PROTOCOL, code="internal_error")
+    for number, answer in tasks.ask_each(hub.instance, [task for _, task in asked]):
+        yield asked[number][0], answer
 
 
 def _apply(hub: Hub, lease: Lease, holds: Holds, job: Job, answer: Report | Failure, now_ms: int) -> JobState | None:

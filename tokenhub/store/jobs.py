@@ -252,10 +252,12 @@ def is_due(database: Database, now_ms: int) -> bool:
     return database.row("SELECT 1 FROM jobs WHERE next_poll_at <= ? LIMIT 1", (now_ms,)) is not None
 
 
-def due(database: Database, now_ms: int, limit: int) -> list[Job]:
-    """Return the jobs to be looked at, the longest due first."""
-    sql = f"SELECT {_COLUMNS} FROM jobs WHERE next_poll_at <= ? AND {_OPEN} ORDER BY next_poll_at, id LIMIT ?"
-    return [_job(row) for row in database.rows(sql, (now_ms, limit))]
+def due(database: Database, now_ms: int, limit: int, share: int) -> list[Job]:
+    """Return the jobs to be looked at, the longest due first; of one provider at most its share."""
+    place = "ROW_NUMBER() OVER (PARTITION BY provider ORDER BY next_poll_at, id)"
+    due = f"SELECT {_COLUMNS}, {place} AS place FROM jobs WHERE next_poll_at <= ? AND {_OPEN}"
+    sql = f"SELECT {_COLUMNS} FROM ({due}) AS due WHERE place <= ? ORDER BY next_poll_at, id LIMIT ?"
+    return [_job(row) for row in database.rows(sql, (now_ms, share, limit))]
 
 
 def find(database: Database, job_id: str, account_id: int | None = None) -> Job | None:

@@ -1,7 +1,7 @@
 """Tasks at providers (``providers/jobs.py``), asked for, many at once, and withdrawn."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tokenhub.providers.client.bounds import Timeouts
@@ -10,7 +10,8 @@ from tokenhub.providers.jobs import JobAdapter, JobAt, Phase, Report
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 
 AT_ONCE: Final = 16
-TIMEOUTS: Final = Timeouts(connect_s=5.0, first_byte_s=20.0, whole_reply_s=20.0, idle_s=20.0, total_s=40.0)
+"""Looks at one provider at the same time."""
+TIMEOUTS: Final = Timeouts(connect_s=5.0, first_byte_s=8.0, whole_reply_s=8.0, idle_s=8.0, total_s=20.0)
 ANSWER_BYTES: Final = 1024 * 1024
 
 Task = tuple[JobAdapter, JobAt]
@@ -46,28 +47,58 @@ async def look_and_withdraw(client: UpstreamClient, adapter: JobAdapter, at: Job
     return report
 
 
-def ask_all(hop: str, tasks: Sequence[Task]) -> list[Report | Failure]:
-    """Ask for many tasks from outside an event loop, ``AT_ONCE`` at the same time; the answers are in their order."""
+def ask_each(hop: str, tasks: Sequence[Task]) -> Iterator[tuple[int, Report | Failure]]:
+    """Ask for many tasks from outside an event loop; yield the place of each with its answer, as the answers come.
 
-    async def all_of_them() -> list[Report | Failure]:
-        client, places = UpstreamClient(hop, TIMEOUTS), asyncio.Semaphore(AT_ONCE)
-
-        async def one(task: Task) -> Report | Failure:
-            async with places:
-                try:
-                    return await ask(client, *task)
-                except UpstreamFault as fault:
-                    return fault.failure
-                except Exception as error:
-                    # What one provider says must not keep the others from being asked.
-                    return Failure(FaultKind.PROTOCOL, code=f"unreadable_{type(error).__name__}")
-
+    ``AT_ONCE`` of one provider are asked at the same time, so one that does not answer keeps no
+    other waiting.
+    """
+    with asyncio.Runner() as runner:
+        asked = runner.run(_begin(hop, tasks))
         try:
-            return list(await asyncio.gather(*map(one, tasks)))
+            for _ in tasks:
+                yield runner.run(asked.answers.get())
         finally:
-            await client.close()
+            runner.run(asked.end())
 
-    return asyncio.run(all_of_them())
+
+class _Asked:
+    """Looks under way."""
+
+    def __init__(self, hop: str) -> None:
+        self.answers: asyncio.Queue[tuple[int, Report | Failure]] = asyncio.Queue()
+        self._client = UpstreamClient(hop, TIMEOUTS)
+        self._places: dict[str, asyncio.Semaphore] = {}
+        self._looks: list[asyncio.Task[None]] = []
+
+    def begin(self, number: int, task: Task) -> None:
+        places = self._places.setdefault(task[1].provider.id, asyncio.Semaphore(AT_ONCE))
+        self._looks.append(asyncio.create_task(self._look(number, task, places)))
+
+    async def _look(self, number: int, task: Task, places: asyncio.Semaphore) -> None:
+        answer: Report | Failure
+        async with places:
+            try:
+                answer = await ask(self._client, *task)
+            except UpstreamFault as fault:
+                answer = fault.failure
+            except Exception as error:
+                # What one provider says must not keep the others from being asked.
+                answer = Failure(FaultKind.PROTOCOL, code=f"unreadable_{type(error).__name__}")
+        self.answers.put_nowait((number, answer))
+
+    async def end(self) -> None:
+        for look in self._looks:
+            look.cancel()
+        await asyncio.gather(*self._looks, return_exceptions=True)
+        await self._client.close()
+
+
+async def _begin(hop: str, tasks: Sequence[Task]) -> _Asked:
+    asked = _Asked(hop)
+    for number, task in enumerate(tasks):
+        asked.begin(number, task)
+    return asked
 
 
 def withdraw_once(hop: str, task: Task) -> Report | None:
