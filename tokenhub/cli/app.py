@@ -56,6 +56,7 @@ app = typer.Typer(
     name="tokenhub",
     cls=Nouns,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog="\n".join(_FIRST_STEPS),
