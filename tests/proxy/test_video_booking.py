@@ -1,0 +1,83 @@
+"""A video whose booking is lost in the database's answer: what the client is told of it is true (T96)."""
+
+import http.client
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Databases
+from tests.fakes.cut_socket import CutSocket
+from tests.fakes.raw_client import eventually
+from tests.fakes.upstream import FakeUpstream, Received, Reply, WaitFor
+from tests.fakes.video_houses import DashScope
+from tests.harness import Answer, start_gateway, temporary_home
+from tokenhub.proxy import videos
+from tokenhub.store import ledger
+
+
+class Gated(DashScope):
+    """Answers a creation when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def answer(self, request: Received) -> Reply:
+        whole = super().answer(request)
+        return [WaitFor(self.gate), *whole] if request.method == "POST" else whole
+
+
+@pytest.mark.parametrize("arrives", [False, True], ids=["lost on its way", "its answer lost"])
+@pytest.mark.parametrize("comes_back", [True, False], ids=["and asked again", "and the database away"])
+def test_t96_a_booking_whose_commit_is_unknown(
+    tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch, comes_back: bool, arrives: bool
+) -> None:
+    """Asked again in time it is booked, once; else neither "booked" nor "not charged" is said, and nothing is charged."""
+    monkeypatch.setattr(videos, "BOOKING_S", 20.0 if comes_back else 1.0)
+    url, house = databases.empty(), Gated()
+    with CutSocket(url, tmp_path) as cut, FakeUpstream(house) as fake:
+        house.origin = fake.origin
+        flags: dict[str, object] = {"database.url": cut.url, "database.lease_s": 60.0}
+        gateway = start_gateway(temporary_home(tmp_path), flags)
+        try:
+            gateway.lose_patience(0.3)
+            gateway.add_credential("alibaba", f"{fake.origin}/compatible-mode/v1", region="cn-beijing")
+            gateway.rest()
+            before = gateway.balance()
+            told: list[Answer | BaseException] = []
+
+            def ask() -> None:
+                try:
+                    told.append(
+                        gateway.call("POST", "/v1/videos", {"model": "wan2.7-t2v", "prompt": "x", "seconds": 2})
+                    )
+                except (OSError, http.client.HTTPException) as error:
+                    told.append(error)
+
+            asking = threading.Thread(target=ask)
+            asking.start()
+            assert eventually(lambda: bool(house.tasks))
+            cut.refuse = True
+            cut.cut_at(b"COMMIT\0", pass_it_on=arrives)
+            house.gate.set()
+            if comes_back:
+                asking.join(1.0)
+                cut.refuse = False
+            asking.join(30)
+            cut.refuse = False
+            (answer,) = told
+            if comes_back:
+                assert isinstance(answer, Answer)
+                assert answer.status == 200
+                assert eventually(lambda: gateway.rows("SELECT state FROM jobs") == [{"state": "queued"}])
+                assert gateway.rows("SELECT owner FROM holds") == [{"owner": "job"}]
+                assert gateway.balance() < before
+            else:
+                assert isinstance(answer, http.client.RemoteDisconnected)
+                assert eventually(lambda: gateway.rows("SELECT 1 FROM holds") == [], 15.0)
+                assert gateway.balance() == before
+            assert ledger.verify(gateway.hub.database) == []
+        finally:
+            gateway.stop()
+    databases.drop(url)
