@@ -1,5 +1,9 @@
 """A key's life: made, found, changed, rotated, revoked."""
 
+import functools
+import threading
+from collections.abc import Callable, Sequence
+
 import pytest
 
 from tokenhub.accounts import keys as secrets
@@ -173,3 +177,41 @@ def test_revoking_twice_says_the_same(hub: Hub, account_id: int) -> None:
     first = keys.revoke(hub, key_id)
     assert first.key.status is KeyStatus.REVOKED
     assert keys.revoke(hub, key_id) == first
+
+
+def together(hub: Hub, verbs: Sequence[Callable[[], object]]) -> list[BaseException]:
+    """Run verbs at the same time, each in a thread; return what they raised."""
+    raised: list[BaseException] = []
+    barrier = threading.Barrier(len(verbs))
+
+    def run(verb: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            verb()
+        except BaseException as error:
+            raised.append(error)
+        finally:
+            hub.database.close()
+
+    threads = [threading.Thread(target=run, args=(verb,)) for verb in verbs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def test_terms_that_are_set_at_once_are_all_kept(hub: Hub, account_id: int) -> None:
+    key_id = keys.create(hub, account_id).state.key.id
+    for turn in range(1, 16):
+        terms = ({"name": f"n{turn}"}, {"rpm": turn}, {"spend_limit_nano": turn})
+        raised = together(hub, [functools.partial(keys.change, hub, key_id, one) for one in terms])
+        key = keys.find(hub, key_id).key
+        assert (raised, key.name, key.rpm, key.spend_limit_nano) == ([], f"n{turn}", turn, turn)
+
+
+def test_a_key_is_rotated_once_however_many_ask(hub: Hub, account_id: int) -> None:
+    for _ in range(5):
+        key_id = keys.create(hub, account_id).state.key.id
+        raised = together(hub, [functools.partial(keys.rotate, hub, key_id)] * 4)
+        assert [type(error) for error in raised] == [Conflict] * 3

@@ -12,7 +12,7 @@ from tokenhub.operations.hub import Hub
 from tokenhub.routing import health
 from tokenhub.routing.availability import Observed, Speed
 from tokenhub.routing.health import Tally
-from tokenhub.store import catalog, circuits
+from tokenhub.store import catalog, circuits, revision
 from tokenhub.store import health as health_store
 from tokenhub.store.database import Database
 from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind
@@ -73,7 +73,7 @@ def take_out(hub: Hub, credential_id: int, reason: str) -> bool:
     One transaction: what is out of use has been told of. Every process plans without it from
     its next request on.
     """
-    with hub.database.write():
+    with revision.change(hub.database):
         state = catalog.credential_state(hub.database, credential_id)
         if state is None or not catalog.mark_credential(hub.database, credential_id, catalog.FAILED, reason):
             return False

@@ -15,7 +15,7 @@ from tokenhub.providers.adapter import UpstreamRequest
 from tokenhub.routing import boundaries
 from tokenhub.routing.boundaries import Chain
 from tokenhub.store import catalog as store
-from tokenhub.store import preferences
+from tokenhub.store import preferences, revision
 from tokenhub.wire.faults import UpstreamFault
 
 TOKENS: Final = 16
@@ -67,7 +67,7 @@ def probe(hub: Hub, credential_id: int, *, chat: bool = False, ordered: bool = T
 
 
 def _mend(hub: Hub, credential_id: int) -> None:
-    with hub.database.write():
+    with revision.change(hub.database):
         if credentials.find(hub, credential_id).status == store.FAILED:
             store.mark_credential(hub.database, credential_id, store.ACTIVE)
         credentials.mended(hub, credential_id)
