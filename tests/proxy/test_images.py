@@ -489,6 +489,15 @@ def test_address_passes_as_it_is_unless_the_client_wants_bytes(gallery: Gallery)
     assert_paid(gallery.row(answer), 8_596_000)
 
 
+@pytest.mark.parametrize("stated", ["text/html", "application/json; charset=utf-8", "Text/Plain"])
+def test_a_page_in_place_of_a_picture_is_none(gallery: Gallery, stated: str) -> None:
+    page = b"<html>gone</html>"
+    gallery.play(at(gallery, "1.png"), [head(200, {"Content-Type": stated, "Content-Length": str(len(page))}) + page])
+    answer = gallery.ask("cogview-4", response_format="b64_json")
+    assert (answer.status, answer.json()["error"]["code"]) == (502, "upstream_error")
+    assert_free(gallery.row(answer))
+
+
 def test_bytes_are_fetched_without_the_credential(gallery: Gallery) -> None:
     gallery.play(at(gallery, "1.png"), picture())
     answer = gallery.ask("cogview-4", response_format="b64_json")

@@ -213,7 +213,9 @@ def test_silence_is_an_empty_reply(body: bytes, wanted: str, has_content: bool) 
 
 @pytest.mark.parametrize(
     ("body", "wanted"),
-    [(b"words", "json"), (b"[]", "json"), (b'{"text": 7}', "json"), (b"{}", "text"), (b"\xff\xfe", "srt"), (b"", "verbose_json")],
+    [(b"words", "json"), (b"[]", "json"), (b'{"text": 7}', "json"), (b"{}", "text"), (b"\xff\xfe", "srt"), (b"", "verbose_json"),
+     *((b"\n <!DOCTYPE html><p>Bad gateway", wanted) for wanted in ("text", "srt", "vtt")), (b"\xef\xbb\xbf<html>", "text"),
+     *((b'["error"]', wanted) for wanted in ("text", "srt", "vtt")), (b"upstream request timeout", "srt"), (b"upstream request timeout", "vtt")],
 )  # fmt: skip
 def test_what_is_no_transcript_is_no_reply(body: bytes, wanted: str) -> None:
     with pytest.raises(UpstreamFault) as caught:
@@ -221,10 +223,16 @@ def test_what_is_no_transcript_is_no_reply(body: bytes, wanted: str) -> None:
     assert caught.value.failure.code == "malformed_transcript"
 
 
-@pytest.mark.parametrize("wanted", ["json", "text"])
-def test_t74_an_error_inside_a_200_is_an_error(wanted: str) -> None:
+@pytest.mark.parametrize("text", ["[Music]", '"Hello."', "<laughs> Hello.", "{smiles}"])
+def test_words_that_look_like_something_else_are_words(text: str) -> None:
+    assert rendered(text.encode(), "text")[0] == text.encode()
+
+
+@pytest.mark.parametrize("start", [b"", b"\r\n ", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("wanted", ["json", "text", "srt", "vtt"])
+def test_t74_an_error_inside_a_200_is_an_error(wanted: str, start: bytes) -> None:
     with pytest.raises(UpstreamFault) as caught:
-        transcriptions.reply(b'{"error": {"code": "busy"}}', call(response_format=wanted), by_second=True)
+        transcriptions.reply(start + b'{"error": {"code": "busy"}}', call(response_format=wanted), by_second=True)
     assert caught.value.failure.code == "busy"
 
 

@@ -17,6 +17,7 @@ from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.multipart import Upload
 from tokenhub.wire.replies import Reply
 
+_NO_PICTURES = ("text/", "application/json", "application/xml", "application/problem+json")
 RETRIES = 2
 """A picture that was paid for is asked for again when its host does not answer."""
 
@@ -39,10 +40,10 @@ def _fetched(reply: Reply, deployment: Deployment, position: int, retries: int) 
     entry = reply.body["data"][position]
     url = results.checked(deployment.provider, deployment.base_url, str(entry["url"]))
 
-    def read(status: int, _headers: Mapping[str, str], body: bytes) -> Reply | Pending:
+    def read(status: int, headers: Mapping[str, str], body: bytes) -> Reply | Pending:
         if status in (429, 500, 502, 503, 504) and retries:
             return _fetched(reply, deployment, position, retries - 1)
-        if status != 200 or not body:
+        if status != 200 or not body or headers.get("content-type", "").lower().startswith(_NO_PICTURES):
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, status, "result_unreadable"))
         del entry["url"]
         entry["b64_json"] = base64.b64encode(body).decode()

@@ -6,6 +6,7 @@ so. The form goes upstream as it came, its file uncopied, but for the gateway's 
 model's name (OpenAI's API reference and recordings, 2026-11).
 """
 
+import codecs
 import math
 import re
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import orjson
 from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import HubError, InvalidRequest
 from tokenhub.usage import Units, Usage, count
-from tokenhub.wire import estimate, forms, multipart, sse
+from tokenhub.wire import estimate, forms, json_text, multipart, sse
 from tokenhub.wire.audio import events as audio_events
 from tokenhub.wire.audio import recordings
 from tokenhub.wire.audio.events import Event, EventReader
@@ -242,12 +243,10 @@ def reply(
 
     A text travels inside as ``{"text": …}``.
     """
-    raw = audio_events.object_of(content.strip()) if content.lstrip()[:1] == b"{" else None
+    bare = content.removeprefix(codecs.BOM_UTF8).strip()
+    raw = audio_events.object_of(bare) if bare.startswith(b"{") else None
     if raw is None and call.encoding in TEXTS:
-        try:
-            raw = {"text": content.decode()}
-        except UnicodeDecodeError:
-            raise _malformed() from None
+        raw = {"text": _plain(content, bare, call.encoding)}
     elif raw is not None and chat_reply.error_in(raw):
         raise UpstreamFault(classify(raw))
     if raw is None or not isinstance(raw.get("text"), str):
@@ -266,6 +265,26 @@ def reply(
         served_model=text_of(raw.get("model")),
         estimated=estimated and has_content,
     )
+
+
+def _plain(content: bytes, bare: bytes, wanted: str) -> str:
+    """Return a transcript that is text as it was asked for; raises UpstreamFault for a page, a list, or words that are no subtitles."""
+    is_other = bare[:5].lower() in (b"<html", b"<!doc", b"<?xml") or (bare.startswith(b"[") and _is_json(bare))
+    is_unlike = bool(bare) and not {"vtt": bare.startswith(b"WEBVTT"), "srt": b"-->" in bare}.get(wanted, True)
+    if is_other or is_unlike:
+        raise _malformed()
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise _malformed() from None
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json_text.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _malformed() -> UpstreamFault:
