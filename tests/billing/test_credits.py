@@ -41,3 +41,7 @@ def test_half_a_dollar_and_ten_yuan_are_the_least_that_is_taken() -> None:
     least = {currency: credits.major(minor, currency) for currency, minor in credits.SMALLEST_MINOR.items()}
     assert least == {"usd": "0.50", "cny": "10.00"}
     assert set(credits.DECIMALS) == set(credits.SMALLEST_MINOR)
+
+
+def test_the_most_that_is_taken_is_the_largest_number_of_eight_digits() -> None:
+    assert [len(str(minor)) for minor in (credits.LARGEST_MINOR, credits.LARGEST_MINOR + 1)] == [8, 9]

@@ -117,6 +117,21 @@ def test_a_payment_is_read_with_its_charge() -> None:
     facts = payments.payment_facts(PAYMENT)
     assert (facts.charge, facts.paid_at_ms, facts.card) == ("ch_1", 1_800_000_060_000, "visa 4242")
     assert (facts.customer, facts.payment_method) == ("cus_1", "pm_1")
+    assert facts.created_at_ms == 1_800_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("details", "card"),
+    [
+        ({"card": {"brand": "visa"}}, "visa ????"),
+        ({"card": {"last4": "4242"}}, "card 4242"),
+        ({"type": "alipay"}, None),
+        (None, None),
+    ],
+)
+def test_a_card_is_named_by_what_is_known_of_it(details: Any, card: str | None) -> None:
+    charge = {**PAYMENT["latest_charge"], "payment_method_details": details}
+    assert payments.payment_facts({**PAYMENT, "latest_charge": charge}).card == card
 
 
 def test_a_payment_without_a_good_charge_was_not_paid() -> None:
@@ -145,6 +160,7 @@ def test_a_dispute_adds_up_what_it_moved() -> None:
     assert (facts.balance_total, facts.status, facts.charge) == (-5, "a_new_status", "ch_1")
     assert (facts.amount, facts.created_at_ms) == (2000, 1000)
     assert payments.dispute_facts({**data, "balance_transactions": []}).balance_total == 0
+    assert payments.dispute_facts({**data, "balance_transactions": None}).balance_total == 0
 
 
 def event(kind: str = "checkout.session.completed", **about: Any) -> dict[str, Any]:
@@ -159,7 +175,8 @@ def event(kind: str = "checkout.session.completed", **about: Any) -> dict[str, A
 
 
 def test_an_event_names_its_object() -> None:
-    assert payments.event_facts(event()).object_id == "cs_1"
+    facts = payments.event_facts(event())
+    assert (facts.object_id, facts.created_at_ms, facts.livemode) == ("cs_1", 1000, False)
 
 
 def test_a_fraud_warning_names_the_payment_it_warns_of() -> None:
@@ -185,6 +202,7 @@ def test_a_thin_event_is_an_event_too() -> None:
     )
     assert facts.livemode is None
     assert payments.event_facts({**thin, "livemode": True}).livemode is True
+    assert payments.event_facts({**thin, "livemode": "yes"}).livemode is None
     assert payments.event_facts({**thin, "created": "soon"}).created_at_ms == 0
 
 
@@ -193,6 +211,7 @@ def test_a_thin_event_is_an_event_too() -> None:
     [
         {},
         {"object": "charge"},
+        {**event(), "object": "charge"},
         {**event(), "id": ""},
         {**event(), "id": 7},
         {**event(), "data": None},

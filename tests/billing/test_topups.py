@@ -138,7 +138,7 @@ def test_s8_s9_what_does_not_fit_together_credits_nothing(
 
 
 def test_a_payment_that_was_known_by_another_id_credits_nothing() -> None:
-    verdict = decide(replace(TOPUP, payment_intent="pi_0"), INSTANCE, None, replace(PAYMENT, status="succeeded"))
+    verdict = decide(replace(TOPUP, payment_intent="pi_0"), INSTANCE, None, payment_of("succeeded"))
     assert verdict is not None
     assert (verdict.state, verdict.paid) == (TopupState.REVIEW, None)
 
