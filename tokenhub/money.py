@@ -35,8 +35,7 @@ def parse_decimal(text: str, scale: int) -> int:
     whole, fraction = match.group(1), match.group(2) or ""
     if len(fraction.rstrip("0")) > scale:
         raise InvalidAmount(f"{text[:40]!r} has more than {scale} decimals")
-    unit: int = 10**scale
-    return int(whole) * unit + int(fraction.ljust(scale, "0")[:scale])
+    return int(whole + fraction.ljust(scale, "0")[:scale])
 
 
 def parse_usd(text: str) -> int:
@@ -84,13 +83,12 @@ def exact_price(atto: int) -> str:
     return f"{whole}.{fraction:018d}".rstrip("0")
 
 
-def shown(nano: int, places: int = 2) -> str:
-    """Render an amount for a person, rounded down so that it never promises more than there is."""
-    unit = 10 ** (9 - places)
-    units = nano // unit
-    sign, value = ("-", -units) if units < 0 else ("", units)
-    whole, fraction = divmod(value, 10**places)
-    return f"{sign}${whole:,}.{fraction:0{places}d}" if places else f"{sign}${whole:,}"
+def shown(nano: int) -> str:
+    """Render an amount for a person, to the cent, rounded down so that it never promises more than there is."""
+    cents = nano // (NANO_PER_USD // 100)
+    sign, value = ("-", -cents) if cents < 0 else ("", cents)
+    whole, fraction = divmod(value, 100)
+    return f"{sign}${whole:,}.{fraction:02d}"
 
 
 def number(nano: int) -> float:

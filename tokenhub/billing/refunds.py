@@ -1,9 +1,9 @@
 """What a refund is worth, who may have it, and what becomes of it.
 
 Money goes back in the minor units that were paid (cents, fen), credit leaves in nano-USD, in
-the proportion in which the top-up bought it. A refund never takes more credit than it pays
-for, and all that was taken back for a top-up, by refunds, disputes or Stripe's dashboard, is
-never more than it had bought.
+the proportion in which the top-up bought it; what is left of a lot to the last cent goes with
+its fraction, which is worth less than a cent. All that was taken back for a top-up, by refunds,
+disputes or Stripe's dashboard, is never more than it had bought.
 """
 
 from dataclasses import dataclass
