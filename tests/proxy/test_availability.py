@@ -28,6 +28,7 @@ from tests.fakes.upstream import (
 from tokenhub import clock
 from tokenhub.operations import credentials, probe
 from tokenhub.store import circuits, health
+from tokenhub.wire.faults import Failure, FaultKind
 
 MODEL = "shared-model"
 DOWN = json_reply(openai_error("down", type="server_error"), 500)
@@ -367,3 +368,23 @@ def test_an_error_inside_a_200_counts_like_any_failure(chain: Chain) -> None:
     for _ in range(5):
         assert text_of(chain.ask()) == "I am beta."
     assert state_of(chain, "alpha") == "open"
+
+
+def test_a_reading_from_before_a_refusal_does_not_bring_the_credential_back(chain: Chain) -> None:
+    """The one that is taken over in the moment between the refusal and its write."""
+    gateway = chain.gateway.gateway
+    assert gateway is not None
+    runtime, number = gateway.runtime, chain.credential_ids["alpha"]
+    chain.play()
+    assert chain.ask().status == 200
+
+    async def refuse_and_read() -> bool:
+        began = runtime.watch.mark()
+        deployments = runtime.snapshot.catalog.deployments(MODEL, runtime.snapshot.credentials)
+        deployment = next(one for one in deployments if one.credential.id == number)
+        runtime.watch.failed(deployment, Failure(FaultKind.AUTH, 401, "invalid_api_key"))
+        runtime.watch.absorb(circuits.Stored({}, {}, {}), began)
+        return number in runtime.watch.view.failed
+
+    assert chain.gateway.run(refuse_and_read())
+    until(lambda: credentials.find(chain.gateway.hub, number).status == "failed")

@@ -180,9 +180,9 @@ def test_t67_workers_that_are_told_to_end_twice_still_end_what_they_have_under_w
         serving.process.send_signal(signal.SIGTERM)
         time.sleep(1.0)
         assert installation.open_holds() == 8
-        assert all(is_alive(worker) for worker in workers)
         serving.process.send_signal(signal.SIGTERM)
         assert serving.process.wait(15) == 0
+        assert not any(is_alive(worker) for worker in workers)
         for thread in threads:
             thread.join(10)
     assert installation.open_holds() == 0

@@ -188,10 +188,10 @@ class Watch:
         if number in self.view.failed or not number:  # 0 is the embedded model's, which lives with the process
             return
         self.view.failed.add(number)
+        self._begin(number)  # at once: a read that is taken over before the task runs knows nothing of it
         self._spawn(self._retire(number, known.reason_of(failure)))
 
     async def _retire(self, number: int, reason: str) -> None:
-        self._begin(number)
         try:
             await self._take_out(number, reason)
         except (HubError, StoreError) as error:
