@@ -44,7 +44,11 @@ def path(name: str) -> str:
 
 
 def equip(name: str, work: Path) -> dict[str, str]:
-    """Give a reader's folder what installing there would have put into it; return the variables of the runtime."""
+    """Give a reader's folder what installing there would have put into it; return the variables of the runtime.
+
+    Go keeps what it compiled in a cache of its own, which forgets, and which holds nothing for
+    other flags than those it was compiled with: that cache is asked each time.
+    """
     home, kind = folder(name), PROGRAMS[name].kind
     if kind == NPM:
         (work / "node_modules").symlink_to(home / "node_modules")
@@ -52,6 +56,9 @@ def equip(name: str, work: Path) -> dict[str, str]:
         return {}
     for one in ("go.mod", "go.sum"):
         shutil.copyfile(home / one, work / one)
+    with _turn(name):
+        packages = (one.partition("@")[0] for one in PROGRAMS[name].packages)
+        _run([str(_go() / "bin" / "go"), "build", *packages], home, _GO_OWN)
     return _GO_OWN
 
 
@@ -136,7 +143,6 @@ def _golang(place: Path, program: Program) -> None:
     go = str(_go() / "bin" / "go")
     _run([go, "mod", "init", "hello"], place, _GO_OWN)
     _run([go, "get", *program.packages], place, _GO_OWN)
-    _run([go, "build", *(one.partition("@")[0] for one in program.packages)], place, _GO_OWN)
 
 
 def _run(command: list[str], place: Path | None = None, more: dict[str, str] | None = None) -> None:
