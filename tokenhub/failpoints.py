@@ -72,6 +72,9 @@ JOB_FAILPOINTS = (
 )
 """Every place between two steps of a video: the row, the provider's answer, the hold made its own, a look, the end."""
 
+COPY_FAILPOINTS = ("copy.filled", "backup.checked", "restore.checked", "restore.filled")
+"""Every place between two steps of a backup, and of what makes a home of one."""
+
 _name, _, _count = os.environ.get("TOKENHUB_FAILPOINT", "").partition(":")
 _left = int(_count or 1)
 

@@ -1,15 +1,13 @@
 """A database that was restored from a backup, and lacks what was paid since: nobody is charged twice for it."""
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import Databases, hub_flags, store_settings
 from tests.fakes.stripe import FakeStripe
 from tests.fakes.till import DAY, HOUR, SECOND, Till
-from tokenhub.operations import secrets
+from tokenhub.operations import backups, secrets
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import recharges, work
 from tokenhub.operations.payments.recharges import State
@@ -41,10 +39,13 @@ class Backup:
             self.till.spend(16_000_000)
             recharges.configure(hub, self.till.account_id, 2000, 5 * USD, 3000)
             work.started(hub)
-        url = postgres.copy(settings.database_url) if postgres else ""
-        place = Path(shutil.copytree(home.path, home.path.with_name("backup")))
+            self._place = home.path.with_name("backup")
+            backups.back_up(hub, self._place, whole=False, now_ms=self.till.now_ms)
         self._live = settings, home
-        self._kept = store_settings(url), Home(place, explicit=True)
+        self._kept = (
+            store_settings(postgres.empty() if postgres else ""),
+            Home(home.path.with_name("new"), explicit=True),
+        )
 
     def run(self) -> None:
         """Let the installation go on after the backup was made."""
@@ -54,7 +55,10 @@ class Backup:
             assert self.till.available() == 24_000_000
 
     def restore(self) -> Hub:
-        """Return the backup, opened in the installation's place."""
+        """Return an installation made of the backup, opened in the place of the other."""
+        settings, home = self._kept
+        key = self._live[1].master_key
+        backups.restore(home, self._place, master_key=key, now_ms=self.till.now_ms, flags=hub_flags(settings))
         self.till.hub = self._opened(*self._kept)
         return self.till.hub
 

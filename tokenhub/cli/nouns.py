@@ -50,6 +50,8 @@ _ALL: Final = (
     Noun("videos", REPORTS, "Videos that providers make: list, show, give one up."),
     Noun("notify", INSTALLATION, "Who is told of outages, refused credentials and low balances, by mail or webhook."),
     Noun("doctor", INSTALLATION, "Check everything that can be wrong, and say how to mend it."),
+    Noun("backup", INSTALLATION, "Copy this installation into a folder, while the gateway runs."),
+    Noun("restore", INSTALLATION, "Make a home of a backup, on SQLite or PostgreSQL."),
     Noun("config", INSTALLATION, "Settings in config.toml: list, get, set, reset."),
 )
 

@@ -60,6 +60,13 @@ def reset(home: Home, key: str) -> Setting:
     return show(home, key)
 
 
+def without_database(home: Home) -> str:
+    """Return the text of ``config.toml`` without the database's address: what goes into a backup, which has its own."""
+    option = BY_KEY["database.url"]
+    text = home.config.read_text(encoding="utf-8") if home.config.exists() else ""
+    return _edited(text, option, None) if option.name in settings.from_text(text) else text
+
+
 def _existing(key: str) -> Option:
     if key not in BY_KEY:
         raise InvalidRequest(f"{key[:60]!r} is no option; tokenhub config list names them all", param="key")

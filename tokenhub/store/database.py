@@ -39,6 +39,7 @@ __all__ = [
     "StoreUnavailable",
     "clean_text",
     "open_database",
+    "opened_beside",
 ]
 
 Mode = Literal["", "read", "write"]
@@ -291,6 +292,23 @@ def open_database(settings: Settings, home: Home, *, create: Callable[[Database]
         database.close()
         raise
     return database
+
+
+@contextmanager
+def opened_beside(
+    settings: Settings, home: Home, *, create: Callable[[Database], None] | None = None
+) -> Iterator[Database]:
+    """Open another store for plain SQL, while peewee's models go on to mean the one that was opened first."""
+    models = schema.proxy.obj
+    try:
+        other = open_database(settings, home, create=create)
+    finally:
+        if models is not None:
+            schema.proxy.initialize(models)
+    try:
+        yield other
+    finally:
+        other.close_all()
 
 
 def _open_postgres(url: str) -> postgres.Postgres:

@@ -126,6 +126,12 @@ def end(database: Database, lease: Lease) -> None:
         os.close(lease.lock)
 
 
+def end_all(database: Database) -> None:
+    """End every lease of a store that nobody is at work on: one that was just made from a backup."""
+    with database.write():
+        database.execute("UPDATE leases SET state = 'ended' WHERE state = 'live'")
+
+
 def last_renewed(database: Database) -> tuple[int | None, int | None]:
     """Return when a lease was last renewed: of the live ones, and of all whose rows are kept."""
     row = database.row("SELECT MAX(CASE WHEN state = 'live' THEN renewed_at END), MAX(renewed_at) FROM leases")

@@ -239,12 +239,17 @@ def check_place(home: Home, *, mounts: Path = Path("/proc/self/mounts")) -> None
         raise SetupError(
             f"Python has SQLite {sqlite3.sqlite_version}; TokenHub needs {'.'.join(map(str, OLDEST))} or newer"
         )
-    kind = filesystem_of(home.path, mounts)
-    if kind in NETWORK_FILESYSTEMS:
+    if kind := network_of(home.path, mounts):
         raise SetupError(
             f"{home.path} is on a network file system ({kind}), where SQLite's locks do not protect the ledger. "
             "Use a local disk, or PostgreSQL (database.url)."
         )
+
+
+def network_of(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """Return the type of the network file system that a path is on; empty for a local disk."""
+    kind = filesystem_of(path, mounts)
+    return kind if kind in NETWORK_FILESYSTEMS else ""
 
 
 def filesystem_of(path: Path, mounts: Path) -> str:

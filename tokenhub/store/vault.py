@@ -13,6 +13,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenhub.errors import SetupError
@@ -86,7 +87,17 @@ def load_master_key(home: Home, *, create: bool = False, environment: Mapping[st
     path = home.master_key
     if create and not path.exists():
         make_folder(home.path)
-        write_private(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n", replace=False)
+        write_private(path, encoded(secrets.token_bytes(KEY_BYTES)), replace=False)
+    return read_master_key(path)
+
+
+def encoded(master_key: bytes) -> bytes:
+    """Return a master key as its file holds it."""
+    return base64.b64encode(master_key) + b"\n"
+
+
+def read_master_key(path: Path) -> bytes:
+    """Return the master key that a file holds; SetupError where it is missing, open to others, or none."""
     try:
         mode, data = path.stat().st_mode, path.read_bytes()
     except FileNotFoundError:

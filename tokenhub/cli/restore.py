@@ -1,0 +1,70 @@
+"""``tokenhub restore``: make a home of a backup."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokenhub import clock
+from tokenhub.cli import render
+from tokenhub.cli.context import FAILED, Door, command, verb
+
+app = verb("restore")
+
+
+@command(
+    app,
+    "restore",
+    examples=[
+        "tokenhub restore /var/backups/tokenhub/2026-11-23 --home /srv/tokenhub --master-key /media/safe/master.key",
+        "tokenhub restore /tmp/tokenhub",
+    ],
+)
+def restore(
+    door: Door,
+    place: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that tokenhub backup made.")],
+    master_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--master-key",
+            metavar="FILE",
+            help="Take the master key from here. Else it must lie in the home already, or in TOKENHUB_MASTER_KEY.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Make a home of a backup, which stays as it is. The home must have no database yet.
+
+    With TOKENHUB_DATABASE_URL in the environment, or database.url in the home's config.toml, it is
+    written into that PostgreSQL database, which must be empty. Stop the old gateway first: two copies of
+    one installation would each make every charge at Stripe.
+    """
+    from tokenhub.operations import backups
+
+    made = backups.restore(door.home, place, master_key=master_key, now_ms=clock.now_ms())
+    moment = clock.iso(made.latest_ms) if made.latest_ms else None
+    kind = {"sqlite": "SQLite", "postgres": "PostgreSQL"}[made.kind]
+    row = {
+        "home": str(made.home),
+        "database": made.kind,
+        "instance": made.instance,
+        "latest_at": moment,
+        "holds_released": made.released,
+        "ok": not made.discrepancies,
+    }
+    door.done(
+        row,
+        f"The home {made.home} is ready, on {kind}; the newest of what is in it is of {moment or 'no moment'}.",
+        *(
+            [f"{render.counted(made.released, 'open hold')} of requests that never ended given back."]
+            if made.released
+            else []
+        ),
+        "What came after the backup is not in it: look at the keys that were revoked since before you start.",
+        "Next: tokenhub doctor, then tokenhub serve",
+    )
+    if made.discrepancies:
+        render.complain(
+            f"The books do not add up ({render.counted(len(made.discrepancies), 'row')}): tokenhub ledger verify"
+        )
+        raise typer.Exit(FAILED)
