@@ -45,17 +45,15 @@ def backup(
         "requests_left_out": made.left_out,
         "ok": not made.discrepancies,
     }
-    goes_on = whole and gateways.seen(door.hub).runs
-    left_out = f"{render.counted(made.left_out, 'request')} of closed days left out: their charges stand in the books."
-    door.done(
-        row,
-        f"A backup is at {made.path} ({made.size / 1e6:.1f} MB). Every lot, account, key, hold and request in it adds up."
-        if not made.discrepancies
-        else f"A backup is at {made.path} ({made.size / 1e6:.1f} MB).",
-        *([left_out] if made.left_out else []),
-        *(["A gateway is at work: what it books from now on is not in the copy."] if goes_on else []),
-        "The master key is not in it: keep a copy of that elsewhere.",
-    )
+    messages = [f"A backup is at {made.path} ({made.size / 1e6:.1f} MB)."]
+    if not made.discrepancies:
+        messages[0] += " Every lot, account, key, hold and request in it adds up."
+    if made.left_out:
+        left_out = render.counted(made.left_out, "request")
+        messages.append(f"{left_out} of closed days left out: their charges stand in the books.")
+    if whole and gateways.seen(door.hub).runs:
+        messages.append("A gateway is at work: what it books from now on is not in the copy.")
+    door.done(row, *messages, "The master key is not in it: keep a copy of that elsewhere.")
     if made.discrepancies:
         render.complain(
             f"The books of this installation do not add up ({render.counted(len(made.discrepancies), 'row')}), nor do those of the copy: tokenhub ledger verify"
