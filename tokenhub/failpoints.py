@@ -75,6 +75,9 @@ JOB_FAILPOINTS = (
 COPY_FAILPOINTS = ("copy.filled", "backup.checked", "restore.checked", "restore.filled")
 """Every place between two steps of a backup, and of what makes a home of one."""
 
+REKEY_FAILPOINTS = ("rekey.kept", "rekey.sealed")
+"""Every place between two steps of giving an installation another master key."""
+
 _name, _, _count = os.environ.get("TOKENHUB_FAILPOINT", "").partition(":")
 _left = int(_count or 1)
 

@@ -31,6 +31,17 @@ class Home:
         return self.path / "master.key"
 
     @property
+    def next_master_key(self) -> Path:
+        """A master key that takes the place of the other as soon as the database is sealed with it."""
+        return self.path / "master.key.next"
+
+    def take_next_master_key(self) -> None:
+        """Put the next master key, if there is one, in the place of the other."""
+        if self.next_master_key.exists():
+            self.next_master_key.replace(self.master_key)
+            sync_folder(self.path)
+
+    @property
     def run(self) -> Path:
         """The folder of lock files; what lies in it means nothing once no process runs."""
         return self.path / "run"

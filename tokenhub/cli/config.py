@@ -178,4 +178,5 @@ def _tell(door: Door, setting: "Setting") -> None:
 
 
 def _tell_kept(door: Door, kept: "SecretState") -> None:
-    door.done(secret_row(kept.name, kept.hint), f"{kept.name} is kept, sealed; it ends in …{kept.hint}.")
+    ending = f"; it ends in …{kept.hint}" if kept.hint else ""
+    door.done(secret_row(kept.name, kept.hint), f"{kept.name} is kept, sealed{ending}.")

@@ -52,6 +52,7 @@ _ALL: Final = (
     Noun("doctor", INSTALLATION, "Check everything that can be wrong, and say how to mend it."),
     Noun("backup", INSTALLATION, "Copy this installation into a folder, while the gateway runs."),
     Noun("restore", INSTALLATION, "Make a home of a backup, on SQLite or PostgreSQL."),
+    Noun("rekey", INSTALLATION, "Set a new master key, also where the old one is lost."),
     Noun("config", INSTALLATION, "Settings in config.toml: list, get, set, reset."),
 )
 

@@ -17,7 +17,7 @@ from tokenhub.paths import Home, loose_modes, make_folder, write_private
 from tokenhub.settings import Settings
 from tokenhub.store import revision
 from tokenhub.store.database import Database, open_database
-from tokenhub.store.vault import ENVIRONMENT, Vault, load_master_key
+from tokenhub.store.vault import ENVIRONMENT, Vault, load_master_key, read_master_key
 
 Flags = Mapping[str, object]
 
@@ -50,15 +50,20 @@ class Hub:
         database = open_database(chosen, home)
         try:
             instance = revision.instance(database)
-            if not vault.knows(instance, revision.key_check(database)):
-                raise SetupError(
-                    f"the master key ({_key_source(home)}) is not the one this database was made with, so stored "
-                    "credentials could not be opened. Restore the right one"
-                )
+            vault = _right(home, vault, instance, revision.key_check(database))
         except BaseException:
             database.close()
             raise
         return cls(chosen, home, database, vault, instance)
+
+    @classmethod
+    def open_without_key(cls, home: Home, vault: Vault, flags: Flags | None = None) -> Self:
+        """Open an installation whose master key is lost, to seal it with another; nothing that is sealed can be opened."""
+        chosen = settings.load(home, flags)
+        if not chosen.database_url:
+            _require_database(home)
+        database = open_database(chosen, home)
+        return cls(chosen, home, database, vault, revision.instance(database))
 
     @classmethod
     def init(cls, home: Home, flags: Flags | None = None) -> Self:
@@ -117,12 +122,31 @@ def _require(home: Home) -> None:
     key_there = home.master_key.exists() or ENVIRONMENT in os.environ
     if home.database.exists() and not key_there:
         raise SetupError(
-            f"{home.path} has a database but no master key ({home.master_key.name}). Restore it from where you keep it, or set {ENVIRONMENT}"
+            f"{home.path} has a database but no master key ({home.master_key.name}). Restore it from where you keep it, or set {ENVIRONMENT}; if it is lost: tokenhub rekey --lost"
         )
+    _require_database(home)
+
+
+def _require_database(home: Home) -> None:
     if not home.database.exists():
         raise SetupError(
             f"there is no database in {home.path}. Complete the home with: tokenhub init --home {home.path}; or restore its database"
         )
+
+
+def _right(home: Home, vault: Vault, instance: str, key_check: bytes) -> Vault:
+    """Return the vault that opens what a database holds; a master key that was just replaced takes its place here."""
+    if vault.knows(instance, key_check):
+        return vault
+    if not os.environ.get(ENVIRONMENT) and home.next_master_key.exists():
+        following = Vault(read_master_key(home.next_master_key))
+        if following.knows(instance, key_check):
+            home.take_next_master_key()
+            return following
+    raise SetupError(
+        f"the master key ({_key_source(home)}) is not the one this database was made with, so stored "
+        "credentials could not be opened. Restore the right one; if it is lost: tokenhub rekey --lost"
+    )
 
 
 def _key_source(home: Home) -> str:

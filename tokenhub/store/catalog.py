@@ -155,6 +155,12 @@ def replace_secret(database: Database, vault: Vault, state: CredentialState, sec
     revision.bump(database, "catalog")
 
 
+def reseal(vault: Vault, credential: Credential) -> None:
+    """Seal a credential's secret with another master key, inside the caller's write; its hint and its status stay."""
+    binding = _binding(credential.id, credential.provider, credential.region, credential.base_url)
+    _update(credential.id, sealed=vault.seal(credential.secret, binding))
+
+
 def _seal(vault: Vault, credential_id: int, new: Credential) -> None:
     sealed = vault.seal(new.secret, _binding(credential_id, new.provider, new.region, new.base_url))
     _update(credential_id, sealed=sealed, hint=new.secret[-_HINT_LENGTH:] if len(new.secret) >= _HINT_WORTH else "")

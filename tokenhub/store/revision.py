@@ -35,6 +35,11 @@ def key_check(database: Database) -> bytes:
     return bytes(found[0]) if found else b""
 
 
+def set_key_check(database: Database, key_check: bytes) -> None:
+    """Note by which master key everything is sealed from now on, inside the write that seals it."""
+    database.execute("UPDATE installation SET key_check = ?", (key_check,))
+
+
 def instance(database: Database) -> str:
     """Return the random id of this installation."""
     found = database.row("SELECT instance FROM installation")

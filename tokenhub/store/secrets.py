@@ -37,6 +37,11 @@ def put(database: Database, vault: Vault, name: str, value: str, now_ms: int) ->
     return SecretState(name, hint, now_ms)
 
 
+def reseal(database: Database, vault: Vault, name: str, value: str) -> None:
+    """Seal a secret with another master key, inside the caller's write."""
+    database.execute("UPDATE secrets SET sealed = ? WHERE name = ?", (vault.seal(value, _binding(name)), name))
+
+
 def get(database: Database, vault: Vault, name: str) -> str | None:
     """Open a secret; None when there is none. SetupError when it does not open with this master key."""
     row = database.row("SELECT sealed FROM secrets WHERE name = ?", (name,))

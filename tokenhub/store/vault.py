@@ -88,6 +88,10 @@ def load_master_key(home: Home, *, create: bool = False, environment: Mapping[st
     if create and not path.exists():
         make_folder(home.path)
         write_private(path, encoded(secrets.token_bytes(KEY_BYTES)), replace=False)
+    if not path.exists():
+        raise SetupError(
+            f"the master key {path} is missing, so stored credentials cannot be opened. Restore it from where you keep it, or set {ENVIRONMENT}; if it is lost: tokenhub rekey --lost"
+        )
     return read_master_key(path)
 
 
@@ -100,10 +104,6 @@ def read_master_key(path: Path) -> bytes:
     """Return the master key that a file holds; SetupError where it is missing, open to others, or none."""
     try:
         mode, data = path.stat().st_mode, path.read_bytes()
-    except FileNotFoundError:
-        raise SetupError(
-            f"the master key {path} is missing, so stored credentials cannot be opened. Restore it from where you keep it, or set {ENVIRONMENT}"
-        ) from None
     except OSError as error:
         raise SetupError(f"the master key {path} cannot be read: {error.strerror}") from None
     if mode & 0o077:
