@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "routing": frozenset({"catalog"}),
     "billing": frozenset({"catalog", "accounts"}),
     "providers": frozenset({"catalog", "wire"}),
-    "store": CORE,
+    "store": CORE | {"observability"},
     "observability": CORE,
     "operations": CORE | {"store", "observability"},
     "cli": BELOW_DOORS,

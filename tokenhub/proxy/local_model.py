@@ -7,7 +7,6 @@ every start. The model itself runs in ``local_server.py``, in a process of its o
 
 import contextlib
 import importlib.util
-import logging
 import os
 import secrets
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from tokenhub import clock
 from tokenhub.errors import SetupError
+from tokenhub.observability import log
 
 PROVIDER = "local"
 MODEL = "smollm2-135m"
@@ -36,8 +36,6 @@ STEADY_S = 60.0
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """All of the environment that the child sees: the operator's provider keys are no business of its."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,7 @@ class LocalModel:
                 return
             if clock.monotonic_s() - began_s > STEADY_S:
                 pause_s = SHORTEST_PAUSE_S
-            _log.warning("the local model ended (%s); starting it again in %.0f s", self._failure, pause_s)
+            log.event("local_model_ended", level="warning", reason=self._failure, again_in_s=pause_s)
             if self._stopping.wait(pause_s):
                 return
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -8,7 +8,6 @@ refused             the batch is halved until the one bad operation fails alone 
 lease lost          this process is fenced: all of them are refused
 """
 
-import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from tokenhub.billing.holds import (
     Settle,
 )
 from tokenhub.errors import InternalError, Unavailable
+from tokenhub.observability import log
 from tokenhub.store import database as store
 from tokenhub.store.database import CommitUnknown, Database, StoreBusy, StoreError, StoreRejected
 from tokenhub.store.holds import Holds, LeaseLost
@@ -37,8 +37,6 @@ UNIQUE_RETRIES: Final = 3
 ASK_PAUSE_S: Final = 0.02
 ASKS: Final = 25
 """How often a server that is still at a commit is asked for its outcome."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -169,7 +167,10 @@ class Committer:
         if isinstance(error, StoreRejected) and error.reason == "unique" and item.refusals < UNIQUE_RETRIES:
             item.refusals += 1
             return self.commit([item])
-        _log.error("%s of %s refused: %r", type(item.operation).__name__, item.operation.request_id, error)
+        operation = item.operation
+        why = error.reason if isinstance(error, StoreRejected) else ""
+        kind = type(operation).__name__
+        log.failure("operation_refused", error, reason=why, operation=kind, request_id=operation.request_id)
         plainer = _plainer(item.operation)
         if plainer is None:
             return Result([(item, InternalError("The ledger refused this operation."))])

@@ -7,7 +7,6 @@ What cannot be written, and what becomes of its waiters, is the matter of ``comm
 """
 
 import asyncio
-import logging
 import random
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Any, Final, TypeVar
 from tokenhub import clock
 from tokenhub.billing.holds import Ended, Operation, Outcome, OwnerKind, Place, Placed
 from tokenhub.errors import Unavailable
+from tokenhub.observability import log
 from tokenhub.store import revision
 from tokenhub.store.commit import Answer, Committer, Item
 from tokenhub.store.database import Database, StoreBusy
@@ -46,8 +46,6 @@ SWEEP_S: Final = 30.0
 """How often the process looks for holds in its own name that it does not know."""
 JOB_TRIES: Final = 5
 JOB_PAUSE_S: Final = 0.02
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -175,8 +173,8 @@ class Writer:
                 self._commit()
                 self._work()
                 self._sweep()
-        except Exception:
-            _log.exception("the writer failed; this process can do no more")
+        except Exception as error:
+            log.failure("writer_failed", error)
             self._fence()
         finally:
             self._give_up()
@@ -291,7 +289,7 @@ class Writer:
         except Unavailable:
             return
         if released:
-            _log.warning("%d holds that this process did not know were released", released)
+            log.event("unknown_holds_released", level="warning", holds=released)
 
     def _give_up(self) -> None:
         """Answer all who still wait when the thread ends; their holds are released with the lease."""
@@ -315,7 +313,7 @@ class Writer:
             try:
                 loop.call_soon_threadsafe(_answer, waiting)
             except RuntimeError:
-                _log.warning("an event loop ended before %d of its operations", len(waiting))
+                log.event("operations_unheard", level="warning", operations=len(waiting))
 
 
 def _answer(waiting: list[tuple["asyncio.Future[Outcome]", Answer]]) -> None:
