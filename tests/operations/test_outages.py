@@ -115,12 +115,23 @@ def test_a_test_is_sent_at_once_and_says_what_went_wrong(hub: Hub, taker: FakeUp
         good = subscriptions.add(hub, "webhook", f"{taker.origin}/hook", [])
         mail = subscriptions.add(hub, "mail", "ops@hub.example", [])
         bad = subscriptions.add(hub, "webhook", "http://127.0.0.1:9/", [])
-        reasons = {one.subscription.id: one.reason for one in subscriptions.test(hub, None)}
+        reasons = {one.number: one.reason for one in subscriptions.test(hub, None)}
     assert (reasons[good.id], reasons[mail.id]) == ("", "")
     assert "cannot be reached" in reasons[bad.id]
     assert taker.received[0].json()["kind"] == "test"
     assert subscriptions.test(hub, good.id)[0].reason == ""
     assert outbox(hub) == []
+
+
+def test_a_test_goes_to_the_addresses_of_the_settings_too_once_to_each(hub: Hub, taker: FakeUpstream) -> None:
+    with MailServer() as server:
+        options = {"smtp_host": "127.0.0.1", "smtp_port": server.port, "smtp_security": "none"}
+        own = {"notices_email": "ops@hub.example", "notices_webhook_url": f"{taker.origin}/hook"}
+        hub = replace(hub, settings=replace(hub.settings, **options, **own))
+        mail = subscriptions.add(hub, "mail", "ops@hub.example", [])
+        sent = subscriptions.test(hub, None)
+    assert [(one.number, one.channel, one.reason) for one in sent] == [(mail.id, "email", ""), (None, "webhook", "")]
+    assert [one.json()["kind"] for one in taker.received] == ["test"]
 
 
 # ---- outages

@@ -110,7 +110,7 @@ def try_out(
         typer.Argument(
             metavar="ID",
             parser=values.whole(1),
-            help="The subscription's number. Else all are tried.",
+            help="The subscription's number. Else all are tried, and the addresses of the settings.",
             show_default=False,
         ),
     ] = None,
@@ -119,10 +119,19 @@ def try_out(
     from tokenhub.operations import subscriptions
 
     sent = subscriptions.test(door.hub, id)
-    rows = [{**row(one.subscription), "ok": not one.reason, "reason": one.reason} for one in sent]
+    rows = [
+        {
+            "id": one.number,
+            "channel": _WAYS[one.channel],
+            "target": one.target,
+            "ok": not one.reason,
+            "reason": one.reason,
+        }
+        for one in sent
+    ]
     door.rows(rows, TEST_COLUMNS, empty="Nobody has subscribed. For example: tokenhub notify add mail ops@example.com")
     if any(one.reason for one in sent):
-        if any(one.reason and one.subscription.channel == "email" for one in sent):
+        if any(one.reason and one.channel == "email" for one in sent):
             render.say("How mail goes out: tokenhub config list")
         raise typer.Exit(FAILED)
 

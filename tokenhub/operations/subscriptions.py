@@ -25,7 +25,10 @@ _LONGEST_URL: Final = 2000
 class Sent:
     """What became of a test; ``reason`` says why it did not arrive, and is empty when it did."""
 
-    subscription: Subscription
+    number: int | None
+    """Of the subscription; None: an address of the settings."""
+    channel: Channel
+    target: str
     reason: str
 
 
@@ -86,6 +89,18 @@ def _existing(hub: Hub, number: int) -> Subscription:
 
 
 def test(hub: Hub, number: int | None) -> list[Sent]:
-    """Send a test to one subscription, or to all, at once and once; what the mail server or receiver says is returned."""
-    asked = listing(hub) if number is None else [_existing(hub, number)]
-    return [Sent(one, notices.send_now(hub, one.channel, one.target, NoticeKind.TEST)) for one in asked]
+    """Send a test to one subscription, or to all and to the addresses of the settings, at once and once.
+
+    What the mail server or the receiver says is returned.
+    """
+    asked: list[tuple[int | None, Channel, str]] = [
+        (one.id, one.channel, one.target) for one in (listing(hub) if number is None else [_existing(hub, number)])
+    ]
+    if number is None:
+        known = {target for _, _, target in asked}
+        own: tuple[tuple[Channel, str], ...] = (
+            ("email", hub.settings.notices_email),
+            ("webhook", hub.settings.notices_webhook_url),
+        )
+        asked += [(None, channel, target) for channel, target in own if target and target not in known]
+    return [Sent(*one, notices.send_now(hub, one[1], one[2], NoticeKind.TEST)) for one in asked]
