@@ -374,6 +374,12 @@ def test_what_cannot_be_a_backup_is_refused_and_nothing_is_left(hub, bank, tmp_p
         backups.restore(home, made.path, master_key=other.master_key, now_ms=NOW)
     with pytest.raises(InvalidRequest, match="--master-key FILE"):
         backups.restore(home, made.path, master_key=None, now_ms=NOW)
+    with pytest.raises(InvalidRequest, match="is another key"):
+        shutil.copy(other.master_key, home.master_key)
+        backups.restore(home, made.path, master_key=key, now_ms=NOW)
+    with pytest.raises(InvalidRequest, match=r"has a database already \(tokenhub\.db-wal\)"):
+        home.database.with_name("tokenhub.db-wal").write_bytes(b"of a database that was removed")
+        backups.restore(home, made.path, master_key=key, now_ms=NOW)
     assert not home.database.exists()
 
 

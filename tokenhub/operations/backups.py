@@ -103,8 +103,7 @@ def restore(home: Home, place: Path, *, master_key: Path | None, now_ms: int, fl
     make_folder(home.path)
     key = _key(home, master_key)
     chosen = settings.load(home, flags)
-    if home.database.exists():
-        raise InvalidRequest(f"{home.path} has a database already. Name an empty folder: --home DIR.")
+    _refuse_used(home, key)
     with _draft(home.path) as draft:
         shutil.copyfile(backup.database, draft.database)
         draft.database.chmod(0o600)
@@ -188,6 +187,15 @@ def _refuse_place(place: Path) -> None:
         raise InvalidRequest(
             f"{place} is on a network file system. Make the backup on a local disk, then copy the folder."
         )
+
+
+def _refuse_used(home: Home, key: bytes) -> None:
+    """Refuse a home with a database, with what SQLite would play into the new one (a log of another), or another key."""
+    for left in (home.database, _log(home)):
+        if left.exists():
+            raise InvalidRequest(f"{home.path} has a database already ({left.name}). Name an empty folder: --home DIR.")
+    if home.master_key.exists() and read_master_key(home.master_key) != key:
+        raise InvalidRequest(f"{home.master_key} is another key. Name an empty folder: --home DIR.")
 
 
 def _refuse_no_backup(backup: Home) -> None:
