@@ -1,5 +1,6 @@
 """A backup is made of a home at work, and a home is made of it again, on either database, with the books as they were."""
 
+import fcntl
 import os
 import random
 import shutil
@@ -17,14 +18,14 @@ from tests.fakes import backup_process
 from tests.fakes.bank import DAY, NOW, Bank
 from tests.forked import Forked
 from tokenhub.billing.holds import OwnerKind
-from tokenhub.errors import InvalidRequest, SetupError
+from tokenhub.errors import Conflict, InvalidRequest, SetupError
 from tokenhub.failpoints import COPY_FAILPOINTS
 from tokenhub.ids import new_id
 from tokenhub.operations import backups, credentials, exports, ledger, requests, retention, statements, usage
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
-from tokenhub.store import catalog, jobs, schema, vitals
+from tokenhub.store import catalog, jobs, leases, schema, vitals
 from tokenhub.store import ledger as ledger_store
 from tokenhub.store.migrate import HISTORY
 
@@ -179,12 +180,13 @@ def test_t101_a_backup_has_all_but_what_is_kept_of_single_requests_for_a_few_day
         old, found = content(hub), content(new)
         same = set(old) - MOVED - {"closed_days", "request_lots"}
         left_out = {name for name in same if not found[name]}
-        assert left_out == {"refusals", "affinities", "named_leases", "circuits", "cooldowns", "health_minutes"}
+        moments = {"refusals", "affinities", "named_leases", "circuits", "cooldowns", "health_minutes"}
+        assert left_out == moments | {"jobs"}
         assert {name for name in same - left_out if old[name] != found[name]} == set()
         (day,) = new.database.rows("SELECT requests, purged_at, wiped_at FROM closed_days")
-        assert day == (3, NOW, NOW)
+        assert day == (3, NOW, None)
         kept = new.database.rows(
-            "SELECT status, charged, decision, session, upstream_id, finish_reason, attempts FROM requests WHERE charged > 0"
+            "SELECT status, charged, decision, session, upstream_id, region, attempts FROM requests WHERE charged > 0"
         )
         assert kept == [(200, 721, "", None, None, None, "[]")] * 3
         assert ledger.verify(new) == []
@@ -236,6 +238,108 @@ def test_t101_a_video_that_is_being_made_keeps_its_hold_and_is_asked_about(hub, 
         assert new.database.rows("SELECT request_id, owner, amount FROM holds") == [("video", OwnerKind.JOB, 500)]
         assert jobs.is_due(new.database, NOW)
         assert ledger.verify(new) == []
+
+
+def job(hub: Hub, name: str, state: str, **columns: Any) -> None:
+    row = {"id": name, "account_id": 1, "key_id": "a-0", "capability": "video", "state": state, "created_at": NOW}
+    row |= {"expires_at": NOW + DAY, "attempts": '[{"a": "try-mark"}]', "decision": "why-mark"} | columns
+    with hub.database.write():
+        marks = ", ".join("?" * len(row))
+        hub.database.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+
+
+def test_of_videos_a_backup_has_those_that_are_made_or_can_still_be_fetched(hub, bank, into):
+    bank.account("a", 10**6)
+    serve(bank, "a-0", NOW - 3 * DAY)
+    close_days(hub, NOW)
+    job(hub, "asked for", "creating", next_poll_at=NOW)
+    job(hub, "long ago", "failed", ended_at=NOW - 3 * DAY)
+    job(hub, "gone", "completed", ended_at=NOW - 3 * DAY, content_until=NOW - 1)
+    job(hub, "there", "completed", ended_at=NOW - 3 * DAY, content_until=NOW + 1)
+    job(hub, "today", "failed", ended_at=NOW, error_code="too_long")
+    with restored(hub, back_up(hub).path, into) as new:
+        assert new.database.rows("SELECT id, attempts, decision, error_code FROM jobs ORDER BY id") == [
+            ("asked for", '[{"a": "try-mark"}]', "why-mark", None),
+            ("there", "[]", "", None),
+            ("today", "[]", "", "too_long"),
+        ]
+
+
+def test_a_request_that_ends_a_video_later_is_kept_whenever_it_was(hub, bank, into):
+    """Its hold was released with its process; the next look at the job reads from the request that it failed."""
+    bank.account("a", 10**6)
+    bank.do(bank.place("video", "a-0", 500), NOW - 3 * DAY)
+    job(hub, "video", "queued", next_poll_at=NOW)
+    bank.do(bank.release("video", "a-0", error_code="lease_ended"), NOW - 3 * DAY)
+    close_days(hub, NOW)
+    with restored(hub, back_up(hub).path, into) as new:
+        assert new.database.rows("SELECT id, error_code FROM requests") == [("video", "lease_ended")]
+        assert ledger.verify(new) == []
+        close_days(new, NOW + 9 * DAY)
+        assert new.database.rows("SELECT id FROM requests") == []
+
+
+@ONLY_SQLITE
+def test_p21_nothing_that_is_kept_for_days_alone_stands_in_the_file_of_a_backup(hub, bank):
+    bank.account("a", 10**6)
+    about = {"upstream_id": "up-mark", "finish_reason": "end-mark", "decision": "why-mark", "attempts": '["try-mark"]'}
+    old = [
+        serve(bank, "a-0", NOW - 3 * DAY, session=b"hmac-mark-of-16b", region="place-mark", **about) for _ in range(9)
+    ]
+    serve(bank, "a-0", NOW, session=b"hmac-mark-of-16b", region="place-mark", **about)
+    close_days(hub, NOW)
+    job(hub, "today", "failed", ended_at=NOW)
+    held = (back_up(hub).path / "tokenhub.db").read_bytes()
+    marks = ("up-mark", "end-mark", "why-mark", "try-mark", "hmac-mark-of-16b", "place-mark", *old)
+    assert [mark for mark in marks if mark.encode() in held] == []
+    held = (back_up(hub, "whole", whole=True).path / "tokenhub.db").read_bytes()
+    assert [mark for mark in marks if mark.encode() not in held] == []
+
+
+def test_a_closed_day_whose_lines_are_wrong_keeps_its_requests_and_is_told_of(hub, bank, into):
+    bank.account("a", 10**6)
+    for day in (0, 1):
+        serve(bank, "a-0", NOW + day * DAY)
+    close_days(hub, NOW + 3 * DAY)
+    with hub.database.write():
+        hub.database.execute("UPDATE requests SET model = 'other' WHERE ended_at = ?", (NOW,))
+    wrong = ledger.verify(hub)
+    assert wrong
+    made = back_up(hub, now_ms=NOW + 3 * DAY)
+    assert (list(made.discrepancies), made.is_sound, made.left_out) == (wrong, False, 1)
+    with restored(hub, made.path, into) as new:
+        assert ledger.verify(new) == wrong
+        assert new.database.rows("SELECT purged_at FROM closed_days ORDER BY day") == [(None,), (NOW + 3 * DAY,)]
+
+
+def test_the_moment_of_a_backup_is_that_of_the_newest_that_was_in_the_original(hub, bank, into):
+    bank.account("a", 10**6)
+    serve(bank, "a-0", NOW + DAY)
+    bank.do(bank.place("open", "a-0", 500))
+    made = back_up(hub)
+    assert made.latest_ms == NOW + DAY
+    home = Home(hub.home.path.with_name("restored"), explicit=True)
+    key, flags = hub.home.master_key, hub_flags(into)
+    done = backups.restore(home, made.path, master_key=key, now_ms=NOW + 9 * DAY, flags=flags)
+    assert (done.latest_ms, done.released) == (NOW + DAY, 1)
+    close_days(hub, NOW + 4 * DAY)
+    assert back_up(hub, "later").latest_ms >= NOW + 4 * DAY
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_a_user_who_may_not_read_the_numbers_given_out_makes_no_backup_without_them(hub, tmp_path):
+    name = f"reader_{os.getpid()}_{new_id('req', NOW)[-8:]}"
+    hub.database.peewee.execute_sql("SET default_transaction_read_only = off")
+    for sql in (f"CREATE ROLE {name} LOGIN", f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}"):
+        hub.database.peewee.execute_sql(sql)
+    hub.database.peewee.execute_sql(f"SET ROLE {name}")
+    try:
+        with pytest.raises(SetupError, match="may not read the numbers of"):
+            back_up(hub)
+    finally:
+        hub.database.peewee.execute_sql("RESET ROLE")
+        hub.database.peewee.execute_sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
+    assert not (hub.home.path.with_name("backup")).exists()
 
 
 def test_no_number_is_given_a_second_time_after_a_restore(hub, bank, into):
@@ -296,7 +400,7 @@ def test_t101_backups_made_under_load_add_up_each_of_them(hub, bank):
 # Crashes and refusals
 
 
-@pytest.mark.parametrize("place", [name for name in COPY_FAILPOINTS if name != "restore.filled"])
+@pytest.mark.parametrize("place", COPY_FAILPOINTS)
 def test_t101_killed_in_the_middle_nothing_half_made_is_taken_for_whole(hub, bank, hub_settings, place):
     bank.account("a", 10**6)
     serve(bank, "a-0", NOW)
@@ -309,23 +413,25 @@ def test_t101_killed_in_the_middle_nothing_half_made_is_taken_for_whole(hub, ban
 
     if not place.startswith("restore"):
         assert run(backup_process.back_up, target, env=environment, failpoint=place) == -signal.SIGKILL
-        assert not target.exists()
+        assert not (target / "tokenhub.db").exists()
     assert run(backup_process.back_up, target, env=environment) == 0
-    assert [path.name for path in target.parent.iterdir() if path.name.startswith(".")] == []
+    assert sorted(path.name for path in target.iterdir()) == ["config.toml", "tokenhub.db"]
     own = {**environment, "TOKENHUB_HOME": str(home.path)}
     own.pop("TOKENHUB_DATABASE_URL", None)
     if place.startswith("restore"):
         killed = run(backup_process.restore, target, hub.home.master_key, env=own, failpoint=place)
         assert killed == -signal.SIGKILL
-        assert not home.database.exists()
-    assert run(backup_process.restore, target, hub.home.master_key, env=own) == 0
-    assert sorted(path.name for path in home.path.iterdir()) == ["config.toml", "master.key", "tokenhub.db"]
+        assert home.database.exists() is (place == "restore.placed")
+    again = run(backup_process.restore, target, hub.home.master_key, env=own)
+    assert again == (1 if place == "restore.placed" else 0)  # "has a database already"
+    own_files = [path.name for path in home.path.iterdir() if not path.name.startswith(".tokenhub-draft")]
+    assert sorted(own_files) == ["config.toml", "master.key", "tokenhub.db"]
     with Hub.open(home) as new:
         assert ledger.verify(new) == []
         assert vitals.ended_requests(new.database) == 1
 
 
-@pytest.mark.parametrize("place", ["copy.filled", "restore.filled"])
+@pytest.mark.parametrize("place", ["copy.filled", "restore.placed"])
 def test_t101_killed_while_postgresql_is_filled_all_of_it_is_there_or_none(hub, bank, databases, place, tmp_path):
     bank.account("a", 10**6)
     made = back_up(hub)
@@ -374,11 +480,23 @@ def test_what_cannot_be_a_backup_is_refused_and_nothing_is_left(hub, bank, tmp_p
         backups.restore(home, made.path, master_key=other.master_key, now_ms=NOW)
     with pytest.raises(InvalidRequest, match="--master-key FILE"):
         backups.restore(home, made.path, master_key=None, now_ms=NOW)
+    assert not home.path.exists()
+    home.path.mkdir()
+    shutil.copy(other.master_key, home.master_key)
     with pytest.raises(InvalidRequest, match="is another key"):
-        shutil.copy(other.master_key, home.master_key)
         backups.restore(home, made.path, master_key=key, now_ms=NOW)
-    with pytest.raises(InvalidRequest, match=r"has a database already \(tokenhub\.db-wal\)"):
-        home.database.with_name("tokenhub.db-wal").write_bytes(b"of a database that was removed")
+    home.master_key.unlink()
+    for left in ("tokenhub.db-wal", "tokenhub.db-shm", "tokenhub.db-journal"):
+        (home.path / left).symlink_to("nowhere")
+        with pytest.raises(InvalidRequest, match="has a database already"):
+            backups.restore(home, made.path, master_key=key, now_ms=NOW)
+        (home.path / left).unlink()
+    lease = leases.acquire(hub.database, home, 15, NOW)
+    with pytest.raises(Conflict, match="A gateway is at work"):
+        backups.restore(home, made.path, master_key=key, now_ms=NOW)
+    leases.end(hub.database, lease)
+    home.path.chmod(0o770)
+    with pytest.raises(InvalidRequest, match="not yours alone"):
         backups.restore(home, made.path, master_key=key, now_ms=NOW)
     assert not home.database.exists()
 
@@ -398,12 +516,21 @@ def test_a_backup_of_a_newer_version_is_refused(hub, tmp_path):
 def test_a_backup_needs_a_new_folder(hub, tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
-    for place in (tmp_path / "used", tmp_path / "used" / "file"):
-        with pytest.raises(InvalidRequest, match="exists already"):
-            backups.back_up(hub, place, whole=False, now_ms=NOW)
+    for name, words in (("used", "exists already"), ("used/file", "is no folder"), ("~nobody-there/x", "is no folder")):
+        with pytest.raises(InvalidRequest, match=words):
+            backups.back_up(hub, Path(name) if name[0] == "~" else tmp_path / name, whole=False, now_ms=NOW)
     (tmp_path / "empty").mkdir()
     assert backups.back_up(hub, tmp_path / "empty", whole=False, now_ms=NOW).path == tmp_path / "empty"
     assert backups.back_up(hub, tmp_path / "a" / "b", whole=False, now_ms=NOW).path.is_dir()
+    (tmp_path / "really").mkdir()
+    (tmp_path / "link").symlink_to("really")
+    assert backups.back_up(hub, tmp_path / "link", whole=False, now_ms=NOW).path == tmp_path / "really"
+    (tmp_path / "shared").mkdir()
+    descriptor = os.open(tmp_path / "shared", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(Conflict, match="is at work in"):
+        backups.back_up(hub, tmp_path / "shared", whole=False, now_ms=NOW)
+    os.close(descriptor)
 
 
 def test_t93_a_backup_and_what_is_made_of_it_are_its_owners_alone(hub, into):

@@ -7,7 +7,7 @@ import typer
 
 from tokenhub import clock
 from tokenhub.cli import render
-from tokenhub.cli.context import FAILED, Door, command, verb
+from tokenhub.cli.context import FAILED, Door, command, end_tidily, verb
 
 app = verb("backup")
 
@@ -17,7 +17,7 @@ app = verb("backup")
     "backup",
     examples=[
         "tokenhub backup /var/backups/tokenhub/2026-11-23",
-        "tokenhub backup /tmp/tokenhub --whole && tokenhub restore /tmp/tokenhub --home /srv/tokenhub --master-key master.key",
+        "tokenhub backup ~/moving --whole && tokenhub restore ~/moving --home /srv/tokenhub --master-key master.key",
     ],
 )
 def backup(
@@ -30,12 +30,13 @@ def backup(
 ) -> None:
     """Copy this installation into a folder: its database as it is at this moment, and its settings.
 
-    The gateway need not stop. The copy is opened again and its books are proved before the folder gets
-    its name; exit code 1 says that they do not add up. The master key is no part of it: keep that
-    elsewhere. From PostgreSQL too a backup is an SQLite file, so it is the way from one to the other.
+    The gateway need not stop. The copy is opened again, and its books are proved; exit code 1 says that
+    they do not add up. The master key is no part of it: keep that elsewhere. From PostgreSQL too a
+    backup is an SQLite file, so it is the way from one to the other.
     """
     from tokenhub.operations import backups, gateways
 
+    end_tidily()
     made = backups.back_up(door.hub, place, whole=whole, now_ms=clock.now_ms())
     row = {
         "backup": str(made.path),
@@ -43,10 +44,10 @@ def backup(
         "latest_at": clock.iso(made.latest_ms) if made.latest_ms else None,
         "bytes": made.size,
         "requests_left_out": made.left_out,
-        "ok": not made.discrepancies,
+        "ok": made.is_sound,
     }
     messages = [f"A backup is at {made.path} ({made.size / 1e6:.1f} MB)."]
-    if not made.discrepancies:
+    if made.is_sound:
         messages[0] += " Every lot, account, key, hold and request in it adds up."
     if made.left_out:
         left_out = render.counted(made.left_out, "request")
@@ -54,8 +55,9 @@ def backup(
     if whole and gateways.seen(door.hub).runs:
         messages.append("A gateway is at work: what it books from now on is not in the copy.")
     door.done(row, *messages, "The master key is not in it: keep a copy of that elsewhere.")
-    if made.discrepancies:
+    if not made.is_sound:
+        wrong = len(made.discrepancies) + len(made.orphans)
         render.complain(
-            f"The books of this installation do not add up ({render.counted(len(made.discrepancies), 'row')}), nor do those of the copy: tokenhub ledger verify"
+            f"The books of this installation do not add up ({render.counted(wrong, 'row')}), nor do those of the copy: tokenhub ledger verify"
         )
         raise typer.Exit(FAILED)

@@ -11,6 +11,7 @@ Exit codes (T123): 0 done, 1 it failed, 2 it was asked for in a way that cannot 
 import functools
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -256,6 +257,16 @@ def _with_door(function: Callable[..., None]) -> Callable[..., None]:
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+
+
+def end_tidily() -> None:
+    """Let a command that is told to end, or whose terminal is closed, take away what it has not finished."""
+
+    def end(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
 
 
 def debugging() -> bool:

@@ -7,7 +7,7 @@ import typer
 
 from tokenhub import clock
 from tokenhub.cli import render
-from tokenhub.cli.context import FAILED, Door, command, verb
+from tokenhub.cli.context import FAILED, Door, command, end_tidily, verb
 
 app = verb("restore")
 
@@ -17,7 +17,7 @@ app = verb("restore")
     "restore",
     examples=[
         "tokenhub restore /var/backups/tokenhub/2026-11-23 --home /srv/tokenhub --master-key /media/safe/master.key",
-        "tokenhub restore /tmp/tokenhub",
+        "tokenhub restore ~/moving",
     ],
 )
 def restore(
@@ -39,8 +39,10 @@ def restore(
     written into that PostgreSQL database, which must be empty. Stop the old gateway first: two copies of
     one installation would each make every charge at Stripe.
     """
+    from tokenhub import paths
     from tokenhub.operations import backups
 
+    end_tidily()
     made = backups.restore(door.home, place, master_key=master_key, now_ms=clock.now_ms())
     moment = clock.iso(made.latest_ms) if made.latest_ms else None
     kind = {"sqlite": "SQLite", "postgres": "PostgreSQL"}[made.kind]
@@ -52,6 +54,7 @@ def restore(
         "holds_released": made.released,
         "ok": not made.discrepancies,
     }
+    where = "" if made.home == paths.home().path else f" --home {made.home}"
     door.done(
         row,
         f"The home {made.home} is ready, on {kind}; the newest of what is in it is of {moment or 'no moment'}.",
@@ -61,7 +64,7 @@ def restore(
             else []
         ),
         "What came after the backup is not in it: look at the keys that were revoked since before you start.",
-        "Next: tokenhub doctor, then tokenhub serve",
+        f"Next: tokenhub doctor{where}, then tokenhub serve{where}",
     )
     if made.discrepancies:
         render.complain(

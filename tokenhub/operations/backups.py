@@ -8,6 +8,7 @@ database is SQLite's, whatever the hub's own is, so a backup is also the way fro
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,19 +17,18 @@ from typing import Final
 
 from tokenhub import failpoints, settings
 from tokenhub.billing.discrepancies import Discrepancy
-from tokenhub.errors import InvalidRequest, SetupError
+from tokenhub.errors import Conflict, InvalidRequest, SetupError
 from tokenhub.operations import config
 from tokenhub.operations.hub import Flags, Hub
-from tokenhub.paths import Home, make_folder, open_private, sync_folder, write_private
+from tokenhub.paths import FILE_MODE, Home, make_folder, sync_folder, write_private
 from tokenhub.settings import Settings
 from tokenhub.store import audit, copies, leases, revision, sqlite, vitals
-from tokenhub.store.database import Database, opened_beside
+from tokenhub.store.database import Database, StoreError, opened_beside
 from tokenhub.store.holds import release_holds_of
 from tokenhub.store.vault import ENVIRONMENT, Vault, encoded, load_master_key, read_master_key
 
 _DRAFT: Final = ".tokenhub-draft."
-"""With the process's number: the name of a folder that is not whole yet."""
-_LOCK: Final = "lock"
+"""How the name of a folder begins in which something is not whole yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,12 @@ class Backup:
     """Requests of closed days: their fees stand in the days' lines."""
     discrepancies: Sequence[Discrepancy]
     """What does not add up, in the copy as in the original; nothing, as a rule."""
+    orphans: Sequence[str] = ()
+    """Rows that have lost what they refer to, in both."""
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.discrepancies and not self.orphans
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +70,36 @@ class Restored:
 def back_up(hub: Hub, place: Path, *, whole: bool, now_ms: int) -> Backup:
     """Write a backup into a folder that does not exist yet, or is empty; the gateway need not stop.
 
-    The folder has its name only once its database was opened again and found sound. ``whole``
-    keeps what is known of single requests too, to move and not to keep. Raises InvalidRequest,
-    SetupError.
+    Its database is there only once it was opened again and read to its end. ``whole`` keeps what
+    is known of single requests too, to move and not to keep. Raises InvalidRequest, Conflict, SetupError.
     """
-    place = place.expanduser().absolute()
-    _refuse_place(place)
-    with _draft(place.parent) as draft:
-        with opened_beside(
-            Settings(), draft, create=lambda target: copies.fill(target, hub.database, whole=whole, now_ms=now_ms)
-        ):
+    place = _path(place)
+    if place.exists() and not place.is_dir():
+        raise InvalidRequest(f"{place} is no folder. Name a new one for each backup.")
+    if network := sqlite.network_of(place):
+        raise InvalidRequest(
+            f"{place} is on a network file system ({network}). Make the backup on a local disk, then copy the folder."
+        )
+    with _told(f"no backup could be written to {place}"), _draft(place) as draft:
+        if any(one != draft.path for one in place.iterdir()):
+            raise InvalidRequest(f"{place} exists already. Name a new folder for each backup.")
+        left_out = 0
+
+        def fill(target: Database) -> None:
+            nonlocal left_out
+            left_out = copies.fill(target, hub.database, whole=whole, now_ms=now_ms)
+
+        with opened_beside(Settings(), draft, create=fill):
             pass
         with opened_beside(Settings(), draft) as copy:
-            _refuse_unsound(copy, draft)
-            found, latest_ms = audit.verify(copy), vitals.latest_moment_ms(copy)
-        _require_closed(draft)
-        write_private(draft.config, config.without_database(hub.home).encode())
-        shutil.rmtree(draft.run, ignore_errors=True)
+            _refuse_damaged(copy, place)
+            found, orphans, latest_ms = audit.verify(copy), copies.orphans(copy), vitals.latest_moment_ms(copy)
         size = draft.database.stat().st_size
         failpoints.hit("backup.checked")
-        (draft.path / _LOCK).unlink()
-        sync_folder(draft.path)
-        draft.path.rename(place)
-        sync_folder(place.parent)
-    left_out = 0 if whole else copies.left_out(hub.database)
-    return Backup(place, hub.instance, latest_ms, size, left_out, found)
+        made = Home(place, explicit=True)
+        write_private(made.config, config.without_database(hub.home).encode())
+        _place(draft, made)
+    return Backup(place, hub.instance, latest_ms, size, left_out, found, orphans)
 
 
 def restore(home: Home, place: Path, *, master_key: Path | None, now_ms: int, flags: Flags | None = None) -> Restored:
@@ -96,59 +107,43 @@ def restore(home: Home, place: Path, *, master_key: Path | None, now_ms: int, fl
 
     The home must have no database yet, and the PostgreSQL database no tables. The backup stays as
     it is; it may be of an older version. ``master_key``: a file to take the key from, where
-    neither the home nor the environment has it. Raises InvalidRequest, SetupError.
+    neither the home nor the environment has it. Raises InvalidRequest, Conflict, SetupError.
     """
-    backup = Home(place.expanduser().absolute(), explicit=True)
+    backup = Home(_path(place), explicit=True)
     _refuse_no_backup(backup)
-    make_folder(home.path)
-    key = _key(home, master_key)
-    chosen = settings.load(home, flags)
-    _refuse_used(home, key)
-    with _draft(home.path) as draft:
+    with _told(f"the backup {backup.path} could not be restored to {home.path}"), _draft(home.path) as draft:
+        _refuse_used(home)
+        key, chosen = _key(home, master_key), settings.load(home, flags)
         shutil.copyfile(backup.database, draft.database)
-        draft.database.chmod(0o600)
-        with opened_beside(Settings(), draft) as copy:
-            _refuse_unsound(copy, backup)
-            instance = revision.instance(copy)
-            if not Vault(key).knows(instance, revision.key_check(copy)):
-                raise SetupError(
-                    "the master key is not the one that this backup's database was made with. Name the right one: --master-key FILE"
-                )
-            released = _void(copy, now_ms)
-            made = Restored(home.path, "sqlite", instance, vitals.latest_moment_ms(copy), released, audit.verify(copy))
-        _require_closed(draft)
+        draft.database.chmod(FILE_MODE)
+        try:
+            with opened_beside(Settings(), draft) as copy:
+                _refuse_damaged(copy, backup.path)
+                _refuse_key(copy, key)
+                instance, latest_ms = revision.instance(copy), vitals.latest_moment_ms(copy)
+                released = _void(copy, now_ms)
+        except SetupError as error:
+            raise SetupError(error.message.replace(str(draft.path), str(backup.path))) from error
         failpoints.hit("restore.checked")
-        return _placed(home, backup, draft, chosen, made, key if master_key else None, now_ms)
+        with _settings_and_key(home, backup, key):
+            if not chosen.database_url:
+                _place(draft, home)
+            else:
+                _fill(chosen, home, draft, now_ms)
+        failpoints.hit("restore.placed")
+        with opened_beside(chosen, home) as made:
+            return Restored(home.path, made.kind, instance, latest_ms, released, audit.verify(made))
 
 
-def _key(home: Home, file: Path | None) -> bytes:
-    if file is not None:
-        return read_master_key(file.expanduser())
-    if not home.master_key.exists() and not os.environ.get(ENVIRONMENT):
-        raise InvalidRequest("a backup has no master key. Name a copy of it: --master-key FILE.")
-    return load_master_key(home)
-
-
-def _placed(
-    home: Home, backup: Home, draft: Home, chosen: Settings, made: Restored, key: bytes | None, now_ms: int
-) -> Restored:
-    """Put what was made of a backup where it belongs: the key and the settings first, the database last."""
-    if key is not None and not home.master_key.exists():
-        write_private(home.master_key, encoded(key), replace=False)
-    if backup.config.exists() and not home.config.exists():
-        write_private(home.config, backup.config.read_bytes(), replace=False)
-    if not chosen.database_url:
-        os.link(draft.database, home.database)  # unlike a renaming, this replaces nothing
-        sync_folder(home.path)
-        return made
+def _fill(chosen: Settings, home: Home, draft: Home, now_ms: int) -> None:
+    """Write all of a draft into the PostgreSQL database that the settings name."""
     with opened_beside(Settings(), draft) as copy:
 
         def fill(target: Database) -> None:
             copies.fill(target, copy, whole=True, now_ms=now_ms)
 
-        with opened_beside(chosen, home, create=fill) as target:
-            failpoints.hit("restore.filled")
-            return Restored(made.home, target.kind, made.instance, made.latest_ms, made.released, audit.verify(target))
+        with opened_beside(chosen, home, create=fill):
+            pass
 
 
 def _void(copy: Database, now_ms: int) -> int:
@@ -157,69 +152,132 @@ def _void(copy: Database, now_ms: int) -> int:
     return sum(release_holds_of(copy, lease, now_ms) for lease in leases.ended_with_holds(copy))
 
 
+# Places
+
+
+def _path(named: Path) -> Path:
+    try:
+        return named.expanduser().resolve()
+    except RuntimeError as error:
+        raise InvalidRequest(f"{named} is no folder: {error}.") from None
+
+
 @contextmanager
 def _draft(folder: Path) -> Iterator[Home]:
-    """Make a home to work in, inside the folder where its work will be; nothing is left of it, nor of those that died."""
-    for left in folder.glob(f"{_DRAFT}*"):
-        _remove_if_dead(left)
-    path = folder / f"{_DRAFT}{os.getpid()}"
-    make_folder(path)
-    lock = open_private(path / _LOCK, os.O_RDWR | os.O_CREAT)
+    """Have a folder to oneself, made if it is not there, and work in a home inside it; nothing is left of that.
+
+    The folder's lock ends with the process, so what another left there is a dead one's.
+    """
+    is_new = not folder.exists()
+    make_folder(folder)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Home(path, explicit=True)
+        _lock(descriptor, folder)
+        for left in folder.glob(f"{_DRAFT}*"):
+            shutil.rmtree(left)
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=folder))
+        try:
+            yield Home(draft, explicit=True)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(lock)
+        os.close(descriptor)
+        if is_new:
+            with suppress(OSError):  # there is something in it: it was made whole
+                folder.rmdir()
 
 
-def _remove_if_dead(draft: Path) -> None:
-    """Remove a draft whose process has ended: then the lock that it held is free."""
-    with suppress(FileNotFoundError, BlockingIOError), (draft / _LOCK).open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(draft, ignore_errors=True)
+def _lock(descriptor: int, folder: Path) -> None:
+    status = os.fstat(descriptor)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise InvalidRequest(f"{folder} is not yours alone to write. Run: chmod 700 {folder}, or name another folder.")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Conflict(f"Another backup, or a restore, is at work in {folder}.") from None
 
 
-def _refuse_place(place: Path) -> None:
-    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
-        raise InvalidRequest(f"{place} exists already. Name a new folder for each backup.")
-    if sqlite.network_of(place):
-        raise InvalidRequest(
-            f"{place} is on a network file system. Make the backup on a local disk, then copy the folder."
+def _place(draft: Home, home: Home) -> None:
+    """Put a finished database where it belongs, on disk: from this moment on it is there, and whole."""
+    if sqlite.side_files(draft.database):
+        raise SetupError("the disk did not take all of it")
+    with draft.database.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.database.rename(home.database)
+    sync_folder(home.path)
+    sync_folder(home.path.parent)
+
+
+@contextmanager
+def _settings_and_key(home: Home, backup: Home, key: bytes) -> Iterator[None]:
+    """Give a home its key and its settings, where it has none; what fails inside takes them away again."""
+    given: list[Path] = []
+    try:
+        if not home.master_key.exists() and not os.environ.get(ENVIRONMENT):
+            write_private(home.master_key, encoded(key), replace=False)
+            given.append(home.master_key)
+        if backup.config.exists() and not home.config.exists():
+            write_private(home.config, backup.config.read_bytes(), replace=False)
+            given.append(home.config)
+        yield
+    except BaseException:
+        for path in given:
+            path.unlink()
+        raise
+
+
+@contextmanager
+def _told(words: str) -> Iterator[None]:
+    """Say of what fails for want of room, rights or a database what it was that failed."""
+    try:
+        yield
+    except (StoreError, OSError) as error:
+        reason = error.message if isinstance(error, StoreError) else error.strerror or type(error).__name__
+        raise SetupError(f"{words}: {reason.removeprefix('the ledger cannot be used: ')}") from error
+
+
+# Refusals
+
+
+def _key(home: Home, file: Path | None) -> bytes:
+    """Return the master key that the home will be opened with."""
+    is_there = bool(os.environ.get(ENVIRONMENT)) or home.master_key.exists()
+    if file is None:
+        if not is_there:
+            raise InvalidRequest("a backup has no master key. Name a copy of it: --master-key FILE.")
+        return load_master_key(home)
+    key = read_master_key(file.expanduser(), is_kept=False)
+    if is_there and load_master_key(home) != key:
+        source = ENVIRONMENT if os.environ.get(ENVIRONMENT) else home.master_key
+        raise InvalidRequest(f"{source} is another key than {file}, and would win. Take it away, or name another home.")
+    return key
+
+
+def _refuse_key(copy: Database, key: bytes) -> None:
+    if not Vault(key).knows(revision.instance(copy), revision.key_check(copy)):
+        raise SetupError(
+            "the master key is not the one that this backup's database was made with. Name the right one: --master-key FILE"
         )
 
 
-def _refuse_used(home: Home, key: bytes) -> None:
-    """Refuse a home with a database, with what SQLite would play into the new one (a log of another), or another key."""
-    for left in (home.database, _log(home)):
-        if left.exists():
+def _refuse_used(home: Home) -> None:
+    """Refuse a home with a database, or with what SQLite would play into a new one."""
+    for left in (home.database, *sqlite.side_files(home.database)):
+        if os.path.lexists(left):
             raise InvalidRequest(f"{home.path} has a database already ({left.name}). Name an empty folder: --home DIR.")
-    if home.master_key.exists() and read_master_key(home.master_key) != key:
-        raise InvalidRequest(f"{home.master_key} is another key. Name an empty folder: --home DIR.")
+    if leases.any_is_held(home):
+        raise Conflict(f"A gateway is at work in {home.path}. Stop it first.")
 
 
 def _refuse_no_backup(backup: Home) -> None:
     if not backup.database.is_file():
         raise InvalidRequest(f"there is no backup at {backup.path}: a folder made by tokenhub backup is expected.")
-    if (log := _log(backup)).exists() and log.stat().st_size:
+    if sqlite.side_files(backup.database):
         raise InvalidRequest(
-            f"{backup.path} is a home at work, not a backup: its newest commits are in {log.name}. Make a backup of it: tokenhub backup DIR."
+            f"{backup.path} is a home at work, not a backup: its newest commits are in a log of their own. Make a backup of it: tokenhub backup DIR."
         )
 
 
-def _require_closed(draft: Home) -> None:
-    """See that all was copied into the database's file, which alone is kept."""
-    if _log(draft).exists():
-        raise SetupError(
-            f"{draft.database} could not be completed on its disk; nothing was kept of it. Make room, and try again"
-        )
-
-
-def _log(home: Home) -> Path:
-    """Where SQLite keeps commits until they are copied into the database's file; gone once that is closed."""
-    return home.database.with_name(f"{home.database.name}-wal")
-
-
-def _refuse_unsound(copy: Database, home: Home) -> None:
-    if found := copies.faults(copy):
-        raise SetupError(f"the database in {home.path} is damaged: {found[0][:200]}")
+def _refuse_damaged(copy: Database, place: Path) -> None:
+    if found := copies.damage(copy):
+        raise SetupError(f"the database in {place} is damaged: {found[:200]}")

@@ -46,7 +46,7 @@ def replace(home: Home, *, new_key: Path | None, lost: bool, flags: Flags | None
         raise InvalidRequest(
             f"the master key is in {ENVIRONMENT}, which a command cannot change. Make another and name its file: --new FILE."
         )
-    key = read_master_key(new_key.expanduser()) if new_key else secrets.token_bytes(KEY_BYTES)
+    key = read_master_key(new_key.expanduser(), is_kept=False) if new_key else secrets.token_bytes(KEY_BYTES)
     vault = Vault(key)
     with Hub.open_without_key(home, vault, flags) if lost else Hub.open(home, flags) as hub:
         if gateways.seen(hub).runs:

@@ -11,9 +11,9 @@ StoreRejected is a fault of ours: what comes from outside is checked before it c
 """
 
 import sqlite3
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from tokenhub.errors import InternalError, Unavailable
+from tokenhub.errors import InternalError, SetupError, Unavailable
 
 Reason = Literal["unique", "foreign_key", "check", "not_null", "value", "other"]
 
@@ -50,6 +50,7 @@ class StoreRejected(InternalError):
         self.reason = reason
 
 
+_POSTGRES_FORBIDDEN = "42501"
 _SQLITE_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _SQLITE_AWAY = {
     sqlite3.SQLITE_FULL: "the disk is full",
@@ -139,7 +140,9 @@ def _from_postgres(error: Any) -> BaseException:
     if state.startswith(_POSTGRES_DATA):
         reason = _POSTGRES_REASONS.get(state, "value" if state.startswith("22") else "other")
         return StoreRejected(f"the database refused a row: {error.diag.message_primary}", reason)
-    return cast(BaseException, error)
+    if state == _POSTGRES_FORBIDDEN:
+        return SetupError(f"PostgreSQL does not let this user do that: {error.diag.message_primary}")
+    return error  # type: ignore[no-any-return]
 
 
 def _without_state(error: BaseException) -> BaseException:

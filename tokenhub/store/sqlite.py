@@ -284,6 +284,16 @@ def check_file(path: Path, *, empty: bool = False) -> None:
         raise SetupError(f"{path} is empty: it was truncated. Restore a backup, or remove it and run: tokenhub init")
 
 
+def side_files(path: Path) -> list[Path]:
+    """Return what lies beside a database file that is not closed: its log, the log's index, a journal.
+
+    A log that is left of another database would be played into one that takes its place
+    (sqlite.org/howtocorrupt.html, section 1.4).
+    """
+    found = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")]
+    return [one for one in found if os.path.lexists(one)]
+
+
 def create_file(path: Path) -> None:
     """Make the file, if there is none, empty and 0600; SQLite gives its ``-wal`` and ``-shm`` the same mode (T93)."""
     os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))

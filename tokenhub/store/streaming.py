@@ -1,6 +1,6 @@
 """Rows of a query a few at a time, so that memory stays flat however many there are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ FETCH: Final = 500
 """Rows read at a time."""
 
 
-def stream(database: Database, sql: str, params: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+def stream(database: Database, sql: str, params: Sequence[Any] = ()) -> Generator[tuple[Any, ...]]:
     """Return a query's rows, inside the caller's transaction; several such queries may be read side by side.
 
     PostgreSQL would send all rows at once without a cursor of its own. One that is not read to

@@ -100,13 +100,13 @@ def encoded(master_key: bytes) -> bytes:
     return base64.b64encode(master_key) + b"\n"
 
 
-def read_master_key(path: Path) -> bytes:
-    """Return the master key that a file holds; SetupError where it is missing, open to others, or none."""
+def read_master_key(path: Path, *, is_kept: bool = True) -> bytes:
+    """Return the master key that a file holds; SetupError where it is missing, or none, or (``is_kept`` there) open to others."""
     try:
         mode, data = path.stat().st_mode, path.read_bytes()
     except OSError as error:
         raise SetupError(f"the master key {path} cannot be read: {error.strerror}") from None
-    if mode & 0o077:
+    if is_kept and mode & 0o077:
         raise SetupError(f"the master key {path} is open to others (mode {mode & 0o777:o}). Run: chmod 600 {path}")
     return _decoded(data.decode("ascii", "replace"), str(path))
 

@@ -7,6 +7,7 @@ _MOMENTS = (
     ("entries", "created_at"),
     ("keys", "created_at"),
     ("accounts", "created_at"),
+    ("closed_days", "closed_at"),
 )
 
 
