@@ -58,10 +58,10 @@ def home(explicit: Path | None = None) -> Home:
     return Home(Path(platformdirs.user_data_dir("tokenhub", appauthor=False)), explicit=False)
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, *, how: str = ": --home DIR, or TOKENHUB_HOME") -> None:
     """Make a folder, and its parents, that only its owner can enter; an existing one keeps its mode.
 
-    Raises SetupError, with the path, where that cannot be.
+    Raises SetupError, with the path and how another can be named, where that cannot be.
     """
     try:
         if path.is_dir():
@@ -70,7 +70,7 @@ def make_folder(path: Path) -> None:
         path.chmod(FOLDER_MODE)
     except OSError as error:
         raise SetupError(
-            f"the folder {path} cannot be made ({error.strerror}). Name one that you can write: --home DIR, or TOKENHUB_HOME"
+            f"the folder {path} cannot be made ({error.strerror}). Name one that you can write{how}"
         ) from None
 
 

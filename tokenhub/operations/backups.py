@@ -111,7 +111,10 @@ def restore(home: Home, place: Path, *, master_key: Path | None, now_ms: int, fl
     """
     backup = Home(_path(place), explicit=True)
     _refuse_no_backup(backup)
-    with _told(f"the backup {backup.path} could not be restored to {home.path}"), _draft(home.path) as draft:
+    with (
+        _told(f"the backup {backup.path} could not be restored to {home.path}"),
+        _draft(home.path, ": --home DIR, or TOKENHUB_HOME") as draft,
+    ):
         _refuse_used(home)
         key, chosen = _key(home, master_key), settings.load(home, flags)
         shutil.copyfile(backup.database, draft.database)
@@ -163,13 +166,13 @@ def _path(named: Path) -> Path:
 
 
 @contextmanager
-def _draft(folder: Path) -> Iterator[Home]:
+def _draft(folder: Path, how: str = "") -> Iterator[Home]:
     """Have a folder to oneself, made if it is not there, and work in a home inside it; nothing is left of that.
 
     The folder's lock ends with the process, so what another left there is a dead one's.
     """
     is_new = not folder.exists()
-    make_folder(folder)
+    make_folder(folder, how=how)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _lock(descriptor, folder)

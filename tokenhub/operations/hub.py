@@ -130,7 +130,7 @@ def _require(home: Home) -> None:
 def _require_database(home: Home) -> None:
     if not home.database.exists():
         raise SetupError(
-            f"there is no database in {home.path}. Complete the home with: tokenhub init --home {home.path}; or restore its database"
+            f"there is no database in {home.path}. Complete the home with: tokenhub init --home {home.path}; or make it of a backup: tokenhub restore DIR"
         )
 
 
