@@ -39,10 +39,10 @@ def bank(hub: Hub) -> Bank:
     return Bank(hub.database, hub.home)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def into(request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """Where a backup is restored to."""
-    if request.param == "sqlite":
+@pytest.fixture(params=["to another", "to the same"] if SOAK else ["to another"])
+def into(request: pytest.FixtureRequest, backend: str) -> Iterator[Settings]:
+    """Where a backup is restored to: the other kind of database, and in a soak the same kind too."""
+    if (backend == "sqlite") is (request.param == "to the same"):
         yield store_settings()
         return
     databases: Databases = request.getfixturevalue("databases")
