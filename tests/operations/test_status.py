@@ -120,8 +120,11 @@ def test_only_an_idle_credential_is_looked_at(hub: Hub, fake: FakeUpstream) -> N
     assert [(one.method, one.path) for one in fake.received] == [("GET", "/v1/models")]
 
 
-def test_whose_look_comes_first_is_left_to_chance(hub: Hub, fake: FakeUpstream) -> None:
+def test_whose_look_comes_first_is_left_to_chance(
+    hub: Hub, fake: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With more than fit into a round, each has its turn in the end: here one has it once in three rounds, on average."""
+    monkeypatch.setattr(probing, "MOST_AT_ONCE", 3)
     made = {sell(hub, fake, f"house-{number}") for number in range(3 * probing.MOST_AT_ONCE)}
     seen: set[int] = set()
     for _ in range(100):
