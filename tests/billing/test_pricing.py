@@ -15,7 +15,7 @@ from tokenhub.money import exact, parse_price_per_million
 from tokenhub.usage import Units, Usage
 from tokenhub.wire.chat.usage import parse_usage
 
-CHARGES = 1_000_000 if os.environ.get("TOKENHUB_SOAK") else 100_000
+CHARGES = 1_000_000 if os.environ.get("TOKENHUB_SOAK") else 40_000
 CATALOG = load.load()
 
 
