@@ -128,6 +128,10 @@ class Databases:
     def drop(self, url: str) -> None:
         self._admin.execute(f"DROP DATABASE {_database_name(url)} WITH (FORCE)")
 
+    def administer(self, sql: str) -> None:
+        """Run a statement as the server's own user."""
+        self._admin.execute(sql)
+
     def close(self) -> None:
         self._admin.close()
 

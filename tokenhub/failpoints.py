@@ -72,7 +72,7 @@ JOB_FAILPOINTS = (
 )
 """Every place between two steps of a video: the row, the provider's answer, the hold made its own, a look, the end."""
 
-COPY_FAILPOINTS = ("copy.filled", "backup.checked", "restore.checked", "restore.placed")
+COPY_FAILPOINTS = ("copy.filled", "backup.checked", "backup.settings", "restore.checked", "restore.placed")
 """Every place between two steps of a backup, and of what makes a home of one."""
 
 REKEY_FAILPOINTS = ("rekey.kept", "rekey.sealed")

@@ -1,12 +1,15 @@
 """``tokenhub backup`` beside a gateway at work, and the gateway that is made of it, as an operator does both."""
 
 import json
+import signal
+import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli.program import data, run
+from tests.cli.program import command, data, run, surroundings
 from tests.conftest import Databases
 from tests.fakes.upstream import FakeUpstream, json_reply, openai_chat, openai_usage
 from tests.harness import QUICK, RunningGateway, start_gateway, temporary_home
@@ -100,6 +103,23 @@ def test_what_a_person_is_told(tmp_path: Path) -> None:
     assert done.err.startswith(f"The home {tmp_path}/new is ready, on SQLite; the newest of what is in it is of 20")
     assert "tokenhub doctor, then tokenhub serve" in done.err
     assert data(tmp_path / "new", "accounts", "show", "acme")["available_usd"] == "10"
+
+
+def test_a_backup_that_is_told_to_end_takes_away_what_it_has_not_finished(tmp_path: Path) -> None:
+    home, place = tmp_path / "home", tmp_path / "kept"
+    assert run(home, "init").code == 0
+    with Hub.open(Home(home, explicit=True), QUICK) as hub, hub.database.write():
+        hub.database.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) "
+            "INSERT INTO requests (id, account_id, key_id, \"end\", started_at, ended_at) SELECT i, 1, 'k', 'released', i, i FROM n"
+        )
+    with subprocess.Popen(command("backup", str(place)), env=surroundings(home)) as running:
+        while not place.exists() or not any(place.glob("*/tokenhub.db")):
+            assert running.poll() is None
+            time.sleep(0.002)
+        running.terminate()
+        assert running.wait(30) == 128 + signal.SIGTERM
+    assert not place.exists()
 
 
 def test_books_that_do_not_add_up_are_copied_all_the_same_and_said_so(tmp_path: Path) -> None:

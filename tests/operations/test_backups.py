@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -429,6 +430,36 @@ def test_t101_killed_in_the_middle_nothing_half_made_is_taken_for_whole(hub, ban
     with Hub.open(home) as new:
         assert ledger.verify(new) == []
         assert vitals.ended_requests(new.database) == 1
+
+
+@ONLY_SQLITE
+def test_rows_that_have_lost_what_they_refer_to_are_told_of(hub):
+    with sqlite3.connect(hub.home.database) as tampered:  # a connection of one's own does not enforce them
+        tampered.execute("INSERT INTO customers (account_id, customer, created_at) VALUES (77, 'cus_1', 0)")
+    tampered.close()
+    made = back_up(hub)
+    assert (list(made.orphans), made.is_sound) == (["customers without its accounts"], False)
+
+
+def test_a_database_that_cannot_be_filled_leaves_a_home_as_it_was(hub, databases):
+    made, key = back_up(hub), hub.home.master_key
+    full, url = databases.empty(), databases.empty()
+    reader = f"reader_{os.getpid()}_{new_id('req', NOW)[-8:]}"
+    home = Home(hub.home.path.with_name("new"), explicit=True)
+    Hub.init(Home(hub.home.path.with_name("full"), explicit=True), hub_flags(store_settings(full))).close()
+    databases.administer(f"CREATE ROLE {reader} LOGIN")
+    refused = {
+        "postgresql://127.0.0.1:9/nowhere": "annot connect",
+        full: "is a TokenHub database already",
+        url.replace("//postgres", f"//{reader}", 1): "does not let this user",
+    }
+    for address, words in refused.items():
+        with pytest.raises(SetupError, match=words):
+            backups.restore(home, made.path, master_key=key, now_ms=NOW, flags=hub_flags(store_settings(address)))
+        assert not home.path.exists(), address
+    databases.administer(f"DROP ROLE {reader}")
+    for one in (full, url):
+        databases.drop(one)
 
 
 @pytest.mark.parametrize("place", ["copy.filled", "restore.placed"])

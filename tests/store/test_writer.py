@@ -1,6 +1,8 @@
 """The writer in one process: batches, answers, refusals alone, lease, shutdown."""
 
 import asyncio
+import io
+import json
 import os
 import threading
 from dataclasses import replace
@@ -11,6 +13,7 @@ from tests.fakes.bank import NOW, Bank
 from tokenhub import clock
 from tokenhub.billing.holds import End, Ended, OwnerKind, Placed, Refusal, Refused
 from tokenhub.errors import InternalError, NotFound, Unavailable
+from tokenhub.observability import log
 from tokenhub.store import leases, requests
 from tokenhub.store.holds import release_holds_of
 from tokenhub.store.writer import Writer
@@ -146,11 +149,18 @@ async def test_t98_one_bad_operation_fails_alone_and_its_hold_is_given_back(bank
     bad_release = writer.submit(bank.release("r99", "a-0", status="bad"))
     worst = writer.submit(bank.release(None))
     good = writer.submit(bank.place("good", "a-0", 100))
-    pause.end()
-    outcomes = await asyncio.gather(*futures)
+    said = io.StringIO()
+    with log.only("error", said):
+        pause.end()
+        outcomes = await asyncio.gather(*futures)
+        assert isinstance(await good, Placed)
+    lines = [json.loads(line) for line in said.getvalue().splitlines()]
+    assert {line["event"] for line in lines} == {"operation_refused"}
+    assert [(line["operation"], line["request_id"]) for line in lines].count(("Settle", "r5")) == 1
+    told = {"time", "level", "event", "reason", "operation", "request_id", "error", "where"}
+    assert {name for line in lines for name in line} == told  # no text of an error, which may quote what was written
     assert outcomes.pop(5) == Ended(End.RELEASED, 0, 0, 0, first=True)
     assert outcomes == [Ended(End.SETTLED, 10, 10, 0, first=True)] * 15
-    assert isinstance(await good, Placed)
     for bad in (bad_place, worst):
         with pytest.raises(InternalError):
             await bad

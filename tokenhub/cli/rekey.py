@@ -16,7 +16,7 @@ app = verb("rekey")
     "rekey",
     examples=[
         "tokenhub rekey",
-        "openssl rand -base64 32 > new.key && chmod 600 new.key && tokenhub rekey --new new.key",
+        "openssl rand -base64 32 > new.key && tokenhub rekey --new new.key",
         "tokenhub rekey --lost",
     ],
 )

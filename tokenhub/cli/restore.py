@@ -54,18 +54,14 @@ def restore(
         "holds_released": made.released,
         "ok": not made.discrepancies,
     }
-    where = "" if made.home == paths.home().path else f" --home {made.home}"
-    door.done(
-        row,
-        f"The home {made.home} is ready, on {kind}; the newest of what is in it is of {moment or 'no moment'}.",
-        *(
-            [f"{render.counted(made.released, 'open hold')} of requests that never ended given back."]
-            if made.released
-            else []
-        ),
-        "What came after the backup is not in it: look at the keys that were revoked since before you start.",
-        f"Next: tokenhub doctor{where}, then tokenhub serve{where}",
+    messages = [f"The home {made.home} is ready, on {kind}; the newest of what is in it is of {moment or 'no moment'}."]
+    if made.released:
+        messages.append(f"{render.counted(made.released, 'open hold')} of requests that never ended given back.")
+    messages.append(
+        "What came after the backup is not in it: look at the keys that were revoked since before you start."
     )
+    where = "" if made.home == paths.home().path else f" --home {made.home}"
+    door.done(row, *messages, f"Next: tokenhub doctor{where}, then tokenhub serve{where}")
     if made.discrepancies:
         render.complain(
             f"The books do not add up ({render.counted(len(made.discrepancies), 'row')}): tokenhub ledger verify"

@@ -23,7 +23,7 @@ from tokenhub.operations.hub import Flags, Hub
 from tokenhub.paths import FILE_MODE, Home, make_folder, sync_folder, write_private
 from tokenhub.settings import Settings
 from tokenhub.store import audit, copies, leases, revision, sqlite, vitals
-from tokenhub.store.database import Database, StoreError, opened_beside
+from tokenhub.store.database import CommitUnknown, Database, StoreError, opened_beside
 from tokenhub.store.holds import release_holds_of
 from tokenhub.store.vault import ENVIRONMENT, Vault, encoded, load_master_key, read_master_key
 
@@ -80,9 +80,9 @@ def back_up(hub: Hub, place: Path, *, whole: bool, now_ms: int) -> Backup:
         raise InvalidRequest(
             f"{place} is on a network file system ({network}). Make the backup on a local disk, then copy the folder."
         )
+    made, own_settings = Home(place, explicit=True), config.without_database(hub.home).encode()
     with _told(f"no backup could be written to {place}"), _draft(place) as draft:
-        if any(one != draft.path for one in place.iterdir()):
-            raise InvalidRequest(f"{place} exists already. Name a new folder for each backup.")
+        _refuse_filled(made, draft, own_settings)
         left_out = 0
 
         def fill(target: Database) -> None:
@@ -96,8 +96,8 @@ def back_up(hub: Hub, place: Path, *, whole: bool, now_ms: int) -> Backup:
             found, orphans, latest_ms = audit.verify(copy), copies.orphans(copy), vitals.latest_moment_ms(copy)
         size = draft.database.stat().st_size
         failpoints.hit("backup.checked")
-        made = Home(place, explicit=True)
-        write_private(made.config, config.without_database(hub.home).encode())
+        write_private(made.config, own_settings)
+        failpoints.hit("backup.settings")
         _place(draft, made)
     return Backup(place, hub.instance, latest_ms, size, left_out, found, orphans)
 
@@ -208,12 +208,16 @@ def _place(draft: Home, home: Home) -> None:
         os.fsync(file.fileno())
     draft.database.rename(home.database)
     sync_folder(home.path)
-    sync_folder(home.path.parent)
+    with suppress(PermissionError):  # a parent that can be entered and not read
+        sync_folder(home.path.parent)
 
 
 @contextmanager
 def _settings_and_key(home: Home, backup: Home, key: bytes) -> Iterator[None]:
-    """Give a home its key and its settings, where it has none; what fails inside takes them away again."""
+    """Give a home its key and its settings, where it has none; what fails inside takes them away again.
+
+    They stay where it is not known whether the database was filled: it would be of no use without the key.
+    """
     given: list[Path] = []
     try:
         if not home.master_key.exists() and not os.environ.get(ENVIRONMENT):
@@ -223,6 +227,8 @@ def _settings_and_key(home: Home, backup: Home, key: bytes) -> Iterator[None]:
             write_private(home.config, backup.config.read_bytes(), replace=False)
             given.append(home.config)
         yield
+    except CommitUnknown:
+        raise
     except BaseException:
         for path in given:
             path.unlink()
@@ -261,6 +267,13 @@ def _refuse_key(copy: Database, key: bytes) -> None:
         raise SetupError(
             "the master key is not the one that this backup's database was made with. Name the right one: --master-key FILE"
         )
+
+
+def _refuse_filled(place: Home, draft: Home, own_settings: bytes) -> None:
+    """Refuse a folder with anything in it but what a backup that was killed may have left: these settings."""
+    for one in place.path.iterdir():
+        if one != draft.path and not (one == place.config and one.read_bytes() == own_settings):
+            raise InvalidRequest(f"{place.path} exists already. Name a new folder for each backup.")
 
 
 def _refuse_used(home: Home) -> None:

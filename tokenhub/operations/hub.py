@@ -50,7 +50,7 @@ class Hub:
         database = open_database(chosen, home)
         try:
             instance = revision.instance(database)
-            vault = _right(home, vault, instance, revision.key_check(database))
+            vault = _vault_of(home, vault, instance, revision.key_check(database))
         except BaseException:
             database.close()
             raise
@@ -134,7 +134,7 @@ def _require_database(home: Home) -> None:
         )
 
 
-def _right(home: Home, vault: Vault, instance: str, key_check: bytes) -> Vault:
+def _vault_of(home: Home, vault: Vault, instance: str, key_check: bytes) -> Vault:
     """Return the vault that opens what a database holds; a master key that was just replaced takes its place here."""
     if vault.knows(instance, key_check):
         return vault

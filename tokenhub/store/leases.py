@@ -132,6 +132,17 @@ def end_all(database: Database) -> None:
         database.execute("UPDATE leases SET state = 'ended' WHERE state = 'live'")
 
 
+def any_is_held(home: Home) -> bool:
+    """Tell whether a process that took its lease in this home lives, whatever database it is at work on."""
+    for path in home.run.glob("lease-*.lock"):
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
+
+
 def last_renewed(database: Database) -> tuple[int | None, int | None]:
     """Return when a lease was last renewed: of the live ones, and of all whose rows are kept."""
     row = database.row("SELECT MAX(CASE WHEN state = 'live' THEN renewed_at END), MAX(renewed_at) FROM leases")
@@ -284,17 +295,6 @@ def _end_other(database: Database, holder: Holder, now_ms: int) -> bool:
             (now_ms - KEPT_MS,),
         )
     return bool(ended == 1)
-
-
-def any_is_held(home: Home) -> bool:
-    """Tell whether a process that took its lease in this home lives, whatever database it is at work on."""
-    for path in home.run.glob("lease-*.lock"):
-        with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-    return False
 
 
 def _locked(path: Path, mark: bytes) -> int:
