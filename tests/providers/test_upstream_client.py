@@ -39,6 +39,14 @@ PATIENT = Timeouts(connect_s=5, first_byte_s=10, whole_reply_s=10, idle_s=10, to
 
 @pytest.fixture
 async def client() -> AsyncIterator[UpstreamClient]:
+    made = UpstreamClient("here", PATIENT)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def quick_client() -> AsyncIterator[UpstreamClient]:
+    """For tests that wait until its patience ends."""
     made = UpstreamClient("here", QUICK)
     yield made
     await made.close()
@@ -239,13 +247,13 @@ HANGS: dict[str, Reply] = {
 }
 
 
-async def test_t73_silence_before_the_first_byte_ends_by_its_own_deadline(client: UpstreamClient) -> None:
+async def test_t73_silence_before_the_first_byte_ends_by_its_own_deadline(quick_client: UpstreamClient) -> None:
     """Asked all at once: each is waited for as long."""
 
     async def one(name: str, stream: bool) -> None:
         async with FakeUpstream([HANGS[name]]) as fake:
             started = time.monotonic()
-            fault = await fault_of(client, post(fake.url), stream=stream)
+            fault = await fault_of(quick_client, post(fake.url), stream=stream)
             took_s = time.monotonic() - started
         assert (fault.failure.kind, fault.failure.code) == (FaultKind.TIMEOUT, "first_byte"), (name, stream)
         assert 0.35 < took_s < 1.4, (name, stream)
@@ -254,10 +262,10 @@ async def test_t73_silence_before_the_first_byte_ends_by_its_own_deadline(client
 
 
 @pytest.mark.parametrize("framing", ["chunked", "close"])
-async def test_t73_silence_between_bytes_ends_by_its_own_deadline(client: UpstreamClient, framing: str) -> None:
+async def test_t73_silence_between_bytes_ends_by_its_own_deadline(quick_client: UpstreamClient, framing: str) -> None:
     steps = [b"data: one\n\n", Pause(0.2), b"data: two\n\n", WaitForClientClose()]
     async with FakeUpstream([sse_reply(steps, framing=framing)]) as fake:
-        response = await client.send(post(fake.url), stream=True)
+        response = await quick_client.send(post(fake.url), stream=True)
         assert await response.next() == b"data: one\n\n"
         assert await response.next() == b"data: two\n\n"
         started = time.monotonic()
@@ -280,28 +288,32 @@ async def test_t73_a_reply_that_drips_for_ever_ends_by_the_total_deadline() -> N
         await client.close()
 
 
-async def test_t73_a_slow_caller_is_not_taken_for_a_silent_upstream(client: UpstreamClient) -> None:
+async def test_t73_a_slow_caller_is_not_taken_for_a_silent_upstream(quick_client: UpstreamClient) -> None:
     async with FakeUpstream([sse_reply([b"one", Pause(0.1), b"two"])]) as fake:
-        response = await client.send(post(fake.url), stream=True)
+        response = await quick_client.send(post(fake.url), stream=True)
         assert await response.next() == b"one"
         await asyncio.sleep(0.6)  # twice the idle deadline, spent elsewhere
         assert await response.next() == b"two"
 
 
-async def test_t73_a_tls_handshake_that_never_answers_ends_by_the_connect_deadline(client: UpstreamClient) -> None:
+async def test_t73_a_tls_handshake_that_never_answers_ends_by_the_connect_deadline(
+    quick_client: UpstreamClient,
+) -> None:
     async with FakeUpstream([[WaitForClientClose()]]) as fake:
         started = time.monotonic()
-        fault = await fault_of(client, post(fake.url.replace("http:", "https:")))
+        fault = await fault_of(quick_client, post(fake.url.replace("http:", "https:")))
         assert (fault.failure.kind, fault.failure.code) == (FaultKind.TIMEOUT, "connect")
         assert time.monotonic() - started < 1.4
 
 
-async def test_t73_an_upstream_that_never_reads_does_not_hold_the_request(client: UpstreamClient) -> None:
+async def test_t73_an_upstream_that_never_reads_does_not_hold_the_request(quick_client: UpstreamClient) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     with contextlib.closing(
         listening
     ):  # connections wait in the backlog: the kernel takes some bytes, nobody reads them
-        fault = await fault_of(client, post(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", b"x" * 20_000_000))
+        fault = await fault_of(
+            quick_client, post(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", b"x" * 20_000_000)
+        )
     assert (fault.failure.kind, fault.failure.code) == (FaultKind.TIMEOUT, "first_byte")
 
 
@@ -467,10 +479,10 @@ async def test_t78_a_kept_connection_that_breaks_after_the_first_byte_is_not_tri
         assert len(fake.received) == 2
 
 
-async def test_t78_a_kept_connection_that_is_silent_is_not_tried_again(client: UpstreamClient) -> None:
+async def test_t78_a_kept_connection_that_is_silent_is_not_tried_again(quick_client: UpstreamClient) -> None:
     async with FakeUpstream([json_reply({}), [WaitForClientClose()], json_reply({})]) as fake:
-        await (await client.send(post(fake.url), stream=False)).read()
-        fault = await fault_of(client, post(fake.url))
+        await (await quick_client.send(post(fake.url), stream=False)).read()
+        fault = await fault_of(quick_client, post(fake.url))
         assert fault.failure.kind is FaultKind.TIMEOUT
         assert len(fake.received) == 2
 
