@@ -107,7 +107,7 @@ class Downstream:
     def send(self, status: int, body: bytes, content_type: str = JSON, *, close: bool = False) -> Sent:
         """Write a whole reply; it is the connection's last if the request's body was not read to its end."""
         self.stop_keep_alive()
-        keep_alive = self._keep_alive and not close and self._content.is_eof()
+        keep_alive = self._may_stay() and not close and self._content.is_eof()
         framing = f"Content-Length: {len(body)}\r\n"
         if not keep_alive:
             framing += "Connection: close\r\n"
@@ -150,9 +150,13 @@ class Downstream:
         self.opened = True
         framing = "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
         framing += "Transfer-Encoding: chunked\r\n" if self._chunked else "Connection: close\r\n"
-        if not self._keep_alive and self._chunked:
+        if self._chunked and not self._may_stay():
             framing += "Connection: close\r\n"
         self._put(_head(200, content_type or self._surface.stream_type, self.headers, framing))
+
+    def _may_stay(self) -> bool:
+        """Whether the client may ask again here: not once the server takes no more requests."""
+        return self._keep_alive and not self._protocol._close
 
     def write_now(self, data: bytes) -> None:
         """Write stream bytes without waiting for the client to take them; nothing is not written: an empty chunk would end the body."""

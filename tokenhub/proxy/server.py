@@ -2,8 +2,9 @@
 
 Measured with aiohttp 3.14.5: a request head that never ends lives as long as a kept-alive
 connection (3 630 s by default), a malformed head is echoed into the reply and into an error
-log with its traceback, a client that does not read keeps its answer in memory for ever, and
-nothing bounds the number of connections (T48, T55, T58, T62, T65).
+log with its traceback, a client that does not read keeps its answer in memory for ever,
+nothing bounds the number of connections, and a server that is stopping leaves idle connections
+open but reads nothing from them, nor the rest of a body (T48, T55, T58, T62, T65, T67).
 """
 
 import asyncio
@@ -31,6 +32,8 @@ LEAST_READ_BYTES: Final = 64 * 1024
 """A client that takes less than this within a write deadline does not read (T62)."""
 RESERVED_DESCRIPTORS: Final = 64
 """For the store, the log and the listeners; what is left is two for each client: its own and its upstream's."""
+SPARE_DESCRIPTORS: Final = 16
+"""Of these, kept free whatever takes them. Without any, libuv tries to accept without a pause until one is closed (uvloop 0.23)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class GatewayProtocol(RequestHandler):
         self._wire = wire = cast(asyncio.Transport, transport)
         super().connection_made(transport)
         manager = self._manager
-        if isinstance(manager, GatewayServer) and len(manager._connections) > manager.max_connections:
+        if isinstance(manager, GatewayServer) and manager.is_full(wire):
             head, body = refusal(
                 Unavailable(
                     "The gateway has too many open connections; try again shortly.", code="overloaded", retry_after_s=1
@@ -95,10 +98,20 @@ class GatewayProtocol(RequestHandler):
     async def start(self) -> None:
         """Serve this connection; what it is closed with unsent must still be taken in time."""
         try:
-            await super().start()
+            if self._close and self._wire is not None:
+                self._wire.close()
+            else:
+                await super().start()
         finally:
             if self._wire is not None and self._wire.get_write_buffer_size():
                 self._expect_taking()
+
+    def close(self) -> None:
+        """Take no more requests: a connection that waits for one ends now, any other with its answer (T67)."""
+        waits = self._waiter is not None and not self._waiter.done()
+        super().close()
+        if waits and self._wire is not None:
+            self._wire.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -136,7 +149,12 @@ class GatewayProtocol(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         count, inside_body = self._request_count, not self._last_body.is_eof()
-        super().data_received(data)
+        if inside_body and self._close:
+            self._close = False  # aiohttp would drop the rest of a body that it waits for
+            super().data_received(data)
+            self._close = True
+        else:
+            super().data_received(data)
         if self._request_count != count:
             self._last_body = self._messages[-1][1]
             self._head_complete()
@@ -179,6 +197,14 @@ class GatewayServer(Server):
         super().__init__(handler, handler_cancellation=True)
         self.max_connections = within_descriptors(max_connections)
         self._deadlines = deadlines
+
+    def is_full(self, newest: asyncio.Transport) -> bool:
+        """Whether the newest connection is one too many: for the limit, or for the descriptors, whose lowest is taken first."""
+        if len(self._connections) > self.max_connections:
+            return True
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        taken: int = newest.get_extra_info("socket").fileno()
+        return soft != resource.RLIM_INFINITY and taken >= soft - SPARE_DESCRIPTORS
 
     def __call__(self) -> GatewayProtocol:
         return GatewayProtocol(self, self._deadlines)
