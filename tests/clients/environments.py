@@ -157,5 +157,6 @@ _GO_OWN = {
     "GOCACHE": str(CACHE / "gocache"),
     "GOFLAGS": "-modcacherw '-gcflags=all=-N -l'",  # unoptimized, the SDK is compiled in half the time
     "GOTOOLCHAIN": "local",
+    "CGO_ENABLED": "0",  # nothing here needs C
 }
 _MAKERS: dict[str, Callable[[Path, Program], None]] = {PYTHON: _python, NPM: _npm, GOLANG: _golang}
