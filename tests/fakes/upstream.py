@@ -276,7 +276,7 @@ class _Peer(asyncio.Protocol):
     async def play(self, reply: Reply) -> bool:
         """Do the steps; return whether the connection is still open."""
         for step in reply:
-            if self.transport.is_closing():
+            if self._is_broken():
                 return False
             if isinstance(step, bytes):
                 self.transport.write(step)
@@ -302,7 +302,13 @@ class _Peer(asyncio.Protocol):
             else:
                 self.transport.close()
                 return False
-        return not self.transport.is_closing()
+        return not self._is_broken()
+
+    def _is_broken(self) -> bool:
+        """Whether a write has met a reset, of which ``connection_lost`` tells only later."""
+        if self.transport.is_closing():
+            self._gone("reset")
+        return bool(self.transport.is_closing())
 
 
 # ---- replies ---------------------------------------------------------------------------------
