@@ -24,6 +24,7 @@ from tokenhub.catalog.models import Credential
 from tokenhub.errors import SetupError
 from tokenhub.observability import log
 from tokenhub.operations.hub import Hub
+from tokenhub.proxy import service
 from tokenhub.proxy.app import Gateway
 from tokenhub.proxy.local_model import LocalModel, available
 from tokenhub.proxy.watchdog import watched
@@ -42,19 +43,24 @@ _LOCAL_READY_S = 60.0
 
 
 def run(hub: Hub, announce: Callable[[str, bool], None]) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code.
+    """Serve until SIGTERM or SIGINT, on the socket that was handed over or one of its own; returns the exit code.
 
     ``announce`` gets the address once requests are taken, and whether the embedded model runs.
     """
     log.configure(hub.settings.log_level)
-    listener = listen(hub.settings.server_host, hub.settings.server_port)
+    listener = service.listener() or listen(hub.settings.server_host, hub.settings.server_port)
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with _local_model(hub.settings) as credentials:
+
+        def ready() -> None:
+            service.tell("READY=1")
+            announce(address, bool(credentials))
+
         if hub.settings.server_workers == 1:
-            run_loop(serve(hub, [listener], credentials, lambda: announce(address, bool(credentials))))
+            run_loop(serve(hub, [listener], credentials, ready))
             return 0
-        return _Workers(hub, listener, credentials).run(lambda: announce(address, bool(credentials)))
+        return _Workers(hub, listener, credentials).run(ready)
 
 
 def listen(host: str, port: int) -> socket.socket:
