@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.raw_client import RawClient, post
-from tests.fakes.upstream import FakeUpstream
-from tests.proxy.test_http_hardening_process import BODY, Site, script
+from tests.proxy.conftest import BODY, Site
 from tests.serving import DEADLINE_S, QUICK
 from tokenhub.store import ledger
 
@@ -26,14 +25,6 @@ HAND_OVER = (
     "os.execv(sys.argv[2], sys.argv[2:])\n"
 )
 """What systemd does between fork and exec."""
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with FakeUpstream(script) as upstream:
-        made = Site(tmp_path, upstream)
-        yield made
-        made.hub.close()
 
 
 @pytest.fixture
