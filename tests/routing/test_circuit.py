@@ -118,6 +118,20 @@ TABLES = {
         +3601000 probe half_open
         -3600000 due? yes
     """,
+    "a process whose clock is behind sends no second probe": """
+        fail x5    open      1000
+        +1000 probe half_open
+        -900 due?  no
+        -1200 due? yes
+    """,
+    "a process whose clock is behind trusts no sooner": """
+        fail x5    open      1000
+        +1000 probe half_open
+        answer     closed    0
+        -900
+        fail       closed    1
+        fail       open      2000
+    """,
 }
 
 

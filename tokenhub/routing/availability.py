@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from tokenhub.routing.circuit import JITTER, Circuit, State
+from tokenhub.routing.circuit import JITTER, Circuit, State, lasts
 from tokenhub.routing.standing import WELL, Standing
 from tokenhub.values import value
 
@@ -37,8 +37,8 @@ class Cooldown:
     reason: str = ""
 
     def is_over(self, now_ms: int) -> bool:
-        """Whether it has passed; one that ends later than it could if it began now was begun before the clock was set back (T99)."""
-        return not 0 < self.until_ms - now_ms <= self.backoff_ms * (1 + JITTER) + 1
+        """Whether it has passed."""
+        return not lasts(self.until_ms, now_ms, self.backoff_ms * (1 + JITTER))
 
 
 def cooled(before: Cooldown | None, now_ms: int, draw: float, *, asked_ms: int | None, reason: str = "") -> Cooldown:

@@ -35,6 +35,8 @@ JITTER: Final = 0.25
 """A pause is this share shorter or longer, so that processes and deployments do not come back in step."""
 CLOCK_MS: Final = 2
 """How far two clocks of a process can be apart by being read in whole milliseconds."""
+SKEW_MS: Final = 2_000
+"""How far the clocks of machines that serve one database may be apart: what begins later by no more than this begins now."""
 PROBE_MS: Final = 60_000
 """A probe that says nothing for so long is another one's turn: its process may have died."""
 
@@ -69,19 +71,24 @@ class Circuit:
     """When the state last changed."""
 
     def is_due(self, now_ms: int) -> bool:
-        """Whether the next request may be the probe.
-
-        A pause that ends later than any pause begun now could was begun before the clock was
-        set back: it is over (T99).
-        """
+        """Whether the next request may be the probe."""
         if self.state is State.OPEN:
-            return not 0 < self.open_until_ms - now_ms <= self.backoff_ms * (1 + JITTER) + 1
-        return self.state is State.HALF_OPEN and not 0 < self.probe_until_ms - now_ms <= PROBE_MS
+            return not lasts(self.open_until_ms, now_ms, self.backoff_ms * (1 + JITTER))
+        return self.state is State.HALF_OPEN and not lasts(self.probe_until_ms, now_ms, PROBE_MS)
 
     @property
     def retry_at_ms(self) -> int:
         """When it can be worth asking again; 0 while closed."""
         return {State.CLOSED: 0, State.OPEN: self.open_until_ms, State.HALF_OPEN: self.probe_until_ms}[self.state]
+
+
+def lasts(until_ms: int, now_ms: int, longest_ms: float) -> bool:
+    """Whether a pause or a probe that ends then goes on, if none is longer than this.
+
+    One that ends later than any begun now could was begun before the clock was set back: it is
+    over (T99). Another process's "now" may be a little ahead, which says nothing.
+    """
+    return 0 < until_ms - now_ms <= longest_ms + SKEW_MS
 
 
 def failed(
@@ -134,7 +141,7 @@ def let_go(circuit: Circuit, now_ms: int) -> Circuit:
 
 
 def _is_trusted(circuit: Circuit, now_ms: int) -> bool:
-    return circuit.backoff_ms == 0 or not 0 <= now_ms - circuit.changed_at_ms < TRUSTED_AFTER_MS
+    return circuit.backoff_ms == 0 or not -SKEW_MS <= now_ms - circuit.changed_at_ms < TRUSTED_AFTER_MS
 
 
 def _limit(circuit: Circuit, now_ms: int) -> int:

@@ -480,6 +480,17 @@ def test_two_processes_do_not_sweep_at_once(paying_hub: Hub, topup: Topup, strip
     assert len([one for one in stripe.asked if one.path == "/v1/events"]) == 1
 
 
+def test_a_process_that_is_a_moment_behind_does_not_sweep_again(
+    paying_hub: Hub, topup: Topup, stripe: FakeStripe
+) -> None:
+    now_ms, api = clock.now_ms(), connection.connect(paying_hub)
+    for moment_ms in (now_ms, now_ms - 1, now_ms - events.SWEEP_MS + 1):
+        events.sweep(paying_hub, api, moment_ms)
+    assert len([one for one in stripe.asked if one.path == "/v1/events"]) == 1
+    events.sweep(paying_hub, api, now_ms - events.SWEEP_MS)  # its clock was set back
+    assert len([one for one in stripe.asked if one.path == "/v1/events"]) == 2
+
+
 def test_everything_is_compared_at_the_start_and_daily(
     paying_hub: Hub, topup: Topup, stripe: FakeStripe, pass_time: Move
 ) -> None:

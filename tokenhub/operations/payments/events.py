@@ -106,7 +106,8 @@ def sweep(hub: Hub, api: StripeApi, now_ms: int | None = None) -> int:
     """
     now_ms = clock.now_ms() if now_ms is None else now_ms
     seen = store.sweeps(hub.database)
-    if seen is None or 0 <= now_ms - seen.swept_at_ms < SWEEP_MS:
+    # One that another process has swept is as fresh a little after this process's "now" as before it.
+    if seen is None or abs(now_ms - seen.swept_at_ms) < SWEEP_MS:
         return 0
     if not store.claim_sweep(hub.database, seen, now_ms):
         return 0
