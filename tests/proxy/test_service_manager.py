@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -98,6 +99,18 @@ def test_t67_who_asks_while_one_gateway_stops_and_the_next_starts_waits_and_is_a
     assert f"TokenHub serves on http://127.0.0.1:{port}\n" in said.decode()
     assert (answers, second.returncode) == ([200] * 6, 0)
     assert ledger.verify(site.hub.database) == []
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_t67_signals_that_come_while_it_ends_do_not_make_its_end_a_failure(manager: Manager, workers: str) -> None:
+    with manager.start("--workers", workers) as running:
+        assert manager.told.recv(100) == b"READY=1"
+        while running.poll() is None:
+            running.send_signal(signal.SIGTERM)
+            running.send_signal(signal.SIGINT)
+            time.sleep(0.001)
+        said, _ = running.communicate(timeout=DEADLINE_S)
+    assert (running.returncode, b"Traceback" in said) == (0, False), said
 
 
 def test_a_socket_for_another_process_is_left_alone(listening: socket.socket, manager: Manager) -> None:

@@ -132,7 +132,7 @@ async def serve(
     over, hurry = asyncio.Event(), asyncio.Event()
     signals = 0
 
-    def on_signal(number: signal.Signals) -> None:
+    def told(number: int) -> None:
         nonlocal signals
         signals += 1
         if signals == 1:
@@ -141,10 +141,8 @@ async def serve(
             hurry.set()
 
     loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
-    first = True
-    with watched(hub.settings.server_watchdog_s):
+    with _signals_to(lambda number: loop.call_soon_threadsafe(told, number)), watched(hub.settings.server_watchdog_s):
+        first = True
         while not signals:
             over.clear()
             gateway = await Gateway.start(hub, [one.dup() for one in sockets], credentials, on_lost=over.set)
@@ -156,6 +154,21 @@ async def serve(
                 for one in sockets:
                     one.close()
             await gateway.stop(hurry)
+
+
+@contextlib.contextmanager
+def _signals_to(handle: Callable[[int], object]) -> Iterator[None]:
+    """Handle the signals that end a process; afterwards it is about to end, and those that come are ignored.
+
+    Not by the loop's handlers: with these gone a late one would end the process in the midst of its end, as a failure.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, lambda number, _: handle(number))
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @dataclass(slots=True)
@@ -189,18 +202,17 @@ class _Workers:
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start them, replace those that die, pass signals on; returns the exit code when all have ended."""
-        for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
-        for _ in range(self._number):
-            self._workers.append(self._spawn())
-        if all(_is_ready(one) for one in self._workers):
-            ready()
-        elif not self._signals:
-            raise SetupError("A worker process did not start; its message stands above.")
-        while not self._signals:
-            time.sleep(_LOOK_S)
-            self._replace_the_dead()
-        return self._end()
+        with _signals_to(self._on_signal):
+            for _ in range(self._number):
+                self._workers.append(self._spawn())
+            if all(_is_ready(one) for one in self._workers):
+                ready()
+            elif not self._signals:
+                raise SetupError("A worker process did not start; its message stands above.")
+            while not self._signals:
+                time.sleep(_LOOK_S)
+                self._replace_the_dead()
+            return self._end()
 
     def _spawn(self) -> _Worker:
         os.set_inheritable(self._listener.fileno(), True)
@@ -243,7 +255,7 @@ class _Workers:
                 with contextlib.suppress(ProcessLookupError):
                     worker.process.send_signal(signal.SIGTERM if worker.signals == 1 else HURRY)
 
-    def _on_signal(self, _number: int, _frame: object) -> None:
+    def _on_signal(self, _: int) -> None:
         self._signals += 1
 
 
