@@ -77,7 +77,10 @@ class Settings:
     upstream_total_s: float = _option(1800.0, "Longest duration of one attempt", low=0.1, high=86400)
     upstream_max_reply_bytes: int = _option(64 * MIB, "Largest reply of a provider", low=1024, high=4096 * MIB)
     upstream_retry_budget: float = _option(
-        0.2, "Second and third attempts as a share of active requests", low=0, high=10
+        0.2,
+        "Second and third attempts at deployments that failed within the last minute, as a share of active requests",
+        low=0,
+        high=10,
     )
 
     jobs_poll_s: float = _option(10.0, "Time between two looks at a video that is being made", low=0.05, high=600)

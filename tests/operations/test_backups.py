@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import Databases, hub_flags, process_environment, store_settings
 from tests.fakes import backup_process
 from tests.fakes.bank import DAY, NOW, Bank
+from tests.fakes.raw_client import eventually
 from tests.forked import Forked
 from tokenhub.billing.holds import OwnerKind
 from tokenhub.errors import Conflict, InvalidRequest, SetupError
@@ -362,6 +363,7 @@ def test_t101_backups_made_under_load_add_up_each_of_them(hub, bank):
     """Twenty in a soak; what was open at the moment of the copy is given back, and nothing else changes."""
     account = bank.account("a", 10**9)
     over, failures = threading.Event(), []
+    charged: list[int] = []
 
     def work() -> None:
         dice = random.Random(7)
@@ -372,16 +374,22 @@ def test_t101_backups_made_under_load_add_up_each_of_them(hub, bank):
                 number += 1
                 mine.do(mine.place(f"r{number}", "a-0", 1_000), NOW + number)
                 if number % 3:
-                    mine.do(mine.settle(f"r{number}", "a-0", dice.randrange(900), dice.randrange(100)), NOW + number)
+                    charged.append(1 + dice.randrange(900))
+                    mine.do(mine.settle(f"r{number}", "a-0", charged[-1], dice.randrange(100)), NOW + number)
         except Exception as error:
             failures.append(error)
         finally:
             hub.database.close()
 
+    def back_up_after_a_charge(number: int):
+        before = len(charged)
+        assert eventually(lambda: len(charged) > before + 1 or failures, 60.0)
+        return back_up(hub, f"backup-{number}", whole=bool(number % 2))
+
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        found = [back_up(hub, f"backup-{number}", whole=bool(number % 2)) for number in range(20 if SOAK else 4)]
+        found = [back_up_after_a_charge(number) for number in range(20 if SOAK else 4)]
     finally:
         over.set()
         thread.join()

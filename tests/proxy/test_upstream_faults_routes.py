@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from tests.fakes.chains import SOAK, Chain, clean, open_chain, text_of
+from tests.fakes.raw_client import eventually
 from tests.fakes.upstream import (
     Cut,
     Pause,
     Received,
     Reply,
+    WaitFor,
     json_reply,
     openai_chat,
     openai_error,
@@ -30,6 +32,7 @@ from tokenhub.operations import credentials, grants, keys, plans, providers
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.own_models import OwnModel
 from tokenhub.operations.providers import OwnProvider
+from tokenhub.routing import circuit
 
 BROKEN = json_reply(openai_error("x"), 500)
 
@@ -327,6 +330,37 @@ def _at_rest(chain: Chain) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"exchanges, drains, retries, holds: {busy}")
+
+
+def test_t81_all_that_is_under_way_at_a_provider_that_dies_is_answered_by_one_that_is_well(steady: Chain) -> None:
+    together, died = 40, threading.Event()
+
+    def slow(request: Received) -> Reply:
+        return [Pause(0.3), *clean("beta", stream=bool(request.json().get("stream")))]
+
+    steady.play([WaitFor(died), *BROKEN], slow)
+    with ThreadPoolExecutor(together) as pool:
+        asked = [pool.submit(steady.ask, stream=number % 2 == 0) for number in range(together)]
+        assert eventually(lambda: steady.calls == [together, 0, 0], 30.0)
+        died.set()
+    assert [text_of(one.result()) for one in asked] == ["I am beta."] * together
+    assert steady.calls == [together, together, 0]
+    _at_rest(steady)
+
+
+def test_t80_one_that_fails_too_gets_only_what_the_budget_leaves(steady: Chain) -> None:
+    together, died = 40, threading.Event()
+    steady.play([WaitFor(died), *BROKEN], BROKEN)
+    assert steady.ask("beta/shared-model").status == 502
+    with ThreadPoolExecutor(together) as pool:
+        asked = [pool.submit(steady.ask) for _ in range(together)]
+        assert eventually(lambda: steady.calls[0] == together, 30.0)
+        died.set()
+    assert {text_of(one.result()) for one in asked} == {"I am gamma."}
+    most = together // 5 + circuit.FAILURES_TO_OPEN
+    assert steady.calls[1] <= most, "a fifth may ask it at once, and its circuit opens"
+    assert steady.calls[2] == together
+    _at_rest(steady)
 
 
 @pytest.mark.soak

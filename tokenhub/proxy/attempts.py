@@ -1,8 +1,9 @@
 """Deployments in order until one answers: at most three attempts, each on another, before content only.
 
 A fault of the request itself ends the search, because every deployment would refuse it too.
-All others move on inside the route. An attempt that fails is the operator's cost, never the
-client's (T5, T6).
+All others move on inside the route: to a deployment that is well always, to one that has just
+failed others too only within the retry budget (T80, decision 13). An attempt that fails is the
+operator's cost, never the client's (T5, T6).
 """
 
 from dataclasses import dataclass
@@ -56,10 +57,13 @@ async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
     candidates = exchange.route.candidates
     for number, candidate in enumerate(candidates):
         again = bool(exchange.attempts)
-        if again and not _may_retry(exchange, runtime):
+        if again and clock.monotonic_s() - exchange.started_s >= runtime.settings.upstream_total_s:
             break
+        doubtful = again and not runtime.watch.is_well(candidate.deployment)
+        if doubtful and not runtime.may_retry():
+            continue
         # Taken before anything is awaited: requests that fail together must see each other's retries.
-        runtime.retrying += again
+        runtime.retrying += doubtful
         try:
             if again and not await still_allowed(exchange, candidate, runtime, made=len(exchange.attempts)):
                 continue
@@ -69,7 +73,7 @@ async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
                 continue
             outcome = await _attempt(exchange, candidate, runtime)
         finally:
-            runtime.retrying -= again
+            runtime.retrying -= doubtful
         if isinstance(outcome, Answer):
             return outcome
         impossible = outcome or impossible
@@ -95,12 +99,6 @@ def _none_left(exchange: Exchange, runtime: Runtime) -> NoProviderAvailable:
         exchange.route.decision,
         max(1, ceil(min(waits_ms, default=0) / 1000)),
     )
-
-
-def _may_retry(exchange: Exchange, runtime: Runtime) -> bool:
-    """Whether a second or third attempt is in time and within the retry budget (T80)."""
-    in_time = clock.monotonic_s() - exchange.started_s < runtime.settings.upstream_total_s
-    return in_time and runtime.may_retry()
 
 
 async def still_allowed(exchange: Exchange, candidate: Candidate, runtime: Runtime, *, made: int) -> bool:

@@ -163,7 +163,7 @@ class Runtime:
         return await self.change(lambda hub: availability.take_out(hub, credential_id, reason))
 
     def may_retry(self) -> bool:
-        """Whether one more second or third attempt fits the retry budget: a share of the requests under way (T80)."""
+        """Whether one more attempt after a failed one, at a deployment that is not well, fits the retry budget: a share of the requests under way (T80)."""
         return self.retrying < max(3, int(len(self.exchanges) * self.settings.upstream_retry_budget))
 
     def stop_all(self, reason: HubError) -> None:

@@ -186,6 +186,11 @@ class Window:
         attempts = sum(self._attempts)
         return attempts >= WINDOW_ATTEMPTS and sum(self._failures) >= attempts * WINDOW_FAILURE_RATE
 
+    def has_failed(self, now_ms: int) -> bool:
+        """Whether any attempt failed."""
+        self._at(now_ms)
+        return any(self._failures)
+
     def _at(self, now_ms: int) -> int:
         """Move to the slot of this moment and return its place; slots in between are empty. A clock set back empties all."""
         slot = now_ms // _SLOT_MS
