@@ -40,6 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         os.environ[PGDATA] = str(Path(tempfile.mkdtemp(prefix="tokenhub-pg-", dir=_quick_disk())) / "data")
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _quick_disk() or tempfile.gettempdir())  # of tmp_path
+    # A shell that starts the run behind it has it ignored, and so would every program that a test interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _roll_dice()
 
 
