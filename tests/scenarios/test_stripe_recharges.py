@@ -15,7 +15,7 @@ from tokenhub.accounts.accounts import AccountStatus
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.operations import accounts
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import recharges, topups
+from tokenhub.operations.payments import disputes, recharges, topups
 from tokenhub.operations.payments.recharges import State
 from tokenhub.operations.payments.stripe_api import StripeError, StripeUnknown
 from tokenhub.store import topups as topup_store
@@ -261,6 +261,23 @@ def test_another_card_ends_a_suspension_and_pays_the_next(till: Till) -> None:
     assert state(till).payment_method != before
     by(till, HOUR)
     assert [one.state for one in made(till)] == ["failed", "paid"]
+
+
+@pytest.mark.parametrize("card_first", [True, False])
+def test_a_dispute_outlasts_a_suspension_about_the_card(till: Till, card_first: bool) -> None:
+    (first,) = topups.listing(till.hub, till.account_id, 10)
+    if card_first:
+        suspended(till)
+    disputes.reconcile(till.hub, till.api, till.stripe.dispute(first.payment_intent or "")["id"])
+    recharges.card_detached(till.hub, state(till).payment_method or "")
+    charges = till.stripe.effects(PAYMENTS)
+    till.bought(100, save_card=True)
+    assert (state(till).state, state(till).reason) == ("suspended", "a payment is disputed")
+    by(till, 3 * HOUR)
+    assert till.stripe.effects(PAYMENTS) == charges
+    assert recharges.resume(till.hub, till.account_id).state == "on"
+    by(till, HOUR)
+    assert till.stripe.effects(PAYMENTS) == charges + 1
 
 
 def test_a_suspension_is_resumed_by_hand(till: Till) -> None:

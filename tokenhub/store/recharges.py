@@ -73,8 +73,12 @@ def save(database: Database, account_id: int, recharge: Recharge, now_ms: int) -
 
 
 def suspend(database: Database, account_id: int, reason: str) -> bool:
-    """Suspend a recharge that is on, in the caller's write; False when there is none that is on."""
-    sql = "UPDATE recharges SET state = 'suspended', reason = ? WHERE account_id = ? AND state = 'on'"
+    """Suspend a recharge that is on, in the caller's write; False when there is none that is on.
+
+    A dispute suspends one that is suspended already too: whatever ends a suspension about the card must not end this.
+    """
+    states = "'on', 'suspended'" if reason == DISPUTED else "'on'"
+    sql = f"UPDATE recharges SET state = 'suspended', reason = ? WHERE account_id = ? AND state IN ({states})"
     return bool(database.execute(sql, (reason, account_id)).rowcount)
 
 
