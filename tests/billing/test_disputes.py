@@ -79,3 +79,4 @@ def test_an_open_dispute_is_asked_after_for_as_long_as_it_is_open():
     assert next_poll_ms(0, 3_600_000) == 3_600_000 + 900_000
     assert next_poll_ms(0, 90 * 86_400_000) == 90 * 86_400_000 + 6 * 3_600_000
     assert next_poll_ms(1_000_000, 4_600_000) == 4_600_000 + 900_000
+    assert next_poll_ms(0, 3_600_000, awaits_holds=True) == 3_600_000 + 30_000

@@ -288,6 +288,20 @@ def test_two_disputes_of_one_payment_never_take_more_than_it_bought(till: Till) 
     assert (till.available(), till.frozen(), till.debt()) == (0, 0, 0)
 
 
+def test_what_a_request_gives_back_of_a_disputed_payment_is_frozen_soon(till: Till) -> None:
+    topup = till.bought()
+    request = till.hold(20_000_000)
+    contest(till, topup)
+    till.later(2 * DAY)
+    till.work()
+    till.settle(request, 1_000_000)
+    till.later(30 * SECOND)
+    till.work()
+    assert (till.available(), till.frozen()) == (0, 19_000_000)
+    (dispute,) = disputes.of_topup(till.hub, topup.id)
+    assert (dispute.next_poll_at_ms or 0) > till.now_ms + HOUR
+
+
 def test_a_dispute_stops_refunds_and_automatic_recharges(till: Till) -> None:
     topup = till.bought()
     recharges.configure(till.hub, till.account_id, 2000, 5 * 10**9, 10_000)

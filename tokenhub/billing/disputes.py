@@ -93,7 +93,13 @@ def change(state: DisputeState | None, to: DisputeState, frozen_nano: int, claw_
     return Change()
 
 
-def next_poll_ms(created_at_ms: int, now_ms: int) -> int:
-    """Return when to ask Stripe again about a dispute that is open: the older it is, the rarer."""
-    age = max(0, now_ms - created_at_ms)
-    return now_ms + min(max(age // 4, 30_000), 6 * 3_600_000)
+_SOON_MS: Final = 30_000
+
+
+def next_poll_ms(created_at_ms: int, now_ms: int, *, awaits_holds: bool = False) -> int:
+    """Return when to look again at a dispute that is open: the older it is, the rarer.
+
+    While it ``awaits_holds``, some of what it contests is held by requests: what they give back is to be frozen soon.
+    """
+    age = 0 if awaits_holds else max(0, now_ms - created_at_ms)
+    return now_ms + min(max(age // 4, _SOON_MS), 6 * 3_600_000)

@@ -109,7 +109,9 @@ def _record(hub: Hub, position: Position, facts: DisputeFacts, read_at_ms: int) 
         amount_minor=amount,
         frozen_nano=frozen,
         taken_nano=taken,
-        next_poll_at_ms=_next_poll_ms(to, before.created_at_ms, now_ms),
+        next_poll_at_ms=_next_poll_ms(
+            to, before.created_at_ms, now_ms, awaits_holds=frozen < contested and position.lot.held_nano > 0
+        ),
         updated_at_ms=now_ms,
     )
     store.save(hub.database, after)
@@ -136,10 +138,10 @@ def _change(hub: Hub, position: Position, before: Dispute, change: Change, now_m
     return frozen, taken
 
 
-def _next_poll_ms(state: DisputeState, created_at_ms: int, now_ms: int) -> int | None:
+def _next_poll_ms(state: DisputeState, created_at_ms: int, now_ms: int, *, awaits_holds: bool) -> int | None:
     if state in rules.ENDED:
         return ended_poll_ms(created_at_ms, now_ms)
-    return rules.next_poll_ms(created_at_ms, now_ms)
+    return rules.next_poll_ms(created_at_ms, now_ms, awaits_holds=awaits_holds and state is DisputeState.FROZEN)
 
 
 def _tell(hub: Hub, position: Position, was: DisputeState | None, dispute: Dispute) -> None:
