@@ -412,6 +412,26 @@ def test_t108_a_count_is_not_sent_again_past_a_narrowed_boundary(house: House) -
     assert len(fake.received) == before + 1
 
 
+def test_t108_the_requests_own_boundary_binds_who_is_asked_next_for_a_count(house: House) -> None:
+    gateway, fake = house
+    held = next(one.id for one in credentials.listing(gateway.hub) if one.provider == "anthropic")
+    before, script = len(fake.received), fake.script
+
+    def states(_: Received) -> Reply:
+        credentials.set_data_policy(gateway.hub, held, "unknown")
+        return json_reply(anthropic_error("api_error", "Internal"), 500)
+
+    credentials.set_data_policy(gateway.hub, held, "no_retention")
+    fake.script = states
+    try:
+        answer = count(house, CLAUDE, models=[OPUS], provider={"only": ["anthropic"], "data_collection": "deny"})
+    finally:
+        fake.script = script
+        credentials.set_data_policy(gateway.hub, held, None)
+    assert (answer.status, answer.headers["x-tokenhub-token-count"]) == (200, "estimate")
+    assert len(fake.received) == before + 1
+
+
 def test_t108_a_boundary_that_is_narrowed_while_the_body_comes_binds_the_count(house: House) -> None:
     gateway, fake = house
     before = len(fake.received)

@@ -15,12 +15,12 @@ from tests.fakes.chains import SOAK, said_by
 from tests.fakes.upstream import Cut, FakeUpstream, Received, Reply, json_reply, openai_error
 from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
 from tokenhub.catalog.load import Override
-from tokenhub.operations import credentials, keys, preferences, providers
+from tokenhub.operations import credentials, keys, own_models, preferences, providers
 from tokenhub.operations.keys import KeyTerms
 from tokenhub.operations.own_models import OwnModel
 from tokenhub.operations.preferences import Subject
 from tokenhub.operations.providers import OwnProvider
-from tokenhub.store import catalog
+from tokenhub.store import catalog, revision
 
 MODEL, OTHER = "shared-model", "other-model"
 PLACES = {"alpha": "eu", "beta": "us", "gamma": "cn", "delta": "global", "epsilon": "unknown"}
@@ -293,6 +293,108 @@ def test_t108_whatever_is_narrowed_binds_the_next_attempt_of_a_request_under_way
     assert answer.status == (200 if tries_again else 502)
     assert world.touched == ({"gamma", "beta"} if tries_again else {"gamma"})
     assert world.ask(provider={"only": ["beta"]}).status == new
+
+
+def test_t108_the_requests_own_boundary_binds_what_becomes_known_of_the_next_deployment(world: World) -> None:
+    hub = world.gateway.hub
+    held = {one.provider: one.id for one in credentials.listing(hub)}
+    deny = {"provider": {"data_collection": "deny", "order": ["gamma"]}}
+
+    def states(policy: str) -> Any:
+        def script(_: Received) -> Reply:
+            credentials.set_data_policy(hub, held["beta"], policy)
+            return BROKEN
+
+        return script
+
+    try:
+        for place in ("beta", "gamma"):
+            credentials.set_data_policy(hub, held[place], "no_retention")
+        world.fakes["gamma"].script = states("no_retention")
+        assert served_by(world.ask(**deny)) == "beta"
+        world.begin()
+        world.fakes["gamma"].script = states("unknown")
+        assert told(world.ask(**deny)) == (502, "upstream_error")
+        assert world.touched == {"gamma"}
+    finally:
+        for credential_id in held.values():
+            credentials.set_data_policy(hub, credential_id, None)
+
+
+@pytest.mark.parametrize("change", ["policy", "address", "secret"])
+def test_t108_a_request_is_not_sent_again_to_what_has_changed(world: World, change: str) -> None:
+    """Its kept connection breaks; by then its own boundary rules the deployment out, or it is another's address or account."""
+    hub, beta = world.gateway.hub, world.fakes["beta"]
+    held = next(one.id for one in credentials.listing(hub) if one.provider == "beta")
+    only = {"provider": {"data_collection": "deny", "only": ["beta"]}}
+
+    def changes(_: Received) -> Reply:
+        if change == "policy":
+            credentials.set_data_policy(hub, held, "unknown")
+        elif change == "address":
+            move(world, "beta", world.fakes["alpha"].url)
+        else:
+            credentials.rotate(hub, held, "sk-beta-upstream-0002")
+        return [Cut()]
+
+    try:
+        credentials.set_data_policy(hub, held, "no_retention")
+        assert served_by(world.ask(**only)) == "beta"
+        before = len(beta.received)
+        beta.script = changes
+        assert world.ask(**only).status == 502
+        assert len(beta.received) == before + 1
+    finally:
+        credentials.set_data_policy(hub, held, None)
+        credentials.rotate(hub, held, "sk-beta-upstream-0001")
+        move(world, "beta", beta.url.replace("127.0.0.1", "beta.localhost"))
+
+
+def move(world: World, place: str, url: str) -> None:
+    """Give a provider another address under the id of the same region."""
+    database = world.gateway.hub.database
+    with revision.change(database):
+        own = next(one for one in catalog.overrides(database) if (one.kind, one.name) == ("provider", place))
+        (region,) = own.data["regions"]
+        changed = {**own.data, "regions": [{**region, "base_url": url}]}
+        catalog.put_override(database, Override("provider", place, changed), 0)
+
+
+def test_t108_the_next_attempt_goes_where_its_deployment_is_by_then(world: World) -> None:
+    beta, only = world.fakes["beta"], {"provider": {"order": ["gamma", "beta"], "only": ["beta", "gamma"]}}
+    with FakeUpstream(said_by("moved")) as moved:
+
+        def moves(_: Received) -> Reply:
+            move(world, "beta", moved.url)
+            return BROKEN
+
+        world.fakes["gamma"].script = moves
+        try:
+            assert served_by(world.ask(**only)) == "beta"
+        finally:
+            move(world, "beta", beta.url.replace("127.0.0.1", "beta.localhost"))
+    assert (world.touched, len(moved.received)) == ({"gamma"}, 1)
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_t108_a_name_that_goes_away_takes_only_its_own_deployments_out(world: World, left: bool) -> None:
+    """``left``: another name of the request still means something."""
+    hub = world.gateway.hub
+    passing = OwnModel("passing", "alpha-passing", {"input": "1", "output": "1"})
+    own_models.add(hub, "alpha", passing)
+
+    def removes(_: Received) -> Reply:
+        own_models.remove(hub, "passing")
+        return BROKEN
+
+    world.fakes["gamma" if left else "alpha"].script = removes
+    if left:
+        order = {"order": ["gamma", "beta"], "only": ["alpha", "beta", "gamma"]}
+        assert served_by(world.ask(provider=order, models=["passing"])) == "beta"
+    else:
+        added = credentials.add(hub, credentials.NewCredential("alpha", "sk-alpha-upstream-0002"))
+        assert told(world.ask(model="passing")) == (404, "model_not_found")
+        credentials.remove(hub, added.id)
 
 
 def test_a_name_is_suggested_only_to_those_who_may_call_it(world: World) -> None:

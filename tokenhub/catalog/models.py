@@ -178,6 +178,13 @@ class Deployment:
         return self.credential.base_url or self.region.base_url
 
     @property
+    def destination(self) -> tuple[object, ...]:
+        """Where its requests go, in whose name and for which model; one of the same id may have come to differ in it."""
+        provider = self.provider
+        address = (self.base_url, self.region.body_fields, provider.adapter, provider.wires)
+        return *address, provider.auth, self.credential.secret, self.upstream_id
+
+    @property
     def upstream_id(self) -> str:
         return self.offering.upstream_id
 

@@ -11,7 +11,6 @@ from tokenhub.errors import ModelNotFound, PermissionDenied
 from tokenhub.operations.planning import Hints
 from tokenhub.operations.snapshots import Snapshot
 from tokenhub.routing import boundaries
-from tokenhub.routing.boundaries import Chain, Scoped
 from tokenhub.routing.decision import Decision
 
 Usable = Callable[[Deployment], bool]
@@ -33,10 +32,9 @@ def stand_ins(
     ``usable`` leaves out what has just been seen to fail for every model, such as a credential
     that is not accepted.
     """
-    own: Chain = (Scoped("request", "", hints.preferences),) if hints.preferences is not None else ()
 
     def offered(model_id: str) -> list[Deployment]:
-        inside = _inside(snapshot, caller, call, own, model_id, now_ms)
+        inside = _inside(snapshot, caller, call, hints, model_id, now_ms)
         return [one for one in inside if snapshot.adapter(one, call) is not None and usable(one)]
 
     return siblings.closest(snapshot.catalog, model, offered, now_ms)
@@ -53,13 +51,15 @@ def instead_of(
     return [one for one in found if one.model.id not in decision.models]
 
 
-def _inside(snapshot: Snapshot, caller: Caller, call: Call, own: Chain, model_id: str, now_ms: int) -> list[Deployment]:
+def _inside(
+    snapshot: Snapshot, caller: Caller, call: Call, hints: Hints, model_id: str, now_ms: int
+) -> list[Deployment]:
     """Return the deployments of a model that lie inside the boundaries of a caller and of its request."""
     try:
         survey = snapshot.survey(model_id, caller)
     except (ModelNotFound, PermissionDenied):
         return []
-    chain = (*survey.chain, *own)
+    chain = (*survey.chain, *hints.chain)
     return [
         entrant.deployment
         for group in survey.groups

@@ -92,7 +92,6 @@ def explain(hub: Hub, question: Question) -> Explanation:
         return _refused(question, caller, (*snapshot.chain, *caller.chain), now_ms, error)
     told = session.of(inside, question.session, native, account_id=caller.account.id, key=_session_key(hub))
     pinned = _pinned(hub, told, call, now_ms)
-    own: Chain = (Scoped("request", "", hints.preferences),) if hints.preferences is not None else ()
     decision: Decision | None
     refusal: HubError | None = None
     try:
@@ -116,7 +115,7 @@ def explain(hub: Hub, question: Question) -> Explanation:
         question.model,
         caller,
         question.key is not None,
-        (*snapshot.chain, *caller.chain, *own),
+        (*snapshot.chain, *caller.chain, *hints.chain),
         told,
         pinned,
         now_ms,

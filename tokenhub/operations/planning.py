@@ -1,6 +1,6 @@
 """A call to its route, as the proxy plans it and as ``routing explain`` shows it: the same code."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -8,13 +8,14 @@ from typing import Any, Final
 from tokenhub.accounts.accounts import Caller
 from tokenhub.call import TRANSLATED, Call, Wire
 from tokenhub.catalog.models import Deployment
-from tokenhub.errors import InvalidRequest
+from tokenhub.errors import HubError, InvalidRequest, ModelNotFound, PermissionDenied
 from tokenhub.operations.snapshots import Snapshot
 from tokenhub.routing import boundaries, preferences, route
-from tokenhub.routing.boundaries import Refuses
+from tokenhub.routing.boundaries import Chain, Refuses, Scoped
 from tokenhub.routing.preferences import Preferences
 from tokenhub.routing.route import Candidate, Route
 from tokenhub.routing.standing import Availability
+from tokenhub.routing.survey import Survey
 from tokenhub.settings import Settings
 
 
@@ -25,6 +26,11 @@ class Hints:
     preferences: Preferences | None = None
     fallbacks: tuple[str, ...] = ()
     """Models to try after its own."""
+
+    @property
+    def chain(self) -> Chain:
+        """The request's own scope, if it sets something."""
+        return (Scoped("request", "", self.preferences),) if self.preferences is not None else ()
 
 
 NO_HINTS: Final = Hints()
@@ -91,20 +97,37 @@ def still_inside(
     native: Mapping[str, Any],
     *,
     made: int,
-) -> bool:
-    """Say whether a planned candidate may be tried after so many attempts, as the caller's boundaries are now (T108).
+) -> Candidate | None:
+    """Return a planned candidate as it is now, or None: after so many attempts it may not be tried any more (T108).
 
-    The request's own were applied when it was planned and cannot change.
+    The caller's boundaries may have narrowed since it was planned, and what is known of the
+    deployment may have changed, which the request's own boundaries bind as well. Its prices
+    stay those of the plan, which are held for. Raises as ``planned`` does when none of the
+    request's names means anything to this caller any more.
     """
-    deployment = candidate.deployment
-    surveys = [snapshot.survey(name, caller) for name in (call.model, *hints.fallbacks)]
-    most, chain = surveys[0].wishes.max_attempts, surveys[0].chain
-    return (
-        any(deployment.id in one.inside for one in surveys)
-        and (most is None or made < most)
-        and boundaries.by_price(deployment, candidate.card, chain, call) is None
-        and boundaries.by_parameters(deployment, chain, _refuses(snapshot, call, body, native)) is None
-    )
+    surveys = _surveys_left(snapshot, caller, (call.model, *hints.fallbacks))
+    most, chain = surveys[0].wishes.max_attempts, (*surveys[0].chain, *hints.chain)
+    found = next((now for one in surveys if (now := one.inside.get(candidate.deployment.id))), None)
+    if found is None or (most is not None and made >= most) or not _serves(snapshot, call, found):
+        return None
+    refuses = _refuses(snapshot, call, body, native)
+    if boundaries.excluded(found, candidate.card, chain, call, refuses) is not None:
+        return None
+    return Candidate(found, candidate.card)
+
+
+def _surveys_left(snapshot: Snapshot, caller: Caller, names: Sequence[str]) -> list[Survey]:
+    """Return the surveys of the names that still mean something to a caller; raises what the first is refused with if none does."""
+    found: list[Survey] = []
+    refusal: HubError | None = None
+    for name in names:
+        try:
+            found.append(snapshot.survey(name, caller))
+        except (ModelNotFound, PermissionDenied) as error:
+            refusal = refusal or error
+    if not found and refusal is not None:
+        raise refusal
+    return found
 
 
 def _check_providers(snapshot: Snapshot, wanted: Preferences) -> None:

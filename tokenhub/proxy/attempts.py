@@ -65,8 +65,11 @@ async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
         # Taken before anything is awaited: requests that fail together must see each other's retries.
         runtime.retrying += doubtful
         try:
-            if again and not await still_allowed(exchange, candidate, runtime, made=len(exchange.attempts)):
-                continue
+            if again:
+                now = await still_allowed(exchange, candidate, runtime, made=len(exchange.attempts))
+                if now is None:
+                    continue
+                candidate = now
             # What has gone down since it was planned is left out; the very last one is tried all the same (T81).
             alone = not again and number == len(candidates) - 1
             if not await runtime.watch.may_try(candidate.deployment, alone=alone):
@@ -101,10 +104,10 @@ def _none_left(exchange: Exchange, runtime: Runtime) -> NoProviderAvailable:
     )
 
 
-async def still_allowed(exchange: Exchange, candidate: Candidate, runtime: Runtime, *, made: int) -> bool:
-    """Read the versions once more: a revoked key stops the request, a deployment that is gone is skipped (T35, T108).
+async def still_allowed(exchange: Exchange, candidate: Candidate, runtime: Runtime, *, made: int) -> Candidate | None:
+    """Read the versions once more and return the candidate as it is now (T35, T108).
 
-    ``made``: how many attempts came before.
+    A revoked key stops the request; None: the deployment is gone, or outside by now. ``made``: how many attempts came before.
     """
     snapshot = await runtime.fresh()
     caller = callers.accepted(await runtime.caller(exchange.digest), clock.now_ms())
@@ -116,7 +119,8 @@ async def still_allowed(exchange: Exchange, candidate: Candidate, runtime: Runti
 
 async def check_resend(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> None:
     """Raise UpstreamFault when the attempt under way may not be sent a second time."""
-    if not await still_allowed(exchange, candidate, runtime, made=len(exchange.attempts) - 1):
+    now = await still_allowed(exchange, candidate, runtime, made=len(exchange.attempts) - 1)
+    if now is None or now.deployment.destination != candidate.deployment.destination:
         raise UpstreamFault(Failure(FaultKind.CONNECT, code=WITHDRAWN))
 
 

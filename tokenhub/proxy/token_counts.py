@@ -52,9 +52,10 @@ async def of_prompt(request: BaseRequest, downstream: Downstream, runtime: Runti
     assert asked.route is not None
     for candidate in asked.route.candidates:
         # No write decides on the boundaries here, and the body may have come slowly: the first is looked at again too.
-        if not await attempts.still_allowed(asked, candidate, runtime, made=len(asked.attempts)):
+        now = await attempts.still_allowed(asked, candidate, runtime, made=len(asked.attempts))
+        if now is None:
             continue
-        tokens = await _counted_by(candidate, asked, runtime)
+        tokens = await _counted_by(now, asked, runtime)
         if tokens is not None:
             downstream.headers["x-tokenhub-provider"] = candidate.deployment.provider.id
             downstream.headers[HEADER] = "upstream"

@@ -179,10 +179,10 @@ def _give_up(taken: Taken, exchange: Exchange, runtime: Runtime) -> None:
 
 
 async def _withdraw(taken: Taken, exchange: Exchange, runtime: Runtime) -> None:
-    route, call = exchange.route, exchange.call
-    assert route is not None
+    call = exchange.call
     assert call is not None
-    deployment = next(one.deployment for one in route.candidates if one.deployment.id == taken.deployment)
+    tried = [one.candidate.deployment for one in exchange.attempts]
+    deployment = next(one for one in tried if one.id == taken.deployment)
     adapter = _job_adapter(runtime.snapshot.adapter(deployment, call))
     at = JobAt(
         deployment.provider,

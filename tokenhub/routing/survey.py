@@ -5,7 +5,7 @@ only what the request itself decides.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -116,13 +116,14 @@ class Survey:
     wishes: Wishes
     limits_price: bool
     requires_parameters: bool
-    inside: frozenset[str]
-    """Ids of the deployments that break no rule of the caller's scopes."""
+    inside: Mapping[str, Deployment]
+    """The deployments that break no rule of the caller's scopes, by id."""
 
 
 def survey(found: Resolution, chain: Chain, scope: Scope) -> Survey:
     """Return what a resolved name comes to inside a chain; ``scope`` is the key's own list of models."""
     groups = tuple(Group([_entrant(one, chain, scope) for one in group]) for group in found.groups)
+    entrants = [one for group in groups for one in group.entrants if one.exclusion is None]
     return Survey(
         name=found.asked,
         models=tuple(model.id for model in found.models),
@@ -131,7 +132,7 @@ def survey(found: Resolution, chain: Chain, scope: Scope) -> Survey:
         wishes=boundaries.wishes(chain),
         limits_price=any(scoped.preferences.max_price is not None for scoped in chain),
         requires_parameters=any(scoped.preferences.require_parameters for scoped in chain),
-        inside=frozenset(one.id for group in groups for one in group.entrants if one.exclusion is None),
+        inside={one.id: one.deployment for one in reversed(entrants)},
     )
 
 
