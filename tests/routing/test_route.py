@@ -75,6 +75,36 @@ def test_a_providers_second_credential_waits_for_the_other_providers() -> None:
         assert len(set(providers_of(planned([twice], seed=bytes([seed])))[:2])) == 2
 
 
+ALPHA_TWICE = [*GROUP[:2], deployment(provider("alpha"), "us", ONE, credential=8, price=(2, 6))]
+
+
+@pytest.mark.parametrize(
+    ("wish", "first"),
+    [
+        ({"order": ["alpha@eu", "alpha@us"]}, ["alpha@eu", "alpha@us", "beta@us"]),
+        ({"order": ["alpha@us", "alpha@eu", "beta"]}, ["alpha@us", "alpha@eu", "beta@us"]),
+        ({"sort": "price"}, ["beta@us", "alpha@us", "alpha@eu"]),
+    ],
+)
+def test_a_wish_is_kept_where_it_names_a_provider_twice(wish: dict[str, Any], first: list[str]) -> None:
+    for seed in range(10):
+        found = planned([ALPHA_TWICE], request=only(**wish), seed=bytes([seed]))
+        assert [f"{one.deployment.provider.id}@{one.deployment.region.id}" for one in found.candidates] == first
+
+
+def test_a_cheaper_second_deployment_of_a_provider_is_not_put_behind_a_dearer_provider() -> None:
+    cheap = [deployment(provider("alpha"), "eu", ONE, credential=7, price=(1, 3)), ALPHA_TWICE[2], GROUP[0]]
+    group = [*cheap, deployment(provider("beta"), "us", ONE, credential=2, price=(9, 27))]
+    assert providers_of(planned([group], request=only(sort="price"))) == ["alpha", "alpha", "alpha"]
+
+
+def test_between_those_whom_a_wish_leaves_equal_other_providers_come_first() -> None:
+    for seed in range(20):
+        found = planned([[*ALPHA_TWICE, GROUP[2]]], request=only(order=["gamma"]), seed=bytes([seed]))
+        assert providers_of(found)[0] == "gamma"
+        assert set(providers_of(found)[1:]) == {"alpha", "beta"}
+
+
 def test_a_dearer_deployment_gets_the_share_of_its_price() -> None:
     firsts = Counter(providers_of(planned([GROUP], seed=number.to_bytes(4, "big")))[0] for number in range(4_000))
     weights = {"alpha": 1 / 9, "beta": 1.0, "gamma": 1 / 4}

@@ -2,6 +2,7 @@
 
 import math
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -127,16 +128,21 @@ def check_order(case: Case, found: Route, well: list[str]) -> None:
 
 
 def check_group(case: Case, group: list[str]) -> None:
-    """Within a model: the round of a provider's first deployments, then of the second ones, each by the wish."""
+    """Within a model: by the wish; of those it leaves equal, a provider's first deployments, then the second ones."""
     turns: list[int] = []
-    seen: dict[str, int] = {}
+    seen: dict[tuple[int, str], int] = {}
+    by_rank = sorted(group, key=lambda name: case_rank(case, name))
+    runs = [list(names) for _, names in groupby(by_rank, key=lambda name: case_rank(case, name)[1:])]
+    run_of = {name: number for number, run in enumerate(runs) for name in run}
+    assert [run_of[name] for name in group] == sorted(run_of.values())
     for name in group:
-        provider = case.all[name].provider.id
-        seen[provider] = seen.get(provider, -1) + 1
-        turns.append(seen[provider])
-    assert turns == sorted(turns)
-    for turn in set(turns):
-        ranks = [case_rank(case, name) for name, at in zip(group, turns, strict=True) if at == turn]
+        at = (run_of[name], case.all[name].provider.id)
+        seen[at] = seen.get(at, -1) + 1
+        turns.append(seen[at])
+    places = [(run_of[name], turn) for name, turn in zip(group, turns, strict=True)]
+    assert places == sorted(places)
+    for place in set(places):
+        ranks = [case_rank(case, name) for name, at in zip(group, places, strict=True) if at == place]
         assert ranks == sorted(ranks)
 
 

@@ -7,7 +7,8 @@ than was set aside (T4).
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Final
 
 from tokenhub.call import Call
@@ -100,7 +101,7 @@ def plan(
     listed = {name: place for place, name in enumerate(wishes.order)}
     asked = _Asked(call, own, refuses, serves, availability, now_ms, affinity.session_mark(seed), listed, wishes.sort)
     groups, unwell, outside = _sorted_out(surveys, asked)
-    ordered = [one for group in groups for one in _other_providers_first(group)]
+    ordered = [one for group in groups for _, run in groupby(group, _wish) for one in _other_providers_first(run)]
     most, why_max = _attempts(wishes, max_attempts)
     by = f"sort:{wishes.sort}" if wishes.sort else "order" if wishes.order else "session"
     if ordered and pinned is not None and (held := [one for one in ordered if one[2].id == pinned]):
@@ -238,8 +239,16 @@ def _measure(sort: str | None, card: PriceCard, standing: Standing) -> float:
     return 0.0
 
 
-def _other_providers_first(group: list[Runner]) -> list[Runner]:
-    """Put a provider's second deployment behind every other provider's first: its faults are often its own."""
+def _wish(one: Runner) -> tuple[float, ...]:
+    """Return what an explicit order or sort says of a runner: the middle of its rank, nothing where neither is set."""
+    return one[0][1:-1]
+
+
+def _other_providers_first(group: Iterable[Runner]) -> list[Runner]:
+    """Put a provider's second deployment behind every other provider's first: its faults are often its own.
+
+    ``group``: those between whom no wish decides.
+    """
     turns: dict[str, int] = {}
     rounds: list[list[Runner]] = [[]]
     for one in group:
