@@ -125,8 +125,11 @@ def test_the_region_in_the_body_is_never_the_clients_to_choose() -> None:
 
 def test_sampling_is_left_out_where_the_model_refuses_it_and_lowered_where_the_range_is_smaller() -> None:
     assert sent({"temperature": 0.3, "top_p": 0.9}, to(sampling=False))[1] == ("temperature", "top_p")
-    assert sent({"temperature": 1.7}, to(quirks={"temperature_max": "1"}))[0]["temperature"] == 1
-    assert sent({"temperature": 0.7}, to(quirks={"temperature_max": "1"}))[0]["temperature"] == 0.7
+    lowered, told = sent({"temperature": 1.7}, to(quirks={"temperature_max": "1"}))
+    assert (lowered["temperature"], told) == (1, ("temperature",))
+    for inside in (0.7, 1):
+        same, told = sent({"temperature": inside}, to(quirks={"temperature_max": "1"}))
+        assert (same["temperature"], told) == (inside, ())
 
 
 def image(url: str) -> dict[str, Any]:

@@ -538,16 +538,48 @@ def test_required_parameters_keep_out_who_would_drop_one(world: World) -> None:
     hub = world.gateway.hub
     with hub.database.write():
         alpha = next(one for one in catalog.overrides(hub.database) if (one.kind, one.name) == ("provider", "alpha"))
-        changed = {**alpha.data, "quirks": {"drop_fields": ["seed"]}}
+        changed = {**alpha.data, "quirks": {"drop_fields": ["seed"], "temperature_max": "1"}}
         catalog.put_override(hub.database, Override("provider", "alpha", changed), 0)
     strict = {"provider": {"require_parameters": True, "only": ["alpha", "beta"], "order": ["alpha"]}}
     assert served_by(world.ask(**strict)) == "alpha"
     world.begin()
     assert served_by(world.ask(seed=7, **strict)) == "beta"
+    assert served_by(world.ask(temperature=1.7, **strict)) == "beta"
     answer = world.ask(seed=7, model="alpha/shared-model", **strict)
     assert told(answer) == (403, "no_eligible_provider")
     assert [one["reason"] for one in answer.json()["error"]["metadata"]["excluded"]] == ["parameter:seed"]
     assert world.touched == {"beta"}
+    lowered = world.ask(temperature=1.7, model="alpha/shared-model")
+    assert (served_by(lowered), lowered.headers["x-tokenhub-dropped"]) == ("alpha", "temperature")
+    assert world.fakes["alpha"].received[-1].json()["temperature"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"service_tier": "flex"}, ["service_tier"]),
+        ({"store": True, "prediction": {"type": "content", "content": "x"}}, ["prediction", "store"]),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}, {"type": "web_search"}]}, ["tools.web_search"]),
+    ],
+)
+def test_required_parameters_keep_out_all_where_a_field_was_left_out_at_the_door(
+    world: World, fields: dict[str, Any], names: list[str]
+) -> None:
+    def refused(answer: Answer) -> None:
+        assert told(answer) == (403, "no_eligible_provider")
+        metadata = answer.json()["error"]["metadata"]
+        assert {one["reason"] for one in metadata["excluded"]} == {f"parameter:{names[0]}"}
+        assert all(name in one["detail"] for one in metadata["excluded"] for name in names)
+        assert metadata.get("suggestions", []) == []
+        assert world.touched == set()
+
+    refused(world.ask(**fields, provider={"require_parameters": True}))
+    world.set("account", require_parameters=True)
+    refused(world.ask(**fields))
+    assert world.ask().status == 200
+    world.clear()
+    served = world.ask(**fields)
+    assert (served.status, served.headers["x-tokenhub-dropped"]) == (200, ",".join(names))
 
 
 def test_p22_the_list_of_models_is_what_the_boundaries_leave(world: World) -> None:

@@ -254,12 +254,13 @@ def test_a_context_that_is_likely_too_short_is_tried_last() -> None:
 def test_required_parameters_are_asked_of_each_deployment() -> None:
     group = [deployment(ALPHA, "eu", ONE), deployment(provider("beta"), "eu", ONE, credential=2)]
 
-    def refuses(one: Deployment) -> str | None:
-        return "seed" if one.provider.id == "alpha" else None
+    def refuses(one: Deployment) -> tuple[str, ...]:
+        return ("seed", "logit_bias") if one.provider.id == "alpha" else ()
 
     found = planned([group], request=only(require_parameters=True), refuses=refuses)
     assert [one.deployment.provider.id for one in found.candidates] == ["beta"]
     assert found.decision.excluded[0]["reason"] == "parameter:seed"
+    assert found.decision.excluded[0]["detail"] == "does not take logit_bias, seed as they are"
     assert len(planned([group], refuses=refuses).candidates) == 2
 
 

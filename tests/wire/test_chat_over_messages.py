@@ -497,7 +497,7 @@ def test_anthropics_own_thinking_passes_as_it_is():
     ("model", "fields", "sent", "left_out"),
     [
         (BUDGET, {"temperature": 0.3}, {"temperature": 0.3}, ()),
-        (BUDGET, {"temperature": 1.7}, {"temperature": 1}, ()),
+        (BUDGET, {"temperature": 1.7}, {"temperature": 1}, ("temperature",)),
         (BUDGET, {"top_p": 0.9, "top_k": 5}, {"top_p": 0.9, "top_k": 5}, ()),
         (BUDGET, {"temperature": 0, "top_p": 0.9}, {"temperature": 0}, ("top_p",)),
         (BUDGET, {"temperature": 0.5, "reasoning_effort": "low"}, {}, ("temperature",)),

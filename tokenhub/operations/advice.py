@@ -64,5 +64,6 @@ def _inside(
         entrant.deployment
         for group in survey.groups
         for entrant, card, _ in group.at(now_ms)
-        if entrant.exclusion is None and boundaries.excluded(entrant.deployment, card, chain, call) is None
+        if entrant.exclusion is None
+        and boundaries.excluded(entrant.deployment, card, chain, call, lambda _: hints.left_out) is None
     ]

@@ -85,9 +85,9 @@ def explain(hub: Hub, question: Question) -> Explanation:
     try:
         if question.key is not None:
             callers.accepted(caller, now_ms)
-        native, _ = features.check(body, surface.wire)
+        native, left_out = features.check(body, surface.wire)
         call, inside = surface.call(native, size_bytes)
-        hints = planning.hints_of(native)
+        hints = planning.hints_of(native, left_out)
     except HubError as error:
         return _refused(question, caller, (*snapshot.chain, *caller.chain), now_ms, error)
     told = session.of(inside, question.session, native, account_id=caller.account.id, key=_session_key(hub))

@@ -26,6 +26,8 @@ class Hints:
     preferences: Preferences | None = None
     fallbacks: tuple[str, ...] = ()
     """Models to try after its own."""
+    left_out: tuple[str, ...] = ()
+    """Fields that no deployment is sent, whatever it takes: they were left out when it came in."""
 
     @property
     def chain(self) -> Chain:
@@ -38,11 +40,11 @@ _SERVED_BY_ALL: Final = TRANSLATED | {Wire.CHAT}
 """Wires in which every chat deployment can be called."""
 
 
-def hints_of(body: Mapping[str, Any]) -> Hints:
+def hints_of(body: Mapping[str, Any], left_out: tuple[str, ...]) -> Hints:
     """Read a request's ``provider`` and ``models``; raises InvalidRequest for what cannot be honoured."""
-    if body.get("provider") is None and body.get("models") is None:
+    if body.get("provider") is None and body.get("models") is None and not left_out:
         return NO_HINTS
-    return Hints(preferences.of_request(body), preferences.fallbacks(body))
+    return Hints(preferences.of_request(body), preferences.fallbacks(body), left_out)
 
 
 def planned(
@@ -82,7 +84,7 @@ def planned(
         max_attempts=settings.routing_max_attempts if settings.routing_failover else 1,
         request=hints.preferences,
         pinned=pinned,
-        refuses=_refuses(snapshot, call, body, native) if strict else None,
+        refuses=_refuses(snapshot, call, hints, body, native) if strict else None,
         serves=None if call.wire in _SERVED_BY_ALL else partial(_serves, snapshot, call),
     )
 
@@ -110,7 +112,7 @@ def still_inside(
     found = next((now for one in surveys if (now := one.inside.get(candidate.deployment.id))), None)
     if found is None or (most is not None and made >= most) or not _serves(snapshot, call, found):
         return None
-    refuses = _refuses(snapshot, call, body, native)
+    refuses = _refuses(snapshot, call, hints, body, native)
     if boundaries.excluded(found, candidate.card, chain, call, refuses) is not None:
         return None
     return Candidate(found, candidate.card)
@@ -152,17 +154,19 @@ def _serves(snapshot: Snapshot, call: Call, deployment: Deployment) -> bool:
     return snapshot.adapter(deployment, call) is not None
 
 
-def _refuses(snapshot: Snapshot, call: Call, body: Mapping[str, Any], native: Mapping[str, Any]) -> Refuses:
+def _refuses(
+    snapshot: Snapshot, call: Call, hints: Hints, body: Mapping[str, Any], native: Mapping[str, Any]
+) -> Refuses:
     """Ask the adapter itself what of the body a deployment does not take: it cannot be wrong about what it sends."""
 
-    def asked(deployment: Deployment) -> str | None:
+    def asked(deployment: Deployment) -> Sequence[str]:
         adapter = snapshot.adapter(deployment, call)
         if adapter is None:
-            return None
+            return hints.left_out
         try:
             dropped = adapter.request(call, native if adapter.wire is call.wire else body, deployment, None).dropped
         except InvalidRequest as error:
-            return error.param or "body"
-        return next(iter(dropped), None)
+            return (*hints.left_out, error.param or "body")
+        return (*hints.left_out, *dropped)
 
     return asked

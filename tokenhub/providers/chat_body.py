@@ -133,13 +133,14 @@ def _image_urls(body: Mapping[str, Any]) -> list[str]:
 
 
 def sampling(shaping: Shaping) -> None:
-    """Leave sampling to models that fix it, and keep the temperature within the provider's range."""
+    """Leave sampling to models that fix it, and keep the temperature within the provider's range; say both."""
     if not shaping.traits["sampling"]:
         shaping.drop("temperature")
         shaping.drop("top_p")
-    temperature = shaping.body.get("temperature")
-    if temperature is not None:
-        shaping.body["temperature"] = min(temperature, float(shaping.quirks["temperature_max"]))
+    temperature, most = shaping.body.get("temperature"), float(shaping.quirks["temperature_max"])
+    if temperature is not None and temperature > most:
+        shaping.body["temperature"] = most
+        shaping.dropped.append("temperature")
 
 
 def response_format(shaping: Shaping) -> None:

@@ -53,7 +53,7 @@ async def admit(request: BaseRequest, exchange: Exchange, runtime: Runtime) -> N
     raw = await read_body(request, surface.media_type, runtime)
     exchange.native, exchange.dropped = features.check(surface.parse(raw), surface.wire)
     exchange.call, exchange.body = surface.call(exchange.native, len(raw))
-    exchange.hints = planning.hints_of(exchange.native)
+    exchange.hints = planning.hints_of(exchange.native, exchange.dropped)
     sessions.recognise(request, exchange, runtime)
 
 

@@ -6,7 +6,7 @@ and a denied region rules it out too, because it may run there (T104).
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -50,8 +50,8 @@ class Exclusion:
     detail: str = ""
 
 
-Refuses = Callable[[Deployment], str | None]
-"""Names a field of the request that a deployment does not take as it is, or None."""
+Refuses = Callable[[Deployment], Sequence[str]]
+"""Names the fields of the request that a deployment does not take as they are."""
 
 
 def excluded(
@@ -220,12 +220,13 @@ def _by_modality(deployment: Deployment, call: Call, images: str, file_parts: bo
 
 
 def by_parameters(deployment: Deployment, chain: Chain, refuses: Refuses | None) -> Exclusion | None:
-    """Return the field that a deployment does not take as it is, where some scope requires all of them."""
+    """Return the fields that a deployment does not take as they are, where some scope requires all of them."""
     if refuses is None:
         return None
     for scoped in chain:
-        if scoped.preferences.require_parameters and (name := refuses(deployment)):
-            return Exclusion(f"parameter:{name}", scoped.scope, scoped.subject, f"does not take {name} as it is")
+        if scoped.preferences.require_parameters and (names := refuses(deployment)):
+            detail = f"does not take {_listed(names)} as {'it is' if len(names) == 1 else 'they are'}"
+            return Exclusion(f"parameter:{names[0]}", scoped.scope, scoped.subject, detail)
     return None
 
 

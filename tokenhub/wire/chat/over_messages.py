@@ -213,6 +213,8 @@ class _Translation:
             return
         if "temperature" in self.body:
             self.built["temperature"] = min(self.body["temperature"], 1)
+            if self.body["temperature"] > 1:
+                self.dropped.add("temperature")
             self._drop_if_given("top_p")
         elif "top_p" in self.body:
             self.built["top_p"] = self.body["top_p"]
