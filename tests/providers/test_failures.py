@@ -476,6 +476,17 @@ def test_t113_no_canary_of_any_error_shape_is_kept(canary: str) -> None:
         assert canary not in repr(classify(provider, status, body)), (provider, status)
 
 
+@pytest.mark.parametrize("provider", ["openai", "alibaba", "google", "own"])
+def test_t112_a_code_that_is_a_text_is_not_kept(provider: str) -> None:
+    said = "Your prompt was: My name is Alice Smith"
+    error = {"message": "m", "code": said, "type": said, "status": said}
+    assert classify(provider, 500, {"error": error, "code": said}).code == ""
+
+
+def test_a_code_that_is_a_text_gives_way_to_the_type() -> None:
+    assert classify("own", 500, openai("server_error", "Something went wrong")).code == "server_error"
+
+
 def test_t113_only_client_faults_keep_a_text() -> None:
     assert (
         classify("openai", 401, openai("invalid_request_error", "invalid_api_key", "words of the provider")).message

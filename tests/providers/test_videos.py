@@ -224,6 +224,12 @@ def test_reports(provider: str, body: Any, phase: Phase, code: str) -> None:
     assert found.usage is None
 
 
+def test_t112_what_a_failed_task_says_is_not_kept_but_for_its_code() -> None:
+    found = report("google", {"done": True, "error": {"code": 400, "message": "your prompt: my name is Alice"}})
+    assert (found.phase, found.code) == (Phase.FAILED, "400")
+    assert found.reason == "The provider refused what was asked for."
+
+
 @pytest.mark.parametrize("provider", MODELS)
 def test_a_task_that_is_not_found_is_unknown_and_other_failures_say_nothing_of_it(provider: str) -> None:
     assert report(provider, {"error": {"message": "no"}}, 404).phase is Phase.UNKNOWN
@@ -235,7 +241,13 @@ def test_a_task_that_is_not_found_is_unknown_and_other_failures_say_nothing_of_i
 
 
 @pytest.mark.parametrize(
-    ("provider", "body"), [("alibaba", {"output": {}}), ("google", {"name": "../secrets"}), ("zhipu", {})]
+    ("provider", "body"),
+    [
+        ("alibaba", {"output": {}}),
+        ("google", {"name": "../secrets"}),
+        ("zhipu", {}),
+        ("zhipu", {"id": "my name is Alice"}),
+    ],
 )
 def test_a_creation_without_an_id_is_no_creation(provider: str, body: Any) -> None:
     with pytest.raises(UpstreamFault, match="no_task_id"):

@@ -93,6 +93,28 @@ def test_t77_a_reply_that_nobody_thought_of_is_the_upstreams_fault(chain: Chain,
         runtime.snapshot = before
 
 
+SAID = "Your prompt was: My name is Alice Smith"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_t112_what_an_upstream_says_beside_its_content_is_kept_as_words_only(chain: Chain, *, stream: bool) -> None:
+    refused = json_reply({"error": {"message": SAID, "code": SAID, "type": SAID}}, 500)
+    answered = (
+        sse_reply([openai_chunk({"content": "Hi"}, SAID, id=SAID, model=SAID), DONE])
+        if stream
+        else json_reply({**openai_chat("Hi", finish_reason=SAID, model=SAID), "id": SAID})
+    )
+    chain.play(refused, answered)
+    answer = chain.ask(stream=stream)
+    assert answer.status == 200, answer.body
+    row = chain.row(answer)
+    assert (row["upstream_id"], row["finish_reason"], row["native_finish_reason"]) == (None, None, None)
+    attempts = json.loads(row["attempts"])
+    assert [(one["code"], one["served_model"]) for one in attempts] == [("", None), ("", None)]
+    assert "Alice" not in str(row)
+    assert "AliceSmith" not in str(row)
+
+
 ROLE = openai_chunk({"role": "assistant", "content": ""})
 BROKEN_STREAMS: dict[str, Reply] = {
     "error frame first": sse_reply([sse({"error": {"message": CANARY, "code": "server_error"}}), DONE]),

@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 
 from tokenhub.usage import Usage
-from tokenhub.wire.chat.reply import code_word, has_content, parse_body, read_reply, text_bytes
+from tokenhub.wire.chat.reply import has_content, parse_body, read_reply, text_bytes
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 
 REPLY = {
@@ -139,11 +139,3 @@ def test_t74_a_body_that_is_no_json_object_is_a_protocol_fault(raw):
 def test_content_is_what_shows_something(message, shown, size):
     assert has_content(message) is shown
     assert text_bytes(message) == size
-
-
-def test_a_code_word_is_safe_to_show():
-    assert code_word("rate_limit-1.2") == "rate_limit-1.2"
-    assert code_word(1302) == "1302"
-    assert code_word("sk-1 \x1b[31m\n<b>é") == "sk-131mb"
-    assert len(code_word("x" * 500)) == 64
-    assert [code_word(value) for value in (None, True, [], {})] == ["", "", "", ""]

@@ -2,8 +2,9 @@
 
 import re
 
+from tokenhub.wire import words
+
 MAX_CHARS = 500
-MAX_CODE_CHARS = 64
 MAX_PARAM_CHARS = 128
 GAP = "[…]"
 """Stands where something was taken out."""
@@ -28,7 +29,6 @@ _SECRETS = re.compile(
     """,
     re.IGNORECASE | re.ASCII | re.VERBOSE,
 )
-_NOT_CODE = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
 _NOT_PARAM = re.compile(r"[^A-Za-z0-9_.\[\]-]", re.ASCII)
 
 
@@ -40,9 +40,9 @@ def scrub(text: str) -> str:
 
 
 def code_word(value: object) -> str:
-    """Return a provider's code word as a Failure carries it: letters, digits, ``._-``, at most 64, and no secret."""
-    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    return _NOT_CODE.sub("", _SECRETS.sub("", text[: 4 * MAX_CODE_CHARS]))[:MAX_CODE_CHARS]
+    """Return a provider's code word as a Failure carries it; nothing where a secret is in it."""
+    word = words.code_word(value)
+    return "" if _SECRETS.search(word) else word
 
 
 def param(value: object) -> str | None:

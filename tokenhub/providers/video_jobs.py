@@ -12,12 +12,11 @@ from tokenhub.providers.adapter import UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import UNKNOWN_CODE, JobAt, Phase, Report
 from tokenhub.usage import Units, Usage
+from tokenhub.wire import words
 from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.videos import request as videos
 
-TASK_ID_CHARS: Final = 512
-"""The longest id of a task that is believed."""
 BY_ALL: Final = frozenset({"model", "prompt", "seconds", "size", "input_reference"})
 """Members of a call that every provider has a word for."""
 GONE: Final = frozenset({404, 410})
@@ -63,9 +62,10 @@ def dropped(body: Mapping[str, Any], known: frozenset[str]) -> tuple[str, ...]:
 
 def created(upstream_id: object, call: Call, phase: Phase = Phase.QUEUED) -> Reply:
     """Return the reply to a creation; one without the id of a task is a PROTOCOL fault: nobody could ask for it."""
-    if not isinstance(upstream_id, str) or not 0 < len(upstream_id) <= TASK_ID_CHARS or not upstream_id.isascii():
+    task_id = words.id_of(upstream_id) if isinstance(upstream_id, str) else None
+    if task_id is None:
         raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="no_task_id"))
-    return Reply({"status": phase.value, "model": call.model}, None, None, None, upstream_id, has_content=True)
+    return Reply({"status": phase.value, "model": call.model}, None, None, None, task_id, has_content=True)
 
 
 def usage(count: int, variant: str, made: int = 1) -> Usage:
@@ -74,14 +74,12 @@ def usage(count: int, variant: str, made: int = 1) -> Usage:
 
 
 def failed(provider_id: str, error: object) -> Report:
-    """Return the report of a task that its provider calls failed, with a reason in words that may be shown."""
+    """Return the report of a task that its provider calls failed, in our words: the report is kept, and its text may quote the prompt (T112)."""
     failure = failures.of_payload(provider_id, {"error": error} if isinstance(error, Mapping) else {"error": {}})
     if failure.kind is FaultKind.FILTER:
         return filtered()
-    reason = failure.message if failure.kind in CLIENT_FAULTS else ""
-    return Report(
-        Phase.FAILED, code=failure.code or "upstream_failed", reason=reason or "The provider failed to make it."
-    )
+    reason = "refused what was asked for" if failure.kind in CLIENT_FAULTS else "failed to make it"
+    return Report(Phase.FAILED, code=failure.code or "upstream_failed", reason=f"The provider {reason}.")
 
 
 def unknown() -> Report:

@@ -20,11 +20,9 @@ from tokenhub.proxy.availability import WITHDRAWN
 from tokenhub.proxy.exchange_state import Attempt, Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.routing.route import Candidate, NoProviderAvailable
+from tokenhub.wire import words
 from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply, StreamReader
-
-MAX_NAME_CHARS = 128
-"""Kept of a model's name as an upstream gives it."""
 
 
 @dataclass(slots=True)
@@ -44,7 +42,7 @@ class Answer:
     def served_model(self) -> str | None:
         """What the upstream calls the model that answers (T85)."""
         found = self.reply.served_model if self.reply else self.reader.facts.served_model if self.reader else None
-        return found[:MAX_NAME_CHARS] if found else None
+        return words.model_name(found)
 
 
 async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:

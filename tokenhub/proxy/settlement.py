@@ -16,7 +16,7 @@ from tokenhub.proxy.runtime import Runtime
 from tokenhub.routing.route import Candidate
 from tokenhub.usage import Usage
 from tokenhub.values import value
-from tokenhub.wire import estimate
+from tokenhub.wire import estimate, words
 
 
 @value
@@ -164,12 +164,12 @@ def _record(
         provider=deployment.provider.id if deployment else None,
         region=deployment.region.id if deployment else None,
         credential_id=deployment.credential.id if deployment else None,
-        upstream_id=result.upstream_id if result else None,
+        upstream_id=words.id_of(result.upstream_id) if result else None,
         streamed=call.stream,
         status=error.status if error else 200,
         error_code=error.code if error else None,
-        finish_reason=result.finish_reason if result else None,
-        native_finish_reason=result.native_finish_reason if result else None,
+        finish_reason=(words.code_word(result.finish_reason) or None) if result else None,
+        native_finish_reason=(words.code_word(result.native_finish_reason) or None) if result else None,
         usage=usage or Usage(),
         estimated=estimated,
         cancelled=exchange.client_left,

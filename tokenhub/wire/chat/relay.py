@@ -21,7 +21,6 @@ from tokenhub.wire.chat.parts import binds, choices_of, index_of, text_of
 from tokenhub.wire.chat.reply import (
     FAILED_FINISHES,
     Classify,
-    code_word,
     error_in,
     finish_reason,
     has_content,
@@ -34,6 +33,7 @@ from tokenhub.wire.chat.usage import parse_usage
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.gate import Gate
 from tokenhub.wire.replies import StreamFacts
+from tokenhub.wire.words import code_word
 
 _PLAIN = b"data: {"
 _NEXT_PLAIN = b"\n\n" + _PLAIN

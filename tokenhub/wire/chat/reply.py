@@ -11,6 +11,7 @@ from tokenhub.wire.chat.parts import calls_of, choices_of, text_of
 from tokenhub.wire.chat.usage import parse_usage
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply
+from tokenhub.wire.words import code_word
 
 Classify = Callable[[dict[str, Any]], Failure]
 """Sorts an error that came with status 200 into a Failure, by the provider's own words."""
@@ -30,7 +31,6 @@ FAILED_FINISHES = ("error", "insufficient_system_resource", "network_error")
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _OTHERS = ("tool_calls", "function_call", "audio", "images", "thinking_blocks", "reasoning_details")
 _SHOWN = (*_TEXTS, *_OTHERS)
-_MAX_CODE_CHARS = 64
 
 
 def has_content(part: Any) -> bool:
@@ -80,12 +80,6 @@ def unclassified(payload: Mapping[str, Any]) -> Failure:
     error = payload.get("error", payload)
     fields = error if isinstance(error, Mapping) else {}
     return Failure(FaultKind.SERVER, code=code_word(fields.get("code") or fields.get("type")))
-
-
-def code_word(value: Any) -> str:
-    """Return a provider's code word made safe to log and to show: letters, digits, ``._-``, at most 64."""
-    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    return "".join(c for c in text if c.isascii() and (c.isalnum() or c in "._-"))[:_MAX_CODE_CHARS]
 
 
 def error_in(payload: Mapping[str, Any]) -> bool:

@@ -19,7 +19,6 @@ from tokenhub.wire.chat.parts import choices_of, text_of
 from tokenhub.wire.chat.reply import (
     FAILED_FINISHES,
     Classify,
-    code_word,
     error_in,
     finish_reason,
     take_usage,
@@ -32,6 +31,7 @@ from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.openai_surfaces import OpenAISurface
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.surface import End
+from tokenhub.wire.words import code_word
 
 MAX_PROMPTS = 2048
 _RULES: Mapping[str, Rule] = {

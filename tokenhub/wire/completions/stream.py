@@ -13,7 +13,6 @@ from tokenhub.wire.chat.parts import choices_of, index_of, text_of
 from tokenhub.wire.chat.reply import (
     FAILED_FINISHES,
     Classify,
-    code_word,
     error_in,
     finish_reason,
     take_usage,
@@ -23,6 +22,7 @@ from tokenhub.wire.chat.usage import parse_usage
 from tokenhub.wire.completions.request import size_of
 from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.frame_reader import FrameReader
+from tokenhub.wire.words import code_word
 
 
 class CompletionsRelay(FrameReader):

@@ -19,6 +19,7 @@ from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.gemini import common as gemini
 from tokenhub.wire.gemini.arguments import MalformedArguments, PartialArguments
+from tokenhub.wire.words import code_word
 
 Delta = dict[str, Any]
 
@@ -215,4 +216,4 @@ def failure(choices: Iterable[Choice]) -> Failure | None:
     if any(choice.has_content or choice.blocked or choice.native in gemini.FINISH_REASONS for choice in choices):
         return None
     native = next((choice.native for choice in choices if choice.native), "no_candidates")
-    return Failure(FaultKind.SERVER, code=chat_reply.code_word(native))
+    return Failure(FaultKind.SERVER, code=code_word(native))

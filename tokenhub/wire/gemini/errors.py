@@ -13,8 +13,8 @@ import orjson
 
 from tokenhub.usage import count
 from tokenhub.wire import json_text
-from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind
+from tokenhub.wire.words import code_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def classify(error: GeminiError | None, http_status: int | None) -> Failure:
     return Failure(
         _kind(error, status),
         status,
-        chat_reply.code_word((*error.reasons, error.status)[0]),
+        code_word((*error.reasons, error.status)[0]),
         retry_after_s=error.retry_after_s,
     )
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenhub.call import Call
-from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat import request as chat
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.gemini import choice as gemini_choice
@@ -21,6 +20,7 @@ from tokenhub.wire.images import reply as images_reply
 from tokenhub.wire.images import request as images
 from tokenhub.wire.multipart import Upload
 from tokenhub.wire.replies import Reply
+from tokenhub.wire.words import code_word
 
 RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 FILTERED = "The provider's content filter let no image through; nothing was charged. Change the prompt."
@@ -121,6 +121,6 @@ def _why_none(raw: Mapping[str, Any]) -> Failure:
         return Failure(FaultKind.PROTOCOL, code="no_image")
     return Failure(
         FaultKind.FILTER,
-        code=chat_reply.code_word(blocked),
+        code=code_word(blocked),
         message=FILTERED,
     )

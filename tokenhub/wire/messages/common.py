@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from tokenhub.usage import Usage, count
-from tokenhub.wire.chat.reply import code_word
 from tokenhub.wire.faults import Failure, FaultKind
+from tokenhub.wire.words import code_word
 
 JSON_TOOL = "json_output"
 """The tool that a model without output schemas is made to call: its input is the reply's text."""
