@@ -114,6 +114,9 @@ def test_partial_images_cost_nothing_in_a_reply_that_is_not_streamed():
         ({"size": 1024}, "size"),
         ({"size": "1" * 65}, "size"),
         ({"quality": {}}, "quality"),
+        ({"quality": "my name is Alice"}, "quality"),
+        ({"size": "1024x1024\n"}, "size"),
+        ({"size": "x" * 25}, "size"),
         ({"response_format": "png"}, "response_format"),
         ({"api_key": "sk"}, "api_key"),
     ],
@@ -273,6 +276,17 @@ def test_t7_tokens_that_are_not_told_are_estimated_where_they_are_what_is_billed
     assert reply.estimated
     assert reply.usage.image_output == 3 * images_reply.ESTIMATED_TOKENS
     assert reply.body["created"] == 1_795_000_000
+
+
+@pytest.mark.parametrize("word", ["1024x1024", "1024*1024", "hd", "2K", "16:9", "square_hd", "RESOLUTION_1024_1024"])
+def test_the_words_for_sizes_and_qualities_are_taken(word):
+    assert call(size=word, quality=word).image_words == {"quality": word, "size": word}
+
+
+def test_t112_a_text_that_the_upstream_gives_as_quality_is_not_kept():
+    assert (
+        images.variant_of({"quality": "My name is Alice", "size": "1024x1024"}, {"quality": "high"}) == "high 1024x1024"
+    )
 
 
 def test_what_the_upstream_says_of_quality_and_size_names_the_price():

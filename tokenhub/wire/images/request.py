@@ -20,12 +20,13 @@ from tokenhub.wire.multipart import Upload
 MAX_IMAGES = 10
 """OpenAI's most images of one request, made and given at once (API reference, images, 2026-11)."""
 MAX_INPUTS = 16
-MAX_WORD_CHARS = 64
 PARTIAL_IMAGE_TOKENS = 100
 """What each partial image of a stream costs on top (OpenAI, image generation guide, 2026-11)."""
 USUAL_PIXELS = 1536 * 1024
 AUTO = (None, "", "auto")
 
+_WORD = re.compile(r"[A-Za-z0-9*:_.-]{1,24}", re.ASCII)
+"""A quality or size, whatever the provider calls it: ``hd``, ``1024*1024``, ``16:9``. It is kept with the request, so it is no text (T112)."""
 _SIZE = re.compile(r"([1-9][0-9]{1,4})[x*]([1-9][0-9]{1,4})", re.ASCII)
 _SCHEMES = ("https://", "http://", "data:image/")
 _NAMED_SIZES = {"1k": 1024, "2k": 2048, "4k": 4096}
@@ -83,8 +84,12 @@ def _integer(body: Mapping[str, Any], name: str, low: int, high: int, default: i
 
 def _check_word(body: Mapping[str, Any], name: str) -> None:
     found = body.get(name)
-    if found is not None and not (isinstance(found, str) and len(found) <= MAX_WORD_CHARS):
-        raise InvalidRequest(f"{name} must be a short text.", param=name)
+    if found not in AUTO and not _is_word(found):
+        raise InvalidRequest(f"{name} must be one word, such as 1024x1024 or high.", param=name)
+
+
+def _is_word(found: Any) -> bool:
+    return isinstance(found, str) and _WORD.fullmatch(found) is not None
 
 
 def _text_bytes(body: Mapping[str, Any]) -> int:
@@ -175,8 +180,4 @@ def variant_of(told: Mapping[str, Any], asked: Mapping[str, str] | None = None) 
 
 def _words(told: Mapping[str, Any]) -> dict[str, str]:
     found = {name: told.get(name) for name in _VARYING}
-    return {
-        name: word
-        for name, word in found.items()
-        if isinstance(word, str) and word not in AUTO and len(word) <= MAX_WORD_CHARS
-    }
+    return {name: word for name, word in found.items() if word not in AUTO and _is_word(word)}
