@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import rows
 from tests.cli.program import data, run_on_terminal
 from tokenhub.operations import accounts, grants, keys
 from tokenhub.operations.hub import Hub
@@ -87,48 +88,9 @@ def hostile_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "VALUES ('openai', 'global', '', 0, ?, '', 'failed', '', 1, 0)",
                 (b"",),
             )
-            columns = {
-                "id": "req_hostile",
-                "account_id": account.id,
-                "key_id": "key_hostile",
-                "end": "released",
-                "started_at": 1,
-                "ended_at": grants.clock.now_ms(),
-            }
-            texts = dict.fromkeys(("capability", "model"), "")
-            numbers = dict.fromkeys(
-                [
-                    "streamed",
-                    "status",
-                    "input_tokens",
-                    "cache_read_tokens",
-                    "cache_write_tokens",
-                    "cache_write_1h_tokens",
-                    "audio_input_tokens",
-                    "image_input_tokens",
-                    "output_tokens",
-                    "reasoning_tokens",
-                    "image_output_tokens",
-                    "unknown_tokens",
-                    "estimated",
-                    "cancelled",
-                    "held",
-                    "model_fee",
-                    "service_fee",
-                    "charged",
-                    "shortfall",
-                    "fee_bp",
-                    "duration_ms",
-                ],
-                0,
-            )
             attempts = json.dumps([{"deployment": HOSTILE, "outcome": HOSTILE, "status": 500, "ms": 1}])
-            values = {**columns, **texts, **numbers, "attempts": attempts}
-            names = ", ".join(f'"{name}"' for name in values)
-            hub.database.execute(
-                f"INSERT INTO requests ({names}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
-            )
-            _buy(hub, account.id)
+            rows.request(hub, id="req_hostile", account_id=account.id, key_id="key_hostile", attempts=attempts)
+            rows.purchase(hub, account.id, "topup_hostile")
             hub.database.execute("UPDATE plans SET model_names = ?", (json.dumps({HOSTILE: [HOSTILE]}),))
             hub.database.execute("UPDATE keys SET models = ?", (json.dumps([HOSTILE]),))
             for table, fields in COLUMNS.items():
@@ -136,26 +98,6 @@ def hostile_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     value = json.dumps([HOSTILE]) if field == "offered" else HOSTILE
                     hub.database.execute(f"UPDATE {table} SET {field} = ?", (value,))
     return home.path
-
-
-def _buy(hub: Hub, account_id: int) -> None:
-    """Write rows of a purchase with all that can follow one."""
-    rows = {
-        "customers": {"account_id": account_id, "customer": "cus_1", "card": ""},
-        "recharges": {"account_id": account_id, "state": "suspended", "amount": 1, "below": 1, "monthly_cap": 1, "reason": "", "declines": 0, "month_start": 0, "month_total": 0},
-        "topups": {
-            "id": "topup_hostile", "account_id": account_id, "kind": "checkout", "state": "open", "currency": "usd",
-            "amount": 1, "rate": 1_000_000, "credit": 1, "livemode": 0, "attempt": 1, "params": "{}", "offered": "[]",
-            "reason": "", "updated_at": 0,
-        },
-        "refunds": {"id": "refund_1", "topup_id": "topup_hostile", "state": "failed", "origin": "stripe", "amount": 1, "credit": 0, "attempt": 1, "reason": "", "updated_at": 0},
-        "disputes": {"id": "du_1", "topup_id": "topup_hostile", "state": "flagged", "status": "", "amount": 1, "frozen": 0, "taken": 0, "updated_at": 0},
-        "secrets": {"name": "stripe.webhook_secret", "sealed": b"", "hint": ""},
-    }  # fmt: skip
-    for table, columns in rows.items():
-        names = (*columns, "created_at")
-        marks = ", ".join("?" * len(names))
-        hub.database.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", (*columns.values(), 0))
 
 
 EACH = f"""

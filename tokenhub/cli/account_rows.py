@@ -18,8 +18,8 @@ COLUMNS = (
     Column("plan", "Plan"),
     Column("available_usd", "Available", right=True),
     Column("held_usd", "Held", right=True),
-    Column("keys", "Keys", right=True),
-    Column("email", "E-mail"),
+    Column("keys", "Keys", right=True, spare=True),
+    Column("email", "E-mail", spare=True),
 )
 FIELDS = (
     Column("id", "Id"),

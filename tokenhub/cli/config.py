@@ -36,7 +36,7 @@ COLUMNS = (
     Column("key", "Key"),
     Column("value", "Value"),
     Column("origin", "From"),
-    Column("help", "Meaning"),
+    Column("help", "Meaning", spare=True),
 )
 
 

@@ -43,15 +43,15 @@ _STATED = "stated"
 COLUMNS = (
     Column("id", "Id", right=True),
     Column("provider", "Provider"),
-    Column("region", "Region"),
-    Column("label", "Label"),
+    Column("region", "Region", spare=True),
+    Column("label", "Label", spare=True),
     Column("secret", "Key"),
     Column("status", "Status"),
     Column("status_reason", "Why"),
-    Column("weight", "Weight", right=True),
-    Column("data_policy", "Data policy"),
-    Column("data_policy_by", "Stated by"),
-    Column("base_url", "Base URL"),
+    Column("weight", "Weight", right=True, spare=True),
+    Column("data_policy", "Data policy", spare=True),
+    Column("data_policy_by", "Stated by", spare=True),
+    Column("base_url", "Base URL", spare=True),
 )
 
 
@@ -318,7 +318,7 @@ PROBE_COLUMNS = (
     Column("status", "HTTP", right=True),
     Column("kind", "Fault"),
     Column("code", "Provider's code"),
-    Column("latency_ms", "ms", right=True),
+    Column("latency_ms", "ms", right=True, spare=True),
 )
 
 

@@ -47,8 +47,8 @@ COLUMNS: Final = (
     Column("verdict", "Verdict"),
     Column("rule", "Because"),
     Column("detail", "That is"),
-    Column("set_on", "Set on"),
-    Column("score", "Score", right=True),
+    Column("set_on", "Set on", spare=True),
+    Column("score", "Score", right=True, spare=True),
 )
 
 

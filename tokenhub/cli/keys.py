@@ -22,13 +22,13 @@ PERIODS = ("day", "week", "month")
 COLUMNS = (
     Column("id", "Id"),
     Column("account", "Account"),
-    Column("name", "Name"),
-    Column("prefix", "Key"),
+    Column("name", "Name", spare=True),
+    Column("prefix", "Key", spare=True),
     Column("status", "Status"),
     Column("expires_at", "Expires (UTC)"),
-    Column("rpm", "Requests/min", right=True),
+    Column("rpm", "Requests/min", right=True, spare=True),
     Column("spend_limit_usd", "Limit", right=True),
-    Column("spend_period", "Per"),
+    Column("spend_period", "Per", spare=True),
 )
 FIELDS = (
     *COLUMNS,

@@ -38,7 +38,7 @@ LOT_COLUMNS = (
     Column("returned_usd", "Returned", right=True),
     Column("repaid_usd", "Repaid", right=True),
     Column("expires_at", "Expires (UTC)"),
-    Column("note", "Note"),
+    Column("note", "Note", spare=True),
 )
 ENTRY_COLUMNS = (
     Column("id", "Entry", right=True),
@@ -46,8 +46,8 @@ ENTRY_COLUMNS = (
     Column("kind", "Kind"),
     Column("amount_usd", "Amount", right=True),
     Column("lot", "Lot", right=True),
-    Column("ref", "Reference"),
-    Column("note", "Note"),
+    Column("ref", "Reference", spare=True),
+    Column("note", "Note", spare=True),
 )
 FAULT_COLUMNS = (Column("invariant", "Rule"), Column("subject", "Row"), Column("message", "What does not add up"))
 

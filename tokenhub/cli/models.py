@@ -19,13 +19,13 @@ CAPABILITIES = tuple(capability.value for capability in Capability)
 
 COLUMNS = (
     Column("id", "Model"),
-    Column("capability", "Does"),
-    Column("context_tokens", "Context", right=True),
+    Column("capability", "Does", spare=True),
+    Column("context_tokens", "Context", right=True, spare=True),
     Column("input_price", "Input, $/M", right=True),
     Column("output_price", "Output, $/M", right=True),
     Column("unit_prices", "Other units, $", right=True),
-    Column("providers", "Providers"),
-    Column("lifecycle", "Lifecycle"),
+    Column("providers", "Providers", spare=True),
+    Column("lifecycle", "Lifecycle", spare=True),
 )
 FIELDS = (
     Column("id", "Model"),
@@ -43,12 +43,12 @@ FIELDS = (
 PLACE_COLUMNS = (
     Column("provider", "Provider"),
     Column("region", "Region"),
-    Column("data_region", "Runs in"),
-    Column("upstream_id", "Called there"),
+    Column("data_region", "Runs in", spare=True),
+    Column("upstream_id", "Called there", spare=True),
     Column("prices", "USD per million tokens"),
     Column("unit_prices", "USD per other unit"),
     Column("usable", "Credential"),
-    Column("source", "Source"),
+    Column("source", "Source", spare=True),
 )
 
 

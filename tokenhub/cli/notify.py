@@ -25,7 +25,7 @@ COLUMNS = (
     Column("channel", "By"),
     Column("target", "To"),
     Column("events", "Events"),
-    Column("created_at", "Since (UTC)"),
+    Column("created_at", "Since (UTC)", spare=True),
 )
 _WAYS = {"email": "mail", "webhook": "webhook"}
 

@@ -78,7 +78,7 @@ COLUMNS = (
     Column("key_rpm", "Requests/min per key", right=True),
     Column("account_rpm", "Requests/min in all", right=True),
     Column("concurrency", "At once", right=True),
-    Column("model_names", "Model names"),
+    Column("model_names", "Model names", spare=True),
 )
 FIELDS = (
     *COLUMNS,

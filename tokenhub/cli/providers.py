@@ -21,10 +21,10 @@ app = noun("providers")
 COLUMNS = (
     Column("id", "Id"),
     Column("name", "Name"),
-    Column("regions", "Regions"),
+    Column("regions", "Regions", spare=True),
     Column("models", "Models", right=True),
     Column("credentials", "Credentials", right=True),
-    Column("own", "Your own"),
+    Column("own", "Your own", spare=True),
 )
 
 

@@ -8,8 +8,9 @@ reorder a line or be taken for markup (T120).
 import json
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
@@ -23,13 +24,12 @@ Row = Mapping[str, Any]
 _CENT: Final = money.NANO_PER_USD // 100
 _FORMULA: Final = ("=", "+", "-", "@")
 _NUMBER: Final = re.compile(r"-[0-9]+(\.[0-9]+)?", re.ASCII)
-_ID: Final = re.compile(r"[a-z]+_[0-9a-f]{32}", re.ASCII)
-_FOLDED: Final = 10
-"""To how many characters a column that is no id may be narrowed."""
+_WORDS: Final = re.compile(r" *[^ ]+(?: %)?")
+_DEPLOYMENT_PARTS: Final = re.compile(r"[^/@#_]*[/@#_]|[^/@#_]+")
+_BETWEEN: Final = 2
+"""Columns of a line between two columns of a table."""
 _UNLIMITED_WIDTH: Final = 100_000
 """Columns of a line that no terminal shows: nothing is folded in a pipe."""
-
-
 _LINE_WIDTH: Final = 9
 _LINE_WIDTHS: Final = {"ended_at": 19, "id": 36, "model": 24, "account": 14}
 """Columns of a list that goes on: its widths are fixed before its rows are known."""
@@ -37,11 +37,15 @@ _LINE_WIDTHS: Final = {"ended_at": 19, "id": 36, "model": 24, "account": 14}
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A field of a row in a table. The field's name ends in its unit, and the unit says how it is shown."""
+    """A field of a row in a table. The field's name ends in its unit, and the unit says how it is shown.
+
+    A ``spare`` one may be left out of a table where there is no room for it; never an amount.
+    """
 
     field: str
     title: str
     right: bool = False
+    spare: bool = False
 
 
 def inert(text: str) -> str:
@@ -127,22 +131,33 @@ def print_blank() -> None:
 
 
 def print_table(rows: Iterable[Row], columns: Sequence[Column]) -> None:
-    """Write rows to stdout as a table: as wide as the terminal, or unfolded into a pipe. Ids are never folded."""
+    """Write rows to stdout as a table: as wide as the terminal, or unfolded into a pipe.
+
+    Nothing is cut, and only words are parted. What may go is left out where there is no room, and
+    named; where the rest is still too wide, each row is shown as a record, whole.
+    """
     from rich.table import Table
     from rich.text import Text
 
     kept = list(rows)
     cells = {column: [shown(column.field, row.get(column.field)) for row in kept] for column in columns}
-    ids = {column for column, texts in cells.items() if any(map(_ID.fullmatch, texts))}
-    fitting = _fitting(cells, ids, _console().width) if ids else list(columns)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in fitting:
+    widths = _widths(cells)
+    if not widths:
+        for number, row in enumerate(kept):
+            if number:
+                print_blank()
+            print_record(row, columns)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, _BETWEEN, 0, 0), header_style="bold")
+    for column, width in widths.items():
         justify: Literal["right", "left"] = "right" if column.right else "left"
-        table.add_column(Text(column.title), justify=justify, overflow="fold", no_wrap=column in ids)
-    for texts in zip(*(cells[column] for column in fitting), strict=True):
-        table.add_row(*map(Text, texts))
+        table.add_column(Text(_folded(_WORDS.findall(column.title), width)), justify=justify, width=width)
+    for texts in zip(*(cells[column] for column in widths), strict=True):
+        table.add_row(
+            *(Text(_folded(_parts(column, text), widths[column])) for column, text in zip(widths, texts, strict=True))
+        )
     _print(table)
-    if out := ", ".join(column.title for column in columns if column not in fitting):
+    if out := ", ".join(column.title for column in columns if column not in widths):
         say(f"Too narrow here for: {out}. A wider window shows all, and so does --json.")
 
 
@@ -151,16 +166,47 @@ def used(found: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
     return [column for column in columns if any(row.get(column.field) is not None for row in found)]
 
 
-def _fitting(cells: Mapping[Column, Sequence[str]], ids: Collection[Column], width: int) -> list[Column]:
-    """Return the columns that fit beside whole ids: the last ones, which matter least, give way."""
-    fitting = list(cells)
-    widths = {column: max(map(len, (column.title, *texts))) for column, texts in cells.items()}
-    least = {column: size if column in ids else min(size, _FOLDED) for column, size in widths.items()}
-    while sum(least[column] + 2 for column in fitting) > width and (
-        others := [one for one in fitting if one not in ids]
-    ):
-        fitting.remove(others[-1])
-    return fitting
+def _widths(cells: Mapping[Column, Sequence[str]]) -> dict[Column, int]:
+    """Return the columns that are shown, with their widths; none where even those that are needed do not fit.
+
+    Of what may go, the last goes first. Of what is shown, the widest is folded first.
+    """
+    from rich.cells import cell_len
+
+    room = _width()
+    widths = {column: max(map(cell_len, (column.title, *texts))) for column, texts in cells.items()}
+    least = {
+        column: max(
+            cell_len(part.strip())
+            for parts in (_WORDS.findall(column.title), *(_parts(column, text) for text in texts))
+            for part in parts
+        )
+        for column, texts in cells.items()
+    }
+    while sum(least[column] + _BETWEEN for column in widths) - _BETWEEN > room:
+        if not (spare := [column for column in widths if column.spare]):
+            return {}
+        del widths[spare[-1]]
+    for _ in range(sum(width + _BETWEEN for width in widths.values()) - _BETWEEN - room):
+        widths[max((one for one in widths if widths[one] > least[one]), key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _parts(column: Column, text: str) -> list[str]:
+    """Return what of a cell stays whole: the words of a text, the parts of a deployment's name."""
+    return (_DEPLOYMENT_PARTS if column.field == "deployment" else _WORDS).findall(text)
+
+
+def _folded(parts: Sequence[str], width: int) -> str:
+    """Return the parts in lines of at most this width; a longer part is a line of its own."""
+    from rich.cells import cell_len
+
+    lines = [""]
+    for part in parts:
+        if lines[-1] and cell_len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part if lines[-1] else part.lstrip()
+    return "\n".join(lines)
 
 
 def print_heading(columns: Sequence[Column]) -> None:
@@ -178,15 +224,17 @@ def _padded(text: str, column: Column) -> str:
 
 
 def print_record(row: Row, columns: Sequence[Column]) -> None:
-    """Write one row to stdout, a line for each field."""
+    """Write one row to stdout, a line for each field; a long value goes on below itself, parted between words."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    room = _width() - max((len(column.title) for column in columns), default=0) - _BETWEEN
+    table = Table(box=None, pad_edge=False, padding=(0, _BETWEEN, 0, 0), show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
     for column in columns:
-        table.add_row(Text(column.title), Text(shown(column.field, row.get(column.field))))
+        text = shown(column.field, row.get(column.field))
+        table.add_row(Text(column.title), Text(_folded(_parts(column, text), room)))
     _print(table)
 
 
@@ -198,20 +246,21 @@ def _print(renderable: Any) -> None:
     sys.stdout.flush()
 
 
+def _width() -> int:
+    """Return how many columns a line of stdout has."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED_WIDTH
+
+
 def _console() -> "Console":
+    """Return what renders tables: their lines are folded before, so its own are without end."""
     from rich.console import Console
 
-    if sys.stdout.isatty():
-        return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, no_color=not colours(sys.stdout))
-    return Console(
-        file=sys.stdout,
-        width=_UNLIMITED_WIDTH,
-        force_terminal=False,
-        color_system=None,
-        highlight=False,
-        markup=False,
-        emoji=False,
+    more: dict[str, Any] = (
+        {"no_color": not colours(sys.stdout)}
+        if sys.stdout.isatty()
+        else {"force_terminal": False, "color_system": None}
     )
+    return Console(file=sys.stdout, width=_UNLIMITED_WIDTH, highlight=False, markup=False, emoji=False, **more)
 
 
 def shown(field: str, value: Any) -> str:

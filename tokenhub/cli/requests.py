@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 app = noun("requests")
 
 COLUMNS = (
-    Column("ended_at", "Ended (UTC)"),
+    Column("ended_at", "Ended (UTC)", spare=True),
     Column("id", "Request"),
-    Column("account", "Account"),
+    Column("account", "Account", spare=True),
     Column("model", "Model"),
-    Column("provider", "Provider"),
+    Column("provider", "Provider", spare=True),
     Column("status", "HTTP", right=True),
-    Column("end", "End"),
-    Column("prompt_tokens", "Prompt", right=True),
-    Column("output_tokens", "Output", right=True),
+    Column("end", "End", spare=True),
+    Column("prompt_tokens", "Prompt", right=True, spare=True),
+    Column("output_tokens", "Output", right=True, spare=True),
     Column("charged_usd", "Charged", right=True),
-    Column("duration_ms", "ms", right=True),
+    Column("duration_ms", "ms", right=True, spare=True),
 )
 FIELDS = (
     Column("id", "Request"),
@@ -63,7 +63,7 @@ ATTEMPT_COLUMNS = (
     Column("deployment", "Attempt"),
     Column("outcome", "Outcome"),
     Column("status", "HTTP", right=True),
-    Column("ms", "ms", right=True),
+    Column("ms", "ms", right=True, spare=True),
 )
 _COUNTS = (
     "input",

@@ -32,8 +32,8 @@ _AWAY: Final = (Column("deployment", "Deployment"), Column("rule", "State"), Col
 _ORDERED: Final = (
     Column("verdict", "Place"),
     Column("deployment", "Deployment"),
-    Column("score", "Score", right=True),
-    Column("share_bp", "Share", right=True),
+    Column("score", "Score", right=True, spare=True),
+    Column("share_bp", "Share", right=True, spare=True),
     Column("input_price", "Input, $/M", right=True),
     Column("output_price", "Output, $/M", right=True),
     Column("rule", "State"),

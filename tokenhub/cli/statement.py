@@ -34,10 +34,10 @@ _CSV = (
 )
 """Names that end in ``_usd`` are exact; the others are the cents that are shown."""
 _COLUMNS = (
-    Column("section", "Section"),
+    Column("section", "Section", spare=True),
     Column("date", "Date (UTC)"),
     Column("description", "What"),
-    Column("requests", "Requests", right=True),
+    Column("requests", "Requests", right=True, spare=True),
     Column("model_fee", "Model fee", right=True),
     Column("service_fee", "Service fee", right=True),
     Column("amount", "USD", right=True),

@@ -33,28 +33,28 @@ _WORST: Final = ("failed", "open", "probing", "due", "cooling", "shaky", "ok", "
 _NUMBERS: Final = (
     Column("state", "State"),
     Column("success_bp", "Success", right=True),
-    Column("attempts", "Attempts", right=True),
-    Column("p50_ms", "p50 ms", right=True),
-    Column("p95_ms", "p95 ms", right=True),
+    Column("attempts", "Attempts", right=True, spare=True),
+    Column("p50_ms", "p50 ms", right=True, spare=True),
+    Column("p95_ms", "p95 ms", right=True, spare=True),
 )
 PLACES: Final = (
     Column("provider", "Provider"),
     Column("region", "Region"),
-    Column("data_region", "Data in"),
+    Column("data_region", "Data in", spare=True),
     *_NUMBERS,
 )
 DEPLOYMENTS: Final = (
     Column("deployment", "Deployment"),
     *_NUMBERS,
-    Column("tokens_per_s", "Tokens/s", right=True),
+    Column("tokens_per_s", "Tokens/s", right=True, spare=True),
     Column("last_error", "Last fault"),
-    Column("retry_s", "Again in, s", right=True),
+    Column("retry_s", "Again in, s", right=True, spare=True),
 )
 CREDENTIALS: Final = (
     Column("id", "Credential", right=True),
     Column("provider", "Provider"),
-    Column("region", "Region"),
-    Column("label", "Label"),
+    Column("region", "Region", spare=True),
+    Column("label", "Label", spare=True),
     Column("reason", "Refused because of"),
 )
 

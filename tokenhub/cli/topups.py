@@ -19,13 +19,13 @@ app = noun("topups")
 
 COLUMNS = (
     Column("id", "Id"),
-    Column("account", "Account"),
+    Column("account", "Account", spare=True),
     Column("state", "State"),
     Column("amount", "Amount", right=True),
     Column("currency", "Currency"),
     Column("credit_usd", "Credit", right=True),
-    Column("created_at", "Created (UTC)"),
-    Column("paid_at", "Paid (UTC)"),
+    Column("created_at", "Created (UTC)", spare=True),
+    Column("paid_at", "Paid (UTC)", spare=True),
 )
 FIELDS = (
     Column("id", "Id"),
@@ -54,21 +54,21 @@ _LINK_FIELDS = ("offered", "url", "open_until_at")
 REFUND_COLUMNS = (
     Column("id", "Refund"),
     Column("state", "State"),
-    Column("origin", "Made in"),
+    Column("origin", "Made in", spare=True),
     Column("amount", "Amount", right=True),
     Column("credit_usd", "Credit", right=True),
-    Column("stripe_id", "Stripe refund"),
-    Column("reason", "Why"),
-    Column("created_at", "Created (UTC)"),
+    Column("stripe_id", "Stripe refund", spare=True),
+    Column("reason", "Why", spare=True),
+    Column("created_at", "Created (UTC)", spare=True),
 )
 DISPUTE_COLUMNS = (
     Column("id", "Dispute"),
     Column("state", "State"),
-    Column("status", "At Stripe"),
+    Column("status", "At Stripe", spare=True),
     Column("amount", "Amount", right=True),
     Column("frozen_usd", "Frozen", right=True),
     Column("taken_usd", "Taken back", right=True),
-    Column("created_at", "Created (UTC)"),
+    Column("created_at", "Created (UTC)", spare=True),
 )
 REPAIR_COLUMNS = (Column("kind", "What"), Column("subject", "Id"), Column("message", "Mended"))
 

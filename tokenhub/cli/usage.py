@@ -21,10 +21,10 @@ SESSIONS_SHOWN = 40
 """Sessions in a table; the others are one line of it. JSON and CSV have all."""
 _SUMS = (
     Column("requests", "Requests", right=True),
-    Column("charged_requests", "Charged", right=True),
-    Column("prompt_tokens", "Prompt", right=True),
-    Column("cached", "Cached", right=True),
-    Column("output_tokens", "Output", right=True),
+    Column("charged_requests", "Charged", right=True, spare=True),
+    Column("prompt_tokens", "Prompt", right=True, spare=True),
+    Column("cached", "Cached", right=True, spare=True),
+    Column("output_tokens", "Output", right=True, spare=True),
     Column("model_fee_usd", "Model fee", right=True),
     Column("service_fee_usd", "Service fee", right=True),
     Column("total_usd", "Total", right=True),
@@ -127,7 +127,7 @@ def _percent(rate: float | None) -> str | None:
 
 
 def _named(by: str) -> tuple[Column, ...]:
-    return (Column("key_name", "Name"),) if by == "key" else ()
+    return (Column("key_name", "Name", spare=True),) if by == "key" else ()
 
 
 def _print_csv(rows: list[dict[str, Any]], header: tuple[str, ...]) -> None:

@@ -17,14 +17,14 @@ app = noun("videos")
 
 COLUMNS = (
     Column("id", "Id"),
-    Column("account", "Account"),
+    Column("account", "Account", spare=True),
     Column("model", "Model"),
-    Column("provider", "Provider"),
+    Column("provider", "Provider", spare=True),
     Column("state", "State"),
-    Column("seconds", "Seconds", right=True),
-    Column("size", "Size"),
+    Column("seconds", "Seconds", right=True, spare=True),
+    Column("size", "Size", spare=True),
     Column("amount_usd", "Held or charged", right=True),
-    Column("created_at", "Created (UTC)"),
+    Column("created_at", "Created (UTC)", spare=True),
 )
 FIELDS = (
     Column("id", "Id"),
