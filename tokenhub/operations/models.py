@@ -11,8 +11,9 @@ from tokenhub.catalog import load, names, regions
 from tokenhub.catalog.load import Override
 from tokenhub.catalog.models import Catalog, Credential, Endpoint, Lifecycle, Model
 from tokenhub.catalog.names import Target
-from tokenhub.catalog.prices import PriceCard
+from tokenhub.catalog.prices import PriceCard, Rates
 from tokenhub.errors import InvalidRequest, NotFound, SetupError
+from tokenhub.money import parse_price_per_million
 from tokenhub.operations.hub import Hub
 from tokenhub.store import catalog as store
 from tokenhub.store import revision
@@ -20,6 +21,8 @@ from tokenhub.store.database import Database
 
 LOCAL: Final = "local"
 """The provider, and its region, that the gateway itself runs; it needs no credential."""
+PRICE_MOST: Final = 100_000
+"""USD per million tokens: some hundred times what the dearest model costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,10 @@ def listing(
     that region leaves (P22).
     """
     if region is not None and not regions.is_region(region):
-        raise InvalidRequest(f"{region[:20]!r} is no data region: give two letters such as us, or eu, or self-hosted.")
+        there = ", ".join(data_regions(catalog(hub.database)))
+        raise InvalidRequest(
+            f"{region[:20]!r} is neither a country's two letters (ISO 3166) nor eu or self-hosted. Models run in: {there}."
+        )
     with hub.database.read():
         found = catalog(hub.database)
         opened = _unopened(hub)
@@ -88,6 +94,12 @@ def listing(
         and (provider is None or any(offering.provider == provider for offering in state.model.offerings))
         and (region is None or state.places)
     ]
+
+
+def data_regions(found: Catalog) -> list[str]:
+    """Return where some provider is known to run models."""
+    stated = {region.data_region for provider in found.providers.values() for region in provider.regions.values()}
+    return sorted(region for region in stated if regions.is_region(region))
 
 
 def _within(state: ModelState, region: str | None) -> ModelState:
@@ -160,10 +172,38 @@ def price(
             "Give at least --input; for a chat model also --output. 0 is a price, no price takes the model off."
         )
     with revision.change(hub.database):
-        place = _price_name(catalog(hub.database), name, provider, region)
+        found = catalog(hub.database)
+        model, place = target(found, name).model, _price_name(found, name, provider, region)
+        check_prices(prices, model.capability)
         store.put_override(hub.database, Override("price", place, {"price": dict(prices)}), clock.now_ms())
-        changed(hub.database)
+        check_plausible(changed(hub.database), [model.id])
     return show(hub, name)
+
+
+def check_prices(prices: Mapping[str, str], capability: Capability) -> None:
+    """Refuse a chat model with half a price, by the options that state it."""
+    if capability is Capability.CHAT and "output" not in prices:
+        raise InvalidRequest("A chat model needs a price of its --output too. 0 is a price.", param="output")
+
+
+def check_plausible(found: Catalog, model_ids: Iterable[str]) -> None:
+    """Refuse what no model has, a slip of the finger: such a price, or an answer longer than all that it can hold."""
+    most = parse_price_per_million(str(PRICE_MOST))
+    for endpoint in (endpoint for model_id in model_ids for endpoint in found.endpoints.get(model_id, ())):
+        where = f"{endpoint.model.id} at {endpoint.provider.id}"
+        for sizes in (endpoint.offering, endpoint.model):
+            if sizes.context and sizes.max_output and sizes.max_output > sizes.context:
+                raise InvalidRequest(
+                    f"{where} would write {sizes.max_output:,} tokens (--max-output), and can read and write only {sizes.context:,} in all (--context).",
+                    param="max_output",
+                )
+        cards = [period.card for period in endpoint.prices.periods]
+        rates = [one for card in cards for one in (card.rates, *(tier for _, tier in card.tiers))]
+        if any(getattr(one, bucket) > most for one in rates for bucket in Rates.__slots__):
+            raise InvalidRequest(
+                f"A price of {where} is above {PRICE_MOST:,} USD per million tokens, far beyond any model's: prices are in USD per million tokens.",
+                param="price",
+            )
 
 
 def reset_price(hub: Hub, name: str, *, provider: str | None, region: str | None = None) -> ModelState:
@@ -185,6 +225,9 @@ def _price_name(found: Catalog, name: str, provider: str | None, region: str | N
         provider = _only(sellers, f"Several providers offer {model.id}; say which with --provider: ")
     if provider not in sellers:
         raise NotFound(f"{provider[:40]!r} does not offer {model.id}. It is offered by: {', '.join(sellers)}")
+    places = [place for offering in model.offerings if offering.provider == provider for place in offering.regions]
+    if region is not None and region not in places:
+        raise NotFound(f"{provider} does not offer {model.id} in {region[:40]!r}, but in: {', '.join(sorted(places))}.")
     return f"{provider}/{model.id}" + (f"@{region}" if region else "")
 
 

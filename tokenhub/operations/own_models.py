@@ -69,10 +69,10 @@ def add(
         regions = regions or _regions(sample, provider_id) or _only(list(provider.regions), provider_id)
         _check_shipped(before.names.get(one.name, one.name), provider_id, regions)
         own = table(provider_id, regions, one, known=one.name in before.names, like=sample)
-        if own.get("capability") == Capability.CHAT and "output" not in one.prices:
-            raise InvalidRequest("A chat model needs a price of its --output too. 0 is a price.", param="output")
+        known = before.models.get(before.names.get(one.name, ""))
+        models.check_prices(one.prices, known.capability if known else Capability(own["capability"]))
         (name,) = put(hub, before, {one.name: own}, clock.now_ms())
-        models.changed(hub.database)
+        models.check_plausible(models.changed(hub.database), [name])
     return _offered(hub, name, {provider_id})
 
 
@@ -118,7 +118,7 @@ def add_from_file(hub: Hub, text: str, file: str) -> list[ModelState]:
         raise InvalidRequest(f"{file} has no [[models]] in it. See docs/catalog.md", param="file")
     with revision.change(hub.database):
         names = put(hub, models.catalog(hub.database), found.models, clock.now_ms())
-        models.changed(hub.database)
+        models.check_plausible(models.changed(hub.database), names)
     sellers = {str(part.get("provider")) for own in found.models.values() for part in own.get("offerings", ())}
     return [_offered(hub, name, sellers) for name in names]
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tokenhub import clock
+from tokenhub.call import Capability
+from tokenhub.catalog import regions
 from tokenhub.catalog.load import Override
-from tokenhub.catalog.models import Credential, Provider
+from tokenhub.catalog.models import Catalog, Credential, Provider
 from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.operations import models, own_models
 from tokenhub.operations.hub import Hub
@@ -62,14 +64,29 @@ def add(hub: Hub, own: OwnProvider) -> ProviderState:
     if not own.models:
         raise InvalidRequest("Name at least one model: --model NAME or --model NAME=UPSTREAM-NAME.", param="model")
     base_url = addresses.validate_base_url(own.base_url, own.insecure_http)
+    _check_data_region(own.data_region)
     provider = {
         "name": own.name or own.id,
         "auth": "bearer" if own.takes_key else NO_KEY,
         "regions": [{"id": DEFAULT_REGION, "base_url": base_url, "data_region": own.data_region}],
     }
-    known = models.catalog(hub.database).names
-    tables = {one.name: own_models.table(own.id, (DEFAULT_REGION,), one, known=one.name in known) for one in own.models}
+    found = models.catalog(hub.database)
+    for one in own.models:
+        if _chats(found, one) and "output" not in one.prices:
+            raise InvalidRequest(
+                f"{one.name!r} is a chat model and needs both prices: --price IN/OUT, such as 1.25/10; 0/0 is free.",
+                param="price",
+            )
+    tables = {
+        one.name: own_models.table(own.id, (DEFAULT_REGION,), one, known=one.name in found.names) for one in own.models
+    }
     return _add(hub, {own.id: provider}, tables)[0]
+
+
+def _chats(found: Catalog, one: OwnModel) -> bool:
+    """Tell whether a model is one for chat: as the catalogue says of one that it knows."""
+    known = found.models.get(found.names.get(one.name, ""))
+    return (known.capability if known else one.capability) in (Capability.CHAT, None)
 
 
 def add_from_file(hub: Hub, text: str, file: str) -> list[ProviderState]:
@@ -98,11 +115,23 @@ def _add(
                     f"There is a provider {provider_id!r} already. Remove yours first, or choose another name."
                 )
             store.put_override(hub.database, Override("provider", provider_id, dict(table)), now_ms)
-        own_models.put(hub, before, tables, now_ms)
+        names = own_models.put(hub, before, tables, now_ms)
         after = models.changed(hub.database)
+        models.check_plausible(after, names)
         for provider_id in providers:
+            for region in after.providers[provider_id].regions.values():
+                _check_data_region(region.data_region)
             _open_without_key(hub, after.providers[provider_id], now_ms)
     return [state for state in listing(hub) if state.provider.id in providers]
+
+
+def _check_data_region(name: str) -> None:
+    """Refuse a place that no rule about regions could name."""
+    if not regions.is_region(name) and name not in regions.NOWHERE:
+        raise InvalidRequest(
+            f"{name[:20]!r} is no data region: give a country's two letters (ISO 3166), eu, self-hosted or unknown.",
+            param="data_region",
+        )
 
 
 def _open_without_key(hub: Hub, provider: Provider, now_ms: int) -> None:

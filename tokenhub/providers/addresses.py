@@ -26,6 +26,7 @@ _METADATA = frozenset(
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _HOP = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HOST = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*", re.ASCII)
+_ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/messages", "/responses")
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+", re.ASCII)
 
 
@@ -65,8 +66,8 @@ def validate_base_url(url: str, insecure_http: bool = False) -> str:
     """Return an operator's base URL in its plain form, without a final slash, or refuse it with the reason.
 
     https is needed unless the host is loopback or ``insecure_http`` was said. Raises
-    InvalidRequest (``param`` base_url); the message does not repeat the URL, which may hold
-    a secret.
+    InvalidRequest (``param`` base_url); the message repeats nothing that may hold a secret: no user, query or
+    fragment.
     """
     if not url.isascii() or any(character <= " " or character == "\x7f" for character in url) or "\\" in url:
         raise _refusal("may hold only visible ASCII characters")
@@ -88,7 +89,10 @@ def validate_base_url(url: str, insecure_http: bool = False) -> str:
         raise _refusal("must begin with https; say --insecure-http to send keys and prompts in the clear")
     shown = f"[{host}]" if ":" in host else host
     default = 443 if parts.scheme == "https" else 80
-    return f"{parts.scheme}://{shown}{'' if port in (None, default) else f':{port}'}{parts.path.rstrip('/')}"
+    plain = f"{parts.scheme}://{shown}{'' if port in (None, default) else f':{port}'}{parts.path.rstrip('/')}"
+    if endpoint := next((one for one in _ENDPOINTS if plain.endswith(one)), None):
+        raise _refusal(f"must end before {endpoint}, which is put under it: give {plain.removesuffix(endpoint)}")
+    return plain
 
 
 def _check_host(host: str) -> None:
