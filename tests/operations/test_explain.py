@@ -1,13 +1,15 @@
 """An explanation reads the live state of both databases: scopes, circuits, cool-downs, tool loops."""
 
 import json
+from typing import Any
 
+import orjson
 import pytest
 
 from tokenhub import clock
-from tokenhub.call import Capability
+from tokenhub.call import Capability, Wire
 from tokenhub.errors import InvalidRequest, ModelNotFound
-from tokenhub.operations import accounts, credentials, explain, hello, keys, preferences
+from tokenhub.operations import accounts, credentials, explain, hello, keys, preferences, spoken
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.explain import Question
 from tokenhub.operations.hub import Hub
@@ -148,3 +150,52 @@ def test_hello_is_a_request_of_the_models_own_kind(capability: Capability) -> No
     surface, raw = hello.to("some-model", capability, 1_795_000_000)
     call, _ = surface.call(surface.parse(raw), len(raw))
     assert (call.capability, call.model) == (capability, "some-model")
+
+
+HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}]}
+FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"input_schema": {}}}}
+
+
+def said(**part: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hello"}, part]}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "capability", "wire"),
+    [
+        (HELLO, Capability.CHAT, Wire.CHAT),
+        ({**HELLO, "tools": [FUNCTION], "thinking": {"type": "enabled"}, "stop": "x"}, Capability.CHAT, Wire.CHAT),
+        (said(type="image_url", image_url={"url": "https://x"}, cache_control={}), Capability.CHAT, Wire.CHAT),
+        ({**HELLO, "system": "x"}, Capability.CHAT, Wire.MESSAGES),
+        ({**HELLO, "stop_sequences": ["x"]}, Capability.CHAT, Wire.MESSAGES),
+        ({**HELLO, "tools": [{"name": "f", "input_schema": {}}]}, Capability.CHAT, Wire.MESSAGES),
+        ({**HELLO, "tools": [{"name": "bash", "type": "bash_20250124"}]}, Capability.CHAT, Wire.MESSAGES),
+        (said(type="tool_result", tool_use_id="t"), Capability.CHAT, Wire.MESSAGES),
+        (said(type="image", source={"type": "url"}), Capability.CHAT, Wire.MESSAGES),
+        ({"messages": 7}, Capability.CHAT, Wire.CHAT),
+        ({"input": "Hello"}, Capability.CHAT, Wire.RESPONSES),
+        ({"input": "Hello"}, Capability.EMBEDDINGS, Wire.EMBEDDINGS),
+        ({"prompt": "Hello"}, Capability.CHAT, Wire.COMPLETIONS),
+        ({"prompt": "Hello"}, Capability.IMAGES, Wire.IMAGES),
+        ({"contents": []}, Capability.CHAT, Wire.GEMINI),
+        ({"content": {"parts": []}}, Capability.EMBEDDINGS, Wire.GEMINI),
+        ({}, Capability.CHAT, Wire.CHAT),
+    ],
+)
+def test_a_body_tells_which_surface_it_is_for(body: dict[str, Any], capability: Capability, wire: Wire) -> None:
+    assert spoken.surface_of(body, "some/model", capability, 0)[0].wire is wire
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        ("openai/gpt-4o", {"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}),
+        ("text-embedding-3-small", {"content": {"parts": [{"text": "Hello"}]}}),
+        ("text-embedding-3-small", {"requests": [{"content": {"parts": [{"text": "Hello"}]}}]}),
+    ],
+)
+def test_googles_clients_name_the_model_in_the_path(model: str, body: dict[str, Any]) -> None:
+    surface, asked = spoken.surface_of(body, model, Capability.EMBEDDINGS, 0)
+    assert asked == body
+    call, _ = surface.call(surface.parse(orjson.dumps(asked)), 1)
+    assert (call.model, call.wire) == (model, Wire.GEMINI)

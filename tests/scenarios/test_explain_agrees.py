@@ -314,6 +314,57 @@ def test_what_is_explained_is_what_is_then_done(world: World) -> None:
     print(f"{case} cases: {dict(sorted(ends.items()))}")
 
 
+CALL = {"type": "tool_use", "id": "t1", "name": "look", "input": {}}
+RESULT = {"type": "tool_result", "tool_use_id": "t1", "content": "7"}
+LOOK = {"name": "look", "input_schema": {"type": "object"}}
+BODIES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("/v1/chat/completions", "messages", {}),
+    ("/v1/messages", "messages", {"max_tokens": 9}),
+    ("/v1/messages", "messages", {"max_tokens": 9, "system": "Be brief."}),
+    ("/v1/messages", "messages", {"max_tokens": 9, "system": [{"type": "text", "text": "Be brief."}]}),
+    ("/v1/messages", "messages", {"max_tokens": 9, "tools": [LOOK], "tool_choice": {"type": "auto"}}),
+    ("/v1/messages", "messages", {"max_tokens": 9, "then": [("assistant", [CALL]), ("user", [RESULT])]}),
+    ("/v1/responses", "input", {"instructions": "Be brief."}),
+    ("/v1beta/models/gpt-4o:generateContent", "contents", {}),
+    ("/v1/completions", "prompt", {}),
+)
+
+
+def body_of(member: str, more: dict[str, Any], text: str) -> dict[str, Any]:
+    """A request that begins with this text, as its surface spells it."""
+    turns = [{"role": role, "content": content} for role, content in more.get("then", [])]
+    begun = {
+        "messages": [{"role": "user", "content": text}, *turns],
+        "contents": [{"role": "user", "parts": [{"text": text}]}],
+    }
+    rest = {name: value for name, value in more.items() if name != "then"}
+    named = {} if member == "contents" else {"model": "gpt-4o"}
+    return {**named, member: begun.get(member, text), **rest}
+
+
+@pytest.mark.parametrize(("path", "member", "more"), BODIES)
+def test_a_body_of_any_surface_is_explained_as_the_request_that_it_is(
+    world: World, path: str, member: str, more: dict[str, Any]
+) -> None:
+    with world.database.write():
+        for table in ("preferences", "circuits", "cooldowns", "affinities"):
+            world.database.execute(f"DELETE FROM {table}")
+    world.broken = {}
+    for number in range(5):
+        world.gateway.forget_faults()
+        world.synchronise()
+        world.called.clear()
+        raw = json.dumps(body_of(member, more, f"Question {number}")).encode()
+        found = explain.explain(world.gateway.hub, Question("gpt-4o", body=raw))
+        answer = world.gateway.call("POST", path, raw, {"Authorization": f"Bearer {world.gateway.key}"})
+        if found.refusal is not None:
+            assert answer.status == found.refusal.status, (answer.body, found.refusal)
+            assert world.called == []
+        else:  # without a session every request draws anew
+            first = tried(found)[: 1 if found.session is not None else None]
+            assert world.called[0] in numbers(first), answer.body
+
+
 def test_an_explanation_sends_nothing_and_changes_nothing(world: World, tmp_path: Path) -> None:
     def state() -> list[Any]:
         tables = ("requests", "holds", "circuits", "cooldowns", "affinities", "accounts", "keys")

@@ -17,7 +17,18 @@ from tokenhub.catalog.prices import PriceCard
 from tokenhub.catalog.siblings import StandIn
 from tokenhub.errors import HubError, InvalidRequest, NotFound
 from tokenhub.ids import new_id
-from tokenhub.operations import accounts, advice, availability, callers, hello, keys, models, planning, snapshots
+from tokenhub.operations import (
+    accounts,
+    advice,
+    availability,
+    callers,
+    hello,
+    keys,
+    models,
+    planning,
+    snapshots,
+    spoken,
+)
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.planning import Hints
 from tokenhub.operations.snapshots import Snapshot
@@ -174,8 +185,8 @@ def _asked(snapshot: Snapshot, caller: Caller, question: Question, now_ms: int) 
         first = snapshot.resolve(question.model, caller).models[0]
         surface, raw = hello.to(question.model, first.capability, now_ms // 1000)
         return surface, surface.parse(raw), len(raw)
-    body = {**parse_object(question.body), "model": question.model}
-    surface = hello.given(body, _capability(snapshot, caller, question.model), now_ms // 1000)
+    capability = _capability(snapshot, caller, question.model)
+    surface, body = spoken.surface_of(parse_object(question.body), question.model, capability, now_ms // 1000)
     return surface, surface.parse(orjson.dumps(body)), len(question.body)
 
 

@@ -44,9 +44,3 @@ def to(model: str, capability: Capability, now_s: int) -> tuple[Surface, bytes]:
         content_type, pieces = multipart.render(body)
         return speak(Arrival("", {}, {"Content-Type": content_type}, now_s)), b"".join(pieces)
     return speak(Arrival("", {}, {"Content-Type": JSON}, now_s)), orjson.dumps(body)
-
-
-def given(body: Mapping[str, Any], capability: Capability, now_s: int) -> Surface:
-    """Return the surface on which a JSON body is read: a chat's where it has messages, else that of the model."""
-    speak, _ = SPEAKS[Capability.CHAT if "messages" in body else capability]
-    return speak(Arrival("", {}, {"Content-Type": JSON}, now_s))
