@@ -287,6 +287,14 @@ def test_key_may_not_call_what_its_list_does_not_name(catalog, allowed, name):
     assert refused.value.status == 403
 
 
+def test_who_may_not_call_a_name_is_told_the_names_that_do_mean_what_it_may_call(catalog):
+    allowed = ["gpt-4o-2024-11-20", "openai/gpt-4o@eu", "openai/gpt-4o-2024-08-06@eu", "alibaba/deepseek-v3.2"]
+    with pytest.raises(PermissionDenied, match="may not call openai/gpt-4o@global; it may call ") as refused:
+        found(catalog, "openai/gpt-4o@global").within(resolve.scope_of(catalog, None, allowed))
+    told = refused.value.message.partition("it may call ")[2].rstrip(".")
+    assert told.split(", ") == sorted(allowed)
+
+
 def test_keys_list_with_a_name_that_means_nothing_is_refused(catalog):
     resolve.check_names(catalog, PLAN, ["gpt-4o", "openai/gpt-4o@eu", "starter/fast"])
     with pytest.raises(ModelNotFound):

@@ -405,10 +405,17 @@ def test_a_name_is_suggested_only_to_those_who_may_call_it(world: World) -> None
         assert answer.status == 404
         found: list[str] = answer.json()["error"]["metadata"]["suggestions"]
         assert ("Did you mean" in answer.json()["error"]["message"]) is bool(found)
+        for path in (f"/v1/models/{name}", f"/v1/models/{name}/endpoints"):
+            described = world.gateway.call("GET", path, None, headers)
+            assert (described.status, described.json()["error"]["code"]) == (404, "model_not_found")
+            assert described.json()["error"]["metadata"]["suggestions"] == found
         return found
 
     assert suggested("other-modell")[0] == OTHER
-    assert suggested("other-modell", world.gateway.add_key(models=(MODEL,))) == [MODEL]
+    narrow = world.gateway.add_key(models=(MODEL,))
+    assert suggested("other-modell", narrow) == [MODEL]
+    hidden = world.gateway.call("GET", f"/v1/models/{OTHER}", None, {"Authorization": f"Bearer {narrow}"})
+    assert (hidden.status, hidden.json()["error"]["metadata"]["suggestions"]) == (404, [])
     world.set("account", deny_providers=["alpha", "gamma"])
     assert suggested("other-modell") == [MODEL]
     world.set("account", deny_models=[MODEL, OTHER])

@@ -28,6 +28,12 @@ class Target:
     snapshot: str | None = None
     """The dated upstream id that was asked for."""
 
+    @property
+    def name(self) -> str:
+        """The name that means this and no more."""
+        provider = f"{self.provider}/" if self.provider else ""
+        return f"{provider}{self.snapshot or self.model.id}{f'@{self.region}' if self.region else ''}"
+
     def covers(self, deployment: Deployment) -> bool:
         """Say whether a deployment is one of those meant."""
         return (

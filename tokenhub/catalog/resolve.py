@@ -56,7 +56,7 @@ class Resolution:
             if scope.allows_model(model)
         ]
         if not kept or (any(self.groups) and not any(group for _, group in kept)):
-            allowed = ", ".join(sorted({target.model.id for target in scope.targets})[:8]) or "nothing"
+            allowed = ", ".join(sorted({target.name for target in scope.targets})[:8]) or "nothing"
             raise PermissionDenied(f"This key may not call {self.asked}; it may call {allowed}.", param="model")
         return replace(self, models=tuple(m for m, _ in kept), groups=tuple(group for _, group in kept))
 

@@ -97,7 +97,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments)
     except HubError as error:
-        render.complain(error.message)
+        render.complain(render.in_commands(error.message))
         return USAGE if isinstance(error, InvalidRequest) else FAILED
     except _CLICK_ERROR as error:
         return _usage(error)

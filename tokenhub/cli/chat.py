@@ -156,9 +156,7 @@ def _fail(error: dict[str, Any], status: int = 200) -> None:
     code = f" ({error['code']})" if error.get("code") else ""
     words = str(error.get("message", "The gateway reported an error."))
     show = f"tokenhub requests show {error.get('request_id', 'ID')}"
-    words = words.replace("metadata.excluded has", f"{show} has").replace(
-        "GET /v1/models lists", "tokenhub models list shows"
-    )
+    words = render.in_commands(words).replace("metadata.excluded has", f"{show} has")
     more = f" See: {show}" if "request_id" in error and _is_kept(status) and show not in words else ""
     render.complain(f"{words}{code}{more}")
     raise typer.Exit(FAILED)

@@ -79,6 +79,11 @@ def say(text: str) -> None:
     print(inert(text), file=sys.stderr, flush=True)
 
 
+def in_commands(words: str) -> str:
+    """Return what a refusal says with the command in the place of what only HTTP has."""
+    return words.replace("GET /v1/models lists", "tokenhub models list shows")
+
+
 def complain(text: str) -> None:
     """Write what went wrong, and what to do, as one line to stderr."""
     label = "\x1b[1;31merror:\x1b[0m" if colours(sys.stderr) else "error:"

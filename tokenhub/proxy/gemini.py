@@ -88,7 +88,7 @@ async def one(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     name, _ = target_of(request.raw_path.partition("?")[0] + ":")
     found = models.callable_by(runtime.snapshot, caller, name)
     if not found:
-        raise models.unknown()
+        raise models.unknown(runtime.snapshot, caller, name)
     return _describe(name, found)
 
 

@@ -35,20 +35,28 @@ async def one(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
         return {"data": await _endpoints(runtime, caller, name.removesuffix(_ENDPOINTS))}
     described = _describe(runtime.snapshot, caller, name)
     if described is None:
-        raise unknown()
+        raise unknown(runtime.snapshot, caller, name)
     return described
 
 
-def unknown() -> ModelNotFound:
-    """Return the refusal of a name that means nothing to a key."""
-    return ModelNotFound("No such model for this key; GET /v1/models lists what there is.", param="model")
+def unknown(snapshot: Snapshot, caller: Caller, name: str) -> ModelNotFound:
+    """Return the refusal of a name under which a key can call nothing, with the suggestions that a call of it gets."""
+    try:
+        snapshot.resolve(name, caller)
+    except ModelNotFound as error:
+        return error
+    except PermissionDenied:
+        pass
+    return ModelNotFound(
+        "No such model for this key; GET /v1/models lists what there is.", param="model", metadata={"suggestions": []}
+    )
 
 
 async def _endpoints(runtime: Runtime, caller: Caller, name: str) -> Any:
     """Describe where a name is served, and how well, to a key that may call it there."""
     deployments = callable_by(runtime.snapshot, caller, name)
     if not deployments:
-        raise unknown()
+        raise unknown(runtime.snapshot, caller, name)
     now_ms = clock.now_ms()
     measured = await runtime.read(
         lambda database: measures.of_places(database, deployments, runtime.availability, now_ms)
