@@ -44,6 +44,8 @@ _FORMS: dict[str, dict[str, object]] = {
     "/v1/audio/transcriptions": {"model": "whisper-1"},
     "/v1/audio/translations": {"model": "whisper-1"},
 }
+FORMS = frozenset(_FORMS)
+PATHS = (*_BODIES, *_FORMS, f"/v1beta/models/{MODEL}:generateContent")
 STREAMED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"})
 """Whose requests can be streamed by the upstream below."""
 

@@ -17,7 +17,7 @@ from contextlib import closing
 import pytest
 
 from tests.fakes import every_surface
-from tests.fakes.every_surface import MODEL, request_for
+from tests.fakes.every_surface import FORMS, MODEL, PATHS, request_for
 from tests.fakes.upstream import (
     FakeUpstream,
     Received,
@@ -386,11 +386,12 @@ def test_t41_the_health_pages_say_nothing_else(served: tuple[RunningGateway, Fak
 
 CONTROLS = [
     "api_base", "base_url", "api_key", "api_type", "api_version", "azure_endpoint", "custom_llm_provider", "default_headers",
-    "extra_headers", "extra_query", "headers", "http_client", "organization", "project", "proxy", "user_config", "vertex_credentials",
+    "extra_headers", "extra_query", "headers", "http_client", "organization", "project", "proxy", "user_config", "vertex_credentials", "data_sources",
+    "fallbacks", "deployment_id", "model_list", "litellm_params", "kv_transfer_params", "aws_bedrock_runtime_endpoint",
 ]  # fmt: skip
 OTHERS = [
-    "metadata", "extra_body", "litellm_params", "endpoint", "url", "webhook_url", "callback_url", "host", "base", "openai_api_base",
-    "fallbacks", "deployment_id", "model_list", "mock_response", "callbacks", "success_callback",
+    "metadata", "extra_body", "endpoint", "url", "webhook_url", "callback_url", "host", "base", "openai_api_base",
+    "mock_response", "callbacks", "success_callback",
 ]  # fmt: skip
 
 
@@ -424,6 +425,24 @@ def test_t42_no_field_of_a_request_chooses_an_address_or_a_credential(
             "openai-organization",
         }
         assert attacker.connections == 0
+
+
+@pytest.mark.parametrize("name", ["api_base", "context_window_fallbacks", "vertex_project"])
+@pytest.mark.parametrize("path", sorted(PATHS))
+def test_t42_nor_on_any_other_surface(served: tuple[RunningGateway, FakeUpstream], path: str, name: str) -> None:
+    gateway, upstream = served
+    raw, content_type = request_for(path, streamed=False)
+    if path in FORMS:
+        boundary = content_type.partition("boundary=")[2].encode()
+        field = b'\r\nContent-Disposition: form-data; name="%b[x]"\r\n\r\nevil\r\n' % name.encode()
+        raw = b"--" + boundary + field + raw
+    else:
+        raw = json.dumps({**json.loads(raw), name: "evil"}).encode()
+    asked = len(upstream.received)
+    answer = gateway.call("POST", path, raw, {**bearer(gateway.key), "Content-Type": content_type})
+    assert answer.status == 400
+    assert name.encode() in answer.body
+    assert len(upstream.received) == asked
 
 
 # ---- what belongs to whom ---------------------------------------------------------------------

@@ -173,6 +173,26 @@ def test_t42_a_field_that_chooses_address_or_credential_is_refused(field, value)
     assert refused.value.param == field
 
 
+@pytest.mark.parametrize("field", ["aws_region_name", "bootstrap_host", "vertex_location", "azure_username"])
+def test_t42_so_is_every_field_of_a_clouds_family(field):
+    with pytest.raises(InvalidRequest) as refused:
+        chat.parse_call({**PLAIN, field: "x"}, 10)
+    assert refused.value.param == field
+
+
+def test_t42_what_extra_body_would_put_into_the_body_is_refused_too():
+    chat.parse_call({**PLAIN, "extra_body": {"google": {"thinking_config": {"thinking_budget": 1}}}}, 10)
+    with pytest.raises(InvalidRequest) as refused:
+        chat.parse_call({**PLAIN, "extra_body": {"extra_body": {"api_base": "https://attacker.example"}}}, 10)
+    assert refused.value.param == "extra_body.extra_body.api_base"
+
+
+def test_fields_that_gateways_clients_send_pass():
+    fields = {"models": ["a"], "provider": {}, "route": "fallback", "transforms": [], "plugins": [], "usage": {}}
+    more = {"reasoning": {}, "top_a": 1, "min_p": 0.1, "chat_template_kwargs": {}, "guided_json": {}, "metadata": {}}
+    chat.parse_call({**PLAIN, **fields, **more}, 10)
+
+
 def test_t42_nothing_inside_metadata_is_understood():
     body = {**PLAIN, "metadata": {"api_base": "https://attacker.example", "model": "dear"}}
     assert chat.parse_call(body, 10) == chat.parse_call(PLAIN, 10)

@@ -12,6 +12,7 @@ from tests.wire.compared import Compared
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire.chat import over_gemini as chat_over_gemini
 from tokenhub.wire.chat import request as chat
+from tokenhub.wire.gemini import native as gemini_native
 from tokenhub.wire.gemini import over_chat as gemini_over_chat
 from tokenhub.wire.gemini import signatures as gemini_signatures
 from tokenhub.wire.gemini import spelling as gemini_spelling
@@ -297,6 +298,17 @@ def test_a_field_in_two_spellings_is_refused() -> None:
     ):
         with pytest.raises(InvalidRequest, match="two spellings"):
             gemini_spelling.normalised(body)
+
+
+def test_the_gateways_own_fields_are_read_in_both_spellings_and_none_is_sent() -> None:
+    own = {"session_id": "s", "prompt_cache_key": "k", "api_base": "x"}
+    camel = {"sessionId": "s", "promptCacheKey": "k", "apiBase": "x"}
+    assert gemini_spelling.normalised(camel) == gemini_spelling.normalised(own) == own
+    assert inside({"contents": [HELLO], "sessionId": "s", "promptCacheKey": "k"})["prompt_cache_key"] == "k"
+    body = gemini_spelling.normalised({"contents": [HELLO], "sessionId": "s", "promptCacheKey": "k"})
+    assert gemini_native.request(body, None) == {"contents": [HELLO]}
+    with pytest.raises(InvalidRequest, match="two spellings"):
+        gemini_spelling.normalised({"sessionId": "s", "session_id": "s"})
 
 
 def test_names_that_are_the_clients_keep_their_spelling() -> None:

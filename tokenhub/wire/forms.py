@@ -13,11 +13,10 @@ import orjson
 
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire import json_body, multipart
-from tokenhub.wire.chat.request import FORBIDDEN_FIELDS, GATEWAY_FIELDS
+from tokenhub.wire.chat.request import GATEWAY_FIELDS, is_forbidden
 
 _STRUCTURED: Final = ("provider", "models")
 """The gateway's own fields, which are JSON on other surfaces and nothing that OpenAI's forms know."""
-_OURS: Final = GATEWAY_FIELDS | FORBIDDEN_FIELDS
 _MEMBER: Final = re.compile(r"([a-z_]+)((?:\[[^\[\]]+\]){1,4})", re.ASCII)
 _SWITCHES: Final = {"true": True, "false": False}
 
@@ -35,7 +34,7 @@ def parse(content_type: str, raw: bytes) -> dict[str, Any]:
             fields[name] = _read(name, fields[name])
     for name in list(fields):
         root = _root(name)
-        if root != name and root in _OURS:
+        if root != name and (root in GATEWAY_FIELDS or is_forbidden(root)):
             _fold(fields, name)
     return fields
 

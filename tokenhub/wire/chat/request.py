@@ -38,23 +38,40 @@ FORBIDDEN_FIELDS = frozenset(
         "api_key",
         "api_type",
         "api_version",
-        "azure_ad_token",
-        "azure_endpoint",
+        "allowed_model_region",
         "base_url",
+        "client_secret",
+        "content_policy_fallbacks",
+        "context_window_fallbacks",
         "custom_llm_provider",
+        "dataSources",
+        "data_sources",
+        "default_fallbacks",
         "default_headers",
+        "deployment_id",
+        "ec_transfer_params",
         "extra_headers",
         "extra_query",
+        "fallbacks",
         "headers",
         "http_client",
+        "kv_transfer_params",
+        "litellm_credential_name",
+        "litellm_params",
+        "model_list",
         "organization",
         "project",
         "proxy",
+        "region_name",
+        "tenant_id",
         "user_config",
-        "vertex_credentials",
     }
 )
-"""Fields by which other gateways let a caller choose address or credential: refused, whatever their value (T42)."""
+"""Fields by which an upstream (LiteLLM, Azure, vLLM, SGLang: their API pages, 2026-11) lets a caller choose address,
+credential, region or another model: refused, whatever their value (T42)."""
+
+_FORBIDDEN_FAMILIES = ("aws_", "azure_", "bootstrap_", "oci_", "vertex_", "watsonx_")
+"""Beginnings of the names of more such fields: LiteLLM's by cloud, SGLang's ``bootstrap_host``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +258,23 @@ def parse_model(body: Mapping[str, Any]) -> str:
     return model
 
 
-def refuse_control_fields(body: Mapping[str, Any]) -> None:
-    for name in FORBIDDEN_FIELDS.intersection(body):
-        raise InvalidRequest(
-            f"{name} cannot be set by a request: providers, addresses and credentials are the operator's.", param=name
-        )
+def is_forbidden(name: str) -> bool:
+    """Return whether a field of this name would choose an address, a credential, a region or another model."""
+    return name in FORBIDDEN_FIELDS or name.startswith(_FORBIDDEN_FAMILIES)
+
+
+def refuse_control_fields(body: Mapping[str, Any], known: frozenset[str] = frozenset()) -> None:
+    """Refuse fields that are the operator's, also where they are put into ``extra_body``; ``known``: the wire has its own rule for these."""
+    holder: Any = body
+    path = ""
+    while isinstance(holder, Mapping):
+        for name in holder:
+            if is_forbidden(name) and name not in known:
+                raise InvalidRequest(
+                    f"{path}{name} cannot be set by a request: providers, addresses and credentials are the operator's.",
+                    param=f"{path}{name}",
+                )
+        holder, path = holder.get("extra_body"), f"{path}extra_body."
 
 
 def _read_messages(body: Mapping[str, Any]) -> dict[str, int]:

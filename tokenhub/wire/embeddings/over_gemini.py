@@ -17,6 +17,7 @@ from tokenhub.wire.replies import Reply
 LIMITS = Limits(inputs=100, token_lists=False, base64=False)
 """A batch takes 100 inputs (pydantic-ai's and google-genai 3.4.0's chunk size, 2026-11-22), texts only."""
 
+_OURS = GATEWAY_FIELDS | {"prompt_cache_key"}
 _READ = frozenset({"model", "input", "dimensions", "encoding_format"})
 _UNNORMALISED = "gemini-embedding-001"
 _FULL_DIMENSIONS = 3072
@@ -38,7 +39,7 @@ def native_request(body: Mapping[str, Any], upstream_id: str) -> dict[str, Any]:
     """Return a request in Google's own words for an upstream: each names the model that serves it. Raises InvalidRequest beyond a batch."""
     name = f"models/{upstream_id}"
     if "requests" not in body:
-        return {**{key: value for key, value in body.items() if key not in GATEWAY_FIELDS}, "model": name}
+        return {**{key: value for key, value in body.items() if key not in _OURS}, "model": name}
     requests = body["requests"]
     if len(requests) > LIMITS.inputs:
         raise InvalidRequest(f"requests can hold at most {LIMITS.inputs} inputs for this model.", param="requests")

@@ -11,11 +11,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire.chat.request import FORBIDDEN_FIELDS, GATEWAY_FIELDS
+from tokenhub.wire.chat.request import FORBIDDEN_FIELDS, GATEWAY_FIELDS, is_forbidden
 
 _BORDER = re.compile(r"_([a-z0-9])")
-_NOT_GOOGLES = GATEWAY_FIELDS | FORBIDDEN_FIELDS | {"prompt_cache_key"}
-"""Members of a body that speak to the gateway, or are refused by their own name."""
+
+
+def _camel(name: str) -> str:
+    return _BORDER.sub(lambda found: found[1].upper(), name)
+
+
+_NOT_GOOGLES: Mapping[str, str] = {
+    spelled: name
+    for name in GATEWAY_FIELDS | FORBIDDEN_FIELDS | {"prompt_cache_key"}
+    for spelled in (name, _camel(name))
+}
+"""Members of a body that speak to the gateway, or are refused, in both spellings: they have the name by which they are read."""
 
 
 def normalised(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +106,7 @@ def _renamed(value: Any) -> Any:
         return value
     made: dict[str, Any] = {}
     for name, one in value.items():
-        known_as = name if name in _NOT_GOOGLES else _BORDER.sub(lambda found: found[1].upper(), name)
+        known_as = name if is_forbidden(name) else _NOT_GOOGLES.get(name) or _camel(name)
         if known_as in made:
             raise InvalidRequest(f"{known_as} is given twice, in two spellings.", param=known_as)
         made[known_as] = one

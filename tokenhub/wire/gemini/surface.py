@@ -51,9 +51,9 @@ class GeminiSurface(JsonSurface):
         self.keep_alive = gemini_frames.KEEP_ALIVE
 
     def parse(self, raw: bytes) -> dict[str, Any]:
-        body = parse_object(raw)
+        body = gemini_spelling.normalised(parse_object(raw))
         chat.refuse_control_fields(body)
-        return gemini_spelling.normalised(body)
+        return body
 
     def call(self, _body: dict[str, Any], _size_bytes: int) -> tuple[Call, dict[str, Any]]:
         raise NotFound(f"There is no method {self.method[:64]!r} of models here; see docs/http.md.")

@@ -21,6 +21,8 @@ from tokenhub.wire.replies import Reply
 from tokenhub.wire.surface import Arrival, End, JsonSurface, Rendered
 
 BETA_HEADER = "anthropic-beta"
+_STRIPPED = frozenset({"fallbacks"})
+"""What is no gateway's field here but Anthropic's own: it is left out (``billing/features.py``)."""
 
 ERROR_TYPES: Mapping[int, str] = {
     401: "authentication_error",
@@ -56,7 +58,7 @@ class MessagesSurface(JsonSurface):
         return parse_object(raw)
 
     def call(self, body: dict[str, Any], size_bytes: int) -> tuple[Call, dict[str, Any]]:
-        chat.refuse_control_fields(body)
+        chat.refuse_control_fields(body, _STRIPPED)
         refuse_stored_files(body)
         self._inside = messages_over_chat.request(body)
         self._shows_thinking = messages_over_chat.shows_thinking(body)

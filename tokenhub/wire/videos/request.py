@@ -13,6 +13,7 @@ from typing import Any, Final
 from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Units
+from tokenhub.wire.chat import request as chat
 
 PROMPT_CHARS: Final = 32_000
 SECONDS_DEFAULT: Final = 4
@@ -40,6 +41,7 @@ def normalised(body: Mapping[str, Any]) -> dict[str, Any]:
     ``1080p``, ``input_reference`` is an address or a data URL of one image. What is null is left
     out; members that are not known here stay, for adapters to report that they leave them out.
     """
+    chat.refuse_control_fields(body)
     model, prompt = body.get("model"), body.get("prompt")
     if not isinstance(model, str) or not model:
         raise InvalidRequest("Say which model makes the video.", param="model")
