@@ -110,6 +110,21 @@ def test_hosted_tool_that_the_client_forces_is_refused(tools, choice):
     assert (refused.value.code, refused.value.param) == ("unpriced_feature", "tool_choice")
 
 
+def test_hosted_tools_are_left_out_of_namespaces_too():
+    hosted = [{"type": "mcp", "server_url": "https://evil.example"}, {"type": "web_search"}]
+    own = {"type": "function", "name": "f"}
+    deep = {"type": "namespace", "name": "in", "tools": [*hosted, own]}
+    tools = [{"type": "namespace", "name": "out", "tools": [deep]}, {"type": "namespace", "name": "x", "tools": hosted}]
+    left = [{"type": "namespace", "name": "out", "tools": [{"type": "namespace", "name": "in", "tools": [own]}]}]
+    said = ("tools.mcp", "tools.web_search")
+    assert features.check({"tools": tools}, Wire.RESPONSES) == ({"tools": left}, said)
+    item = {"type": "additional_tools", "tools": tools}
+    assert features.check({"input": [item]}, Wire.RESPONSES) == ({"input": [{**item, "tools": left}]}, said)
+    assert features.check({"tools": left}, Wire.RESPONSES)[0]["tools"] is left
+    with pytest.raises(InvalidRequest, match="no price"):
+        features.check({"tools": tools[1:], "tool_choice": "required"}, Wire.RESPONSES)
+
+
 def test_type_of_a_tool_cannot_write_into_a_header():
     _, dropped = features.check(body(tools=[{"type": "x\r\nset-cookie: a"}, {"type": 7}]), Wire.CHAT)
     assert dropped == ("tools.unknown",)

@@ -179,20 +179,36 @@ def _without_hosted_tools(body: Body, own_types: frozenset[str]) -> tuple[Body, 
     tools = body["tools"]
     if not isinstance(tools, list):
         return body, []
-    own = [tool for tool in tools if _type_of(tool) in own_types]
-    if len(own) == len(tools):
+    own, left = _sorted_out(tools, own_types)
+    if not left:
         return body, []
     choice = body.get("tool_choice")
     forced = _type_of(choice) if isinstance(choice, Mapping) else choice
-    hosted = sorted({_type_of(tool) for tool in tools if _type_of(tool) not in own_types})
+    hosted = sorted(set(map(_type_of, left)))
     named = choice.get("name") if isinstance(choice, Mapping) else None
-    by_name = named is not None and any(
-        tool.get("name") == named for tool in tools if isinstance(tool, Mapping) and _type_of(tool) not in own_types
-    )
+    by_name = named is not None and any(tool.get("name") == named for tool in left if isinstance(tool, Mapping))
     if by_name or forced in hosted or (forced in ("required", "any", "allowed_tools") and not own):
         raise _unpriced("tool_choice", f"the hosted tool {hosted[0]!r} has no price here and tool_choice asks for it")
     kept = {**body, "tools": own} if own else {k: v for k, v in body.items() if k not in _TOOL_FIELDS}
     return kept, [f"tools.{kind}" for kind in hosted]
+
+
+def _sorted_out(tools: list[Any], own_types: frozenset[str]) -> tuple[list[Any], list[Any]]:
+    """Return the tools that stay, and those that run at the provider, also out of namespaces; a namespace of these alone goes with them."""
+    own: list[Any] = []
+    hosted: list[Any] = []
+    for tool in tools:
+        if _type_of(tool) not in own_types:
+            hosted.append(tool)
+            continue
+        if isinstance(tool, Mapping) and isinstance(tool.get("tools"), list):
+            inner, left = _sorted_out(tool["tools"], own_types)
+            hosted += left
+            if left and not inner:
+                continue
+            tool = {**tool, "tools": inner} if left else tool
+        own.append(tool)
+    return own, hosted
 
 
 def _type_of(tool: Any) -> str:
