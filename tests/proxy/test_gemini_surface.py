@@ -271,6 +271,18 @@ def test_tools_that_run_at_google_are_left_out_and_said_so(running: Running) -> 
 # Embeddings, counts, models ----------------------------------------------------------------------
 
 
+def test_the_header_of_what_was_left_out_is_short_however_much_it_was(running: Running) -> None:
+    gateway, fake = running
+    fake.replies.append(json_reply(gemini_reply("Hi")))
+    answer = gateway.chat(NATIVE, **{"é" * 5_000: 1, **{f"unknown_field_{number:04}": 1 for number in range(800)}})
+    assert answer.status == 200, answer.body
+    told = answer.headers["x-tokenhub-dropped"]
+    assert told.startswith("?" * 100 + ",unknown_field_0000,")
+    assert len(told) < 1_010
+    shown, _, more = told.rpartition(",+")
+    assert len(shown.split(",")) + int(more) == 801
+
+
 def test_embeddings_one_and_many_native_and_translated(running: Running) -> None:
     gateway, fake = running
     one = {"content": {"parts": [{"text": "a"}]}, "task_type": "RETRIEVAL_QUERY", "outputDimensionality": 3}

@@ -19,9 +19,13 @@ from tokenhub.proxy.attempts import Answer
 from tokenhub.proxy.downstream import ClientGone, Sent
 from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
+from tokenhub.routing.short import listed
 from tokenhub.store.writer import OutcomeUnknown
 from tokenhub.wire.faults import UpstreamFault
 from tokenhub.wire.surface import End
+
+MOST_NAME_CHARS = 100
+"""Of a field that was left out: its name is the client's."""
 
 
 async def relay(answer: Answer, exchange: Exchange, runtime: Runtime) -> Sent:
@@ -140,7 +144,11 @@ def name_the_server(answer: Answer, exchange: Exchange) -> None:
     headers["x-tokenhub-region"] = deployment.region.id
     headers["x-tokenhub-attempts"] = str(len(exchange.attempts))
     if exchange.dropped:
-        headers["x-tokenhub-dropped"] = ",".join(exchange.dropped)
+        headers["x-tokenhub-dropped"] = listed(map(_as_header, exchange.dropped))
+
+
+def _as_header(name: str) -> str:
+    return name[:MOST_NAME_CHARS].encode("ascii", "replace").decode()
 
 
 def _read_on(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:

@@ -22,7 +22,7 @@ def short(decision: Decision) -> str:
     for verdict, name in _NAMES.items():
         found = [_named(one) for one in decision.considered if one.verdict == verdict]
         if found:
-            parts.append(f"{name}={_listed(dict.fromkeys(found), MOST_CHARS // 4 - 30)}")
+            parts.append(f"{name}={listed(dict.fromkeys(found), MOST_CHARS // 4 - 30)}")
     return "; ".join(parts).encode("ascii", "replace").decode()
 
 
@@ -32,7 +32,7 @@ def _named(one: Considered) -> str:
     return f"{place}:{code}" if code else place
 
 
-def _listed(names: Iterable[str], room: int) -> str:
+def listed(names: Iterable[str], room: int = MOST_CHARS) -> str:
     """Join names as far as they fit, at least one; then say how many more there are."""
     shown, left = "", list(names)
     while left and (not shown or len(shown) + len(left[0]) < room):
