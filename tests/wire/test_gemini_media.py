@@ -6,6 +6,7 @@ import pytest
 
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire.gemini.media import Media, media_of
+from tokenhub.wire.gemini.parts import public_url
 from tokenhub.wire.gemini.spelling import normalised
 from tokenhub.wire.gemini.surface import GenerateSurface
 from tokenhub.wire.surface import Arrival
@@ -72,6 +73,44 @@ def test_what_only_the_operators_key_can_read_is_refused(role: str, uri: Any) ->
         assert refused.value.param is not None
         assert refused.value.param.startswith("contents[0].parts[1].")
         assert refused.value.param.endswith("fileData.fileUri")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://GenerativeLanguage.googleapis.com./v1beta/files/x",
+        "https://generativelanguage%2egoogleapis.com/v1beta/files/x",
+        "https://generativelanguage.googleapis.com%2e/v1beta/files/x",
+        "https://generativelanguage.mtls.googleapis.com/v1beta/files/x",
+        "https://us-generativelanguage.googleapis.com:443/v1beta/files/x",
+        "https://x@generativelanguage.googleapis.com/v1beta/files/x",
+        "https://ｇenerativelanguage.googleapis.com/v1beta/files/x",
+        "https://generativelanguage。googleapis.com/v1beta/files/x",
+        "https://generativelanguage.googleapis.com\\@example.com/v1beta/files/x",
+        "https://autopush-any.sandbox.googleapis.com/v1beta/f%69les/x",
+    ],
+)
+def test_googles_file_store_is_refused_by_every_name_it_has(address: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        public_url(address, "url")
+    assert refused.value.param == "url"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://storage.googleapis.com/bucket/files/a.png?X-Goog-Signature=1",
+        "https://firebasestorage.googleapis.com/v0/b/app/o/files%2Fa.png?alt=media",
+        "https://example.com/files/a.png",
+        "https://xn--bcher-kva.example/a.png",
+        "http://[2001:db8::1]:8080/a.png",
+        "https://a_b.example./a.png",
+        "https://example.com/bücher%20a.png",
+        "https://youtu.be/x",
+    ],
+)
+def test_other_addresses_are_googles_to_fetch(address: str) -> None:
+    assert public_url(address, "url").netloc
 
 
 @pytest.mark.parametrize("parts", [[1], [None], 7])

@@ -16,7 +16,10 @@ from tokenhub.errors import InvalidRequest
 Part = dict[str, Any]
 
 _DATA_URL = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+)?((?:;[^;,]+)*?)(;base64)?,", re.IGNORECASE)
-_FILE_STORE = "generativelanguage.googleapis.com"
+_GOOGLES = ".googleapis.com"
+_STORAGE = "storage.googleapis.com"
+_FILE_STORE = "generativelanguage"
+_PLAIN_HOST = re.compile(r"[a-z0-9._:-]+", re.ASCII)
 _EXTENSIONS: Mapping[str, str] = {
     "avi": "video/avi",
     "csv": "text/csv",
@@ -100,11 +103,22 @@ def public_url(url: str, param: str) -> SplitResult:
         raise InvalidRequest(f"{param} is not a valid URL.", param=param) from None
     if parts.scheme not in ("http", "https") or not host:
         raise InvalidRequest(f"{param} must be an http, https or data URL.", param=param)
-    if host == _FILE_STORE:
+    if _PLAIN_HOST.fullmatch(host) is None or "\\" in parts.netloc:
+        raise InvalidRequest(
+            f"{param} must name its host in plain letters; write an international one as xn--….", param=param
+        )
+    if _is_file_store(host.rstrip("."), parts.path):
         raise InvalidRequest(
             f"{param} names a file in the provider's own store, which cannot be used here.", param=param
         )
     return parts
+
+
+def _is_file_store(host: str, path: str) -> bool:
+    """Say whether Google reads this address with the caller's key, by whichever of its hosts; objects of a storage are anybody's."""
+    if not host.endswith(_GOOGLES) or host.endswith(_STORAGE):
+        return False
+    return _FILE_STORE in host or b"/files/" in unquote_to_bytes(path).lower()
 
 
 def _inline(url: str, param: str, fallback: str) -> Part:
