@@ -21,7 +21,7 @@ from tests.fakes.upstream import (
     sse_reply,
 )
 from tests.harness import RunningGateway, start_gateway, temporary_home
-from tokenhub.operations import credentials, preferences
+from tokenhub.operations import accounts, credentials, grants, keys, preferences
 from tokenhub.routing import affinity
 
 MODEL = "gpt-4o-mini"
@@ -133,7 +133,7 @@ def test_header_too_long_for_a_session_is_refused(house):
     assert house.answer.json()["error"]["param"] == "x-session-id"
 
 
-def test_openai_is_told_a_cache_key_that_names_nobody_and_the_clients_own_stays(house):
+def test_openai_is_told_a_cache_key_that_names_nobody(house):
     system = {"role": "system", "content": "canary-system"}
     keys = []
     for text in ("one", "two"):
@@ -145,10 +145,46 @@ def test_openai_is_told_a_cache_key_that_names_nobody_and_the_clients_own_stays(
     named = [house.last(house.ask([user(text)], session_id="mine")).json()["prompt_cache_key"] for text in ("a", "b")]
     assert named[0] == named[1] not in keys
     number = house.ask([user("x")], prompt_cache_key="my own")
-    assert house.last(number).json()["prompt_cache_key"] == "my own"
     body = house.last(number).json()
-    del body["prompt_cache_key"]
+    own = body.pop("prompt_cache_key")
+    assert (len(own), own in (*keys, *named)) == (32, False)
+    again = house.last(house.ask([user("y")], session_id="my own")).json()
+    assert again["prompt_cache_key"] == own, "a name is the same whichever way it is given"
     assert body == {"model": MODEL, "messages": [user("x")]}, "nothing else is changed"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_two_accounts_that_choose_the_same_name_share_no_cache(house, path):
+    other = accounts.create(house.gateway.hub, "beta").account.id
+    grants.grant(house.gateway.hub, other, 10**10, expires_at_ms=None)
+    told = []
+    for key in (house.gateway.key, keys.create(house.gateway.hub, other).secret) * 2:
+        body = {"model": MODEL, "messages": [user("x")], "input": "x", "prompt_cache_key": "support-bot"}
+        body.pop("input" if path.endswith("completions") else "messages")
+        house.gateway.call("POST", path, body, {"Authorization": f"Bearer {key}"})
+        (sent,) = {request.json()["prompt_cache_key"] for fake in house.fakes.values() for request in fake.received}
+        for fake in house.fakes.values():
+            fake.received.clear()
+        house.gateway.forget_faults()
+        told.append(sent)
+    assert told[0] == told[2] != told[1] == told[3]
+    assert "support-bot" not in told
+
+
+@pytest.mark.parametrize(
+    ("retention", "stays"), [("24h", False), ("in_memory", True), ("in-memory", True), ("forever", False)]
+)
+def test_a_cache_that_outlives_memory_is_not_asked_for_where_nothing_may_be_kept(house, retention, stays):
+    house.ask([user("x")], prompt_cache_retention=retention)
+    assert house.answer.status == 200
+    for fake in house.fakes.values():
+        assert all(request.json()["prompt_cache_retention"] == retention for request in fake.received)
+        fake.received.clear()
+    for number in house.fakes:
+        credentials.set_data_policy(house.gateway.hub, number, "no_retention")
+    sent = house.last(house.ask([user("x")], prompt_cache_retention=retention, provider={"data_collection": "deny"}))
+    assert ("prompt_cache_retention" in sent.json()) is stays
+    assert house.answer.headers.get("x-tokenhub-dropped") == (None if stays else "prompt_cache_retention")
 
 
 @pytest.mark.parametrize("stream", [False, True])

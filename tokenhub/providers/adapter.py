@@ -62,7 +62,7 @@ class CacheHints:
     """What helps an upstream to find a prompt in its cache; an adapter whose provider has no word for it leaves it out."""
 
     key: str = ""
-    """Names what shares a cache: OpenAI's ``prompt_cache_key``, where the client sent none. A MAC: it names no person."""
+    """Names what shares a cache: OpenAI's ``prompt_cache_key``, where the client named none. A MAC: it names no person."""
     mark: bool = False
     """Prompts may be written to a cache where that costs extra: Anthropic's ``cache_control``."""
 

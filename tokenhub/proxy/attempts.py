@@ -165,8 +165,9 @@ async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> An
     native = adapter.wire is call.wire
     limit = hold.output_limit or (exchange.bound.output_wanted if exchange.bound.send_limit else None)
     hints = sessions.cache_hints(exchange, candidate.deployment, runtime)
-    request = adapter.request(call, exchange.native if native else exchange.body, candidate.deployment, limit, hints)
-    exchange.dropped = tuple(dict.fromkeys((*exchange.dropped, *request.dropped)))
+    sent, dropped = sessions.with_own_cache(exchange.native if native else exchange.body, exchange, runtime)
+    request = adapter.request(call, sent, candidate.deployment, limit, hints)
+    exchange.dropped = tuple(dict.fromkeys((*exchange.dropped, *dropped, *request.dropped)))
 
     again = partial(check_resend, exchange, candidate, runtime)
     spent_s = clock.monotonic_s() - exchange.started_s
