@@ -75,7 +75,7 @@ def _row(state: "CredentialState", policy: "DataPolicy | None") -> dict[str, Any
         "provider": state.provider,
         "region": state.region,
         "label": state.label,
-        "secret": f"…{state.hint}" if state.hint else "hidden",
+        "secret": f"…{state.hint}" if state.hint else "hidden" if state.has_secret else "none",
         "status": state.status,
         "status_reason": state.status_reason,
         "weight": state.weight,

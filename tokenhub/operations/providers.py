@@ -137,7 +137,7 @@ def _check_data_region(name: str) -> None:
 def _open_without_key(hub: Hub, provider: Provider, now_ms: int) -> None:
     if provider.auth == NO_KEY:
         for region in provider.regions:
-            empty = Credential(0, provider.id, region, "no key", "")
+            empty = Credential(0, provider.id, region, store.NO_KEY, "")
             store.insert_credential(hub.database, hub.vault, empty, insecure_http=False, now_ms=now_ms)
 
 

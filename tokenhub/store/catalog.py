@@ -16,15 +16,15 @@ from tokenhub.catalog.models import Credential
 from tokenhub.store import revision
 from tokenhub.store.database import Database
 from tokenhub.store.schema.upstreams import CredentialRow, OverrideRow
-from tokenhub.store.vault import Vault
+from tokenhub.store.vault import SEALED_LEAST_BYTES, Vault
 
 ACTIVE: Final = "active"
 DISABLED: Final = "disabled"
 FAILED: Final = "failed"
+NO_KEY: Final = "no key"
+"""The label of a credential of a provider that takes no key, until it is given one."""
 
-_COLUMNS: Final = (
-    "id, provider, region, label, base_url, insecure_http, hint, status, status_reason, weight, created_at, data_policy"
-)
+_COLUMNS: Final = "id, provider, region, label, base_url, insecure_http, hint, status, status_reason, weight, created_at, data_policy, length(sealed)"
 _OPENED: Final = "id, provider, region, label, base_url, weight, data_policy, sealed"
 _HINT_LENGTH: Final = 4
 _HINT_WORTH: Final = 20
@@ -49,6 +49,7 @@ class CredentialState:
     created_at_ms: int
     data_policy: str | None
     """What the operator's own agreement with the provider says; None: what the provider states."""
+    has_secret: bool
 
     def closed(self) -> Credential:
         """Return it as the catalogue knows it, without its secret: for lists, where nothing is called."""
@@ -124,7 +125,8 @@ def credential_state(database: Database, credential_id: int) -> CredentialState 
 
 
 def _state(row: Sequence[Any]) -> CredentialState:
-    credential_id, provider, region, label, base_url, insecure_http, *rest = row
+    credential_id, provider, region, label, base_url, insecure_http, *rest, sealed_bytes = row
+    rest.append(sealed_bytes > SEALED_LEAST_BYTES)
     return CredentialState(credential_id, provider, region, label, base_url, bool(insecure_http), *rest)
 
 
@@ -151,7 +153,8 @@ def insert_credential(database: Database, vault: Vault, new: Credential, *, inse
 def replace_secret(database: Database, vault: Vault, state: CredentialState, secret: str) -> None:
     """Put a new secret in the place of a credential's old one; it is active again."""
     _seal(vault, state.id, Credential(state.id, state.provider, state.region, state.label, secret, state.base_url))
-    _update(state.id, status=ACTIVE, status_reason="")
+    label = "" if state.label == NO_KEY else state.label
+    _update(state.id, status=ACTIVE, status_reason="", label=label)
     revision.bump(database, "catalog")
 
 
