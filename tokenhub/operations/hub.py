@@ -17,6 +17,7 @@ from tokenhub.paths import Home, loose_modes, make_folder, write_private
 from tokenhub.settings import Settings
 from tokenhub.store import revision
 from tokenhub.store.database import Database, open_database
+from tokenhub.store.migrate import MadeBefore
 from tokenhub.store.vault import ENVIRONMENT, Vault, load_master_key, read_master_key
 
 Flags = Mapping[str, object]
@@ -86,6 +87,20 @@ class Hub:
             default_plans.seed(database)
 
         return cls(chosen, home, open_database(chosen, home, create=fill), vault, instance, is_new=True)
+
+    @classmethod
+    def init_or_open(cls, home: Home, flags: Flags | None = None) -> Self:
+        """What the command ``init`` does: make an installation, or open the whole one that is there (``is_new`` tells which).
+
+        What that one lacks is told, and nothing is put in the place of a lost master key.
+        """
+        had_key = home.master_key.exists()
+        try:
+            return cls.init(home, flags)
+        except MadeBefore:
+            if not had_key:
+                home.master_key.unlink(missing_ok=True)
+            return cls.open(home, flags)
 
     @classmethod
     def open_or_init(cls, home: Home, flags: Flags | None = None) -> Self:

@@ -40,6 +40,10 @@ def applied(database: "Database") -> list[str]:
     return sorted(name for (name,) in database.rows(f"SELECT name FROM {HISTORY}"))
 
 
+class MadeBefore(SetupError):
+    """The database that was to be made has been made before."""
+
+
 def migrate(
     database: "Database", home: Home, *, create: Callable[["Database"], None] | None = None, files: Path = FILES
 ) -> list[str]:
@@ -58,7 +62,7 @@ def migrate(
     if foreign:
         raise SetupError("the database has tables that are not TokenHub's: give TokenHub a database of its own")
     if create and done:
-        raise SetupError("this is a TokenHub database already: tokenhub serve uses it as it is")
+        raise MadeBefore("this is a TokenHub database already: tokenhub serve uses it as it is")
     if not create and not done:
         raise SetupError("this database has no TokenHub tables. Is the address right? They are made by: tokenhub init")
     if done == known(files):
