@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenhub import clock, money
+from tokenhub.cli import render
 from tokenhub.cli.render import Column
 
 if TYPE_CHECKING:
@@ -108,6 +109,13 @@ def recharge_row(state: "State") -> dict[str, Any]:
 
 def _dollars(cents: int) -> str:
     return money.exact(cents * _NANO_PER_CENT)
+
+
+def agreed_text(agreed: Mapping[str, Any]) -> dict[str, str]:
+    """Return what was agreed on apart from the plan under the titles that a person sees."""
+    return {
+        column.title: render.shown(column.field, agreed[column.field]) for column in FIELDS if column.field in agreed
+    }
 
 
 def recharge_text(recharge: Mapping[str, Any] | None) -> str | None:

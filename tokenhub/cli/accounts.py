@@ -74,6 +74,7 @@ def show(door: Door, name: Name = None) -> None:
     shown = account_rows.whole(door.hub, account.id, _plans(door))
     if not door.as_json:
         shown["recharge"] = account_rows.recharge_text(shown["recharge"])
+        shown["agreed"] = account_rows.agreed_text(shown["agreed"])
     door.record(shown, FIELDS)
 
 
@@ -166,7 +167,8 @@ def set_(
         if changes or not recharge:
             accounts.change(door.hub, account.id, changes)
     shown = account_rows.whole(door.hub, account.id, _plans(door))
-    said = [f"Account {account.name} is changed: {', '.join(sorted(changes))}."] if changes else []
+    options = sorted(f"--{'rpm' if name == 'key_rpm' else name.replace('_', '-')}" for name in changes)
+    said = [f"Account {account.name} is changed: {', '.join(options)}."] if changes else []
     door.done(shown, *said, *(_recharge_said(shown) if recharge else ()))
 
 

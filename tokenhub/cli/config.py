@@ -45,12 +45,17 @@ def row(setting: "Setting") -> dict[str, Any]:
     option = setting.option
     return {
         "key": option.key,
-        "value": setting.shown,
+        "value": setting.shown if option.type is str else setting.value,
         "origin": setting.origin,
         "default": option.default,
         "environment": option.environment,
         "help": option.help,
     }
+
+
+def _text(value: Any) -> str:
+    """Return a value as it is typed."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def secret_row(name: str, hint: str | None) -> dict[str, Any]:
@@ -71,7 +76,10 @@ def list_(door: Door) -> None:
     from tokenhub.operations import config
 
     rows = [row(setting) for setting in config.listing(door.home)]
-    door.rows([*rows, *_secret_rows(door)], COLUMNS, empty="There is no option.")
+    rows += _secret_rows(door)
+    if not door.as_json:
+        rows = [one | {"value": _text(one["value"])} for one in rows]
+    door.rows(rows, COLUMNS, empty="There is no option.")
 
 
 def _secret_rows(door: Door) -> list[dict[str, Any]]:
@@ -94,7 +102,7 @@ def get(door: Door, key: Key) -> None:
     if door.as_json:
         door.record(shown, COLUMNS)
     else:
-        render.print_line(render.inert(shown["value"]))
+        render.print_line(render.inert(_text(shown["value"])))
 
 
 def _secret(door: Door, name: str) -> dict[str, Any]:

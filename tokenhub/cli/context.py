@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from tokenhub.cli import render
+from tokenhub.cli import render, values
 from tokenhub.cli.help import Help
 from tokenhub.cli.nouns import NOUNS
 from tokenhub.cli.render import Column, Row
@@ -41,10 +41,11 @@ INTERRUPTED: Final = 130
 EVERYWHERE: Final = "Options of every command"
 
 Home = Annotated[
-    Path | None,
+    Any,
     typer.Option(
         "--home",
         metavar="DIR",
+        parser=values.folder,
         help="Folder with config.toml, the database and the master key. Else $TOKENHUB_HOME, else your user data folder.",
         rich_help_panel=EVERYWHERE,
         show_default=False,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import values
+from tokenhub.cli import render, values
 from tokenhub.cli.context import AccountName, Door, command, verb
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def grant(
             "--expires",
             metavar="DATE|never",
             parser=values.future_or_never,
-            help="Last day it can be spent (UTC), a duration, or never. Else twelve months.",
+            help=f"Last day it can be spent, such as {values.ENDS}, or never. Else twelve months.",
             show_default=False,
         ),
     ] = None,
@@ -81,5 +81,5 @@ def _told(name: str, lot: "Lot", available_nano: int, *, booked_before: bool) ->
     if booked_before:
         day = clock.iso(lot.created_at_ms)[:10]
         return f"Grant {lot.ref!r} of {amount} USD was booked before, on {day}: nothing was changed. {name} has {available} USD in all."
-    ends = "never expires" if lot.expires_at_ms is None else f"expires {clock.iso(lot.expires_at_ms)[:10]}"
+    ends = "never expires" if lot.expires_at_ms is None else f"expires: {render.end(clock.iso(lot.expires_at_ms))} UTC"
     return f"{name} has {amount} USD more, {available} USD in all; the new credit {ends}."

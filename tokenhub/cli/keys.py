@@ -98,8 +98,8 @@ def create(
     expires: Annotated[
         Any,
         typer.Option(
-            "--expires", metavar="DATE", parser=values.future, show_default=False,
-            help="Last day it works, such as 2027-01-31 (UTC), or a duration such as 30d. Else it does not expire.",
+            "--expires", metavar="DATE|never", parser=values.future_or_never, show_default=False,
+            help=f"Last day it works, such as {values.ENDS}, or never. Else never.",
         ),
     ] = None,
     rpm: Annotated[
@@ -133,14 +133,20 @@ def create(
 
     owner = accounts.the_account(door.hub, account)
     period = SpendPeriod(per) if per else SpendPeriod.TOTAL
-    made = keys.create(door.hub, owner.id, keys.KeyTerms(name, expires, rpm, spend_limit, period, models))
+    until = None if expires == values.NEVER else expires
+    made = keys.create(door.hub, owner.id, keys.KeyTerms(name, until, rpm, spend_limit, period, models))
     show_new(
         door, made, owner.name, f"Key {made.state.key.id} of account {owner.name}. This is the only time it is shown:"
     )
 
 
 @command(app, "list", examples=["tokenhub keys list", "tokenhub keys list --account acme --json"])
-def list_(door: Door, account: AccountName = None) -> None:
+def list_(
+    door: Door,
+    account: Annotated[
+        str | None, typer.Option("--account", metavar="NAME", help="Only this account. Else all.", show_default=False)
+    ] = None,
+) -> None:
     """List keys: of one account, or of all."""
     from tokenhub.operations import accounts, keys
 
@@ -174,8 +180,8 @@ def set_(
     expires: Annotated[
         Any,
         typer.Option(
-            "--expires", metavar="DATE", parser=values.or_default(values.future), show_default=False,
-            help="Last day it works, or a duration; 'default': it does not expire.",
+            "--expires", metavar="DATE|never", parser=values.or_default(values.future_or_never), show_default=False,
+            help=f"Last day it works, such as {values.ENDS}, or never ('default' is never too).",
         ),
     ] = None,
     rpm: Annotated[
@@ -214,7 +220,7 @@ def set_(
     found = keys.find(door.hub, id)
     terms = values.changes(
         name=name,
-        expires_at_ms=expires,
+        expires_at_ms=values.DEFAULT if expires == values.NEVER else expires,
         rpm=rpm,
         spend_limit_nano=spend_limit,
         spend_period=SpendPeriod(per) if per else None,

@@ -23,7 +23,7 @@ BALANCE_COLUMNS = (
     Column("available_usd", "Available"),
     Column("held_usd", "Held by open requests"),
     Column("frozen_usd", "Frozen by disputes"),
-    Column("owed_usd", "Owed"),
+    Column("debt_usd", "Owed"),
     Column("open_requests", "Open requests"),
 )
 LOT_COLUMNS = (
@@ -101,7 +101,7 @@ def show(
         "available_usd": money.exact(accounts.state(door.hub, owner.id).available_nano),
         "held_usd": money.exact(found.balances.held_nano),
         "frozen_usd": money.exact(found.balances.frozen_nano),
-        "owed_usd": money.exact(found.balances.debt_nano),
+        "debt_usd": money.exact(found.balances.debt_nano),
         "open_requests": found.balances.open_holds,
     }
     lots, entries = [lot_row(lot) for lot in found.lots], [entry_row(entry) for entry in found.entries]

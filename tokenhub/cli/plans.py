@@ -155,7 +155,7 @@ def set_(
     compliance: Compliance = None,
 ) -> None:
     """Change a plan; binds the next request of every account on it."""
-    from tokenhub.operations import plans
+    from tokenhub.operations import keys, plans
 
     changes = values.changes(
         fee_bp=fee_bp, key_rpm=rpm, account_rpm=account_rpm, concurrency=concurrency,
@@ -164,7 +164,13 @@ def set_(
     plan = plans.change(
         door.hub, name, changes, model_names=_model_names(model_name), dropped_names=tuple(drop_model_name or ())
     )
-    door.done(row(plan), f"Plan {name} is changed.")
+    messages = [f"Plan {name} is changed."]
+    gone = set(drop_model_name or ()) - set(plan.model_names)
+    if held := [state.key.id for state in keys.limited_to(door.hub, plan.id, gone)]:
+        messages.append(
+            f"Still limited to what was dropped: {', '.join(held)}. Change them: tokenhub keys set ID --models A,B"
+        )
+    door.done(row(plan), *messages)
 
 
 def _model_names(pairs: list[Any] | None) -> dict[str, tuple[str, ...]]:

@@ -29,7 +29,9 @@ Every command works while the gateway runs and when it does not, and binds at on
 - Exit codes: 0 done, 1 it failed, 2 it was asked for in a way that cannot work, 130 interrupted by Ctrl-C. Of `topup` and
   `refund`, 2 also says that Stripe has not decided yet: the gateway goes on watching.
 - Where `--account` is not given, the one existing account is meant; with several it must be named.
-- A date such as `2027-01-31` is a whole day in UTC; a duration is a whole number with `s`, `m`, `h`, `d` or `w`.
+- A date such as `2027-01-31` is a whole day in UTC; `2027-01-31T12:00:00Z` is a moment; a duration is a whole number with `s`, `m`, `h`, `d` or `w`.
+- A table too wide for the terminal leaves columns out, never an amount, and says which; where that is not enough, each row is shown
+  line by line. Into a pipe all of it goes.
 - `TOKENHUB_DEBUG=1` shows the traceback of an internal error.
 """
 

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from tokenhub import money
@@ -273,7 +274,7 @@ def shown(field: str, value: Any) -> str:
     if value is None:
         return "-"
     unit = field.rpartition("_")[2]
-    return inert(_UNITS.get(unit, _plain)(value))
+    return inert((_ENDS.get(field) or _UNITS.get(unit, _plain))(value))
 
 
 def _plain(value: Any) -> str:
@@ -304,6 +305,13 @@ def _time(value: str) -> str:
     return value.replace("T", " ").removesuffix("Z")
 
 
+def end(value: str) -> str:
+    """Return the moment at which something ends: at midnight as its last day, which is how it is given."""
+    if not value.endswith("T00:00:00Z"):
+        return _time(value)
+    return f"last day {date.fromisoformat(value[:10]) - timedelta(days=1)}"
+
+
 def _count(value: int) -> str:
     return f"{value:,}"
 
@@ -314,3 +322,4 @@ _UNITS: Final[Mapping[str, Callable[[Any], str]]] = {
     "at": _time,
     "tokens": _count,
 }
+_ENDS: Final[Mapping[str, Callable[[Any], str]]] = {"expires_at": end, "next_expiry_at": end}

@@ -115,7 +115,7 @@ def _as_json(found: "Statement") -> dict[str, Any]:
         "lines": [_row(line) for line in found.lines],
         "closing_usd": money.exact(found.closing_nano),
         "closing": _cents(found.closing_cents),
-        "owed_usd": money.exact(found.owed_nano),
+        "debt_usd": money.exact(found.owed_nano),
     }
 
 

@@ -16,6 +16,12 @@ from tokenhub.errors import InvalidRequest
 DEFAULT: Final = "default"
 """Typed to give up a value of one's own for the plan's."""
 
+NEVER: Final = "never"
+"""Typed for what does not end."""
+
+ENDS: Final = "2027-01-31 (UTC), a moment such as 2027-01-31T12:00:00Z, a duration such as 30d"
+"""What may be typed for an end, in the help of an option."""
+
 OFF: Final = "off"
 """Typed to switch something off."""
 
@@ -85,10 +91,10 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def pair(text: str) -> tuple[str, str]:
-    """Read ``NAME=VALUE``."""
+    """Read ``NAME=A,B``."""
     name, separator, value = text.partition("=")
     if not (name.strip() and separator and value.strip()):
-        raise ValueError(f"{text[:40]!r} is not of the form NAME=VALUE.")
+        raise ValueError(f"{text[:40]!r} is not of the form NAME=A,B.")
     return name.strip(), value.strip()
 
 
@@ -101,7 +107,7 @@ def future(text: str) -> int:
 
 def future_or_never(text: str) -> int | str:
     """Read a moment to come, or the word ``never``."""
-    return text if text == "never" else future(text)
+    return NEVER if text == NEVER else future(text)
 
 
 def past(text: str) -> int:
@@ -116,6 +122,13 @@ def duration(text: str) -> int:
     from tokenhub.operations import dates
 
     return dates.parse_duration(text)
+
+
+def folder(text: str) -> Path:
+    """Read the path of a folder."""
+    if not text:
+        raise ValueError("it names no folder.")
+    return Path(text)
 
 
 def text_of(file: Path) -> str:

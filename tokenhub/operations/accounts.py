@@ -1,6 +1,7 @@
 """Accounts: create, find, list, change, disable."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,7 +24,8 @@ _LISTED: Final = 20
 
 
 def create(hub: Hub, name: str, *, plan: str = DEFAULT_PLAN, email: str | None = None) -> AccountState:
-    """Add an account; its name must be free."""
+    """Add an account; its name, which must be free, is kept in NFC: what reads alike is the same name."""
+    name = unicodedata.normalize("NFC", name)
     check_name(name)
     check_email(email)
     now_ms = clock.now_ms()
@@ -86,6 +88,8 @@ def the_account(hub: Hub, name: str | None = None) -> Account:
 
 def _named(hub: Hub, name: str) -> Account:
     account = store.account_named(hub.database, name)
+    if account is None and not unicodedata.is_normalized("NFC", name):
+        account = store.account_named(hub.database, unicodedata.normalize("NFC", name))
     if account is None and name.isascii() and name.isdigit() and len(name) < 19:
         account = store.account_by_id(hub.database, int(name))
     if account is None:

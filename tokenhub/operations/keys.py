@@ -4,7 +4,7 @@ A key is returned once, by the function that makes it, and kept as a digest only
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -116,6 +116,22 @@ def find(hub: Hub, start: str) -> KeyState:
 def listing(hub: Hub, account_id: int | None = None) -> list[KeyState]:
     """Return the keys of an account, or of all accounts."""
     return store.key_states(hub.database, account_id)
+
+
+def limited_to(hub: Hub, plan_id: str, names: Collection[str]) -> list[KeyState]:
+    """Return the active keys on a plan that are limited to one of these names."""
+    on_plan = {
+        state.account.id
+        for state in store.account_states(hub.database, clock.now_ms())
+        if state.account.plan == plan_id
+    }
+    return [
+        state
+        for state in listing(hub)
+        if state.key.account_id in on_plan
+        and state.key.status is KeyStatus.ACTIVE
+        and any(name in names for name in state.key.models or ())
+    ]
 
 
 def change(hub: Hub, key_id: str, terms: Mapping[str, Any]) -> KeyState:

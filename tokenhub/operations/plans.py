@@ -77,7 +77,7 @@ def _check_texts(given: Mapping[str, Any]) -> None:
     for name in given.keys() & _TEXTS:
         text = given[name]
         if len(text) > _TEXT_LENGTH or not text.isprintable():
-            raise InvalidRequest(f"{name} has at most {_TEXT_LENGTH} printable characters.", param=name)
+            raise InvalidRequest(f"--{name} has at most {_TEXT_LENGTH} printable characters.", param=name)
 
 
 def _check_names(database: Database, model_names: Mapping[str, tuple[str, ...]]) -> None:
