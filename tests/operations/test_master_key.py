@@ -89,10 +89,15 @@ def test_a_lost_key_takes_with_it_what_it_sealed_and_nothing_else(sealed, hub_se
 @pytest.mark.parametrize("lost", [False, True], ids=["there", "lost"])
 def test_killed_in_the_middle_the_hub_opens_with_the_key_it_was_sealed_with(sealed, hub_settings, place, lost):
     environment = process_environment(hub_settings, sealed.home)
+    old = sealed.home.master_key.read_bytes()
+    if lost:
+        sealed.home.master_key.write_bytes(base64.b64encode(bytes(32)))
     died = Forked(
         rekey_process.replace, lost, environment={**environment, "TOKENHUB_FAILPOINT": place}, stdin=0, stdout=1
     ).wait(60)
     assert died == -signal.SIGKILL
+    if lost and place == "rekey.kept":
+        sealed.home.master_key.write_bytes(old)  # it was found again, and nothing has been given up
     with Hub.open(sealed.home, hub_flags(hub_settings)) as hub:
         assert opened(hub) == ((["", "", ""], None) if lost and place == "rekey.sealed" else ALL)
     again = Forked(rekey_process.replace, False, environment=environment, stdin=0, stdout=1).wait(60)
@@ -100,6 +105,22 @@ def test_killed_in_the_middle_the_hub_opens_with_the_key_it_was_sealed_with(seal
     with Hub.open(sealed.home, hub_flags(hub_settings)) as hub:
         assert not hub.home.next_master_key.exists()
         assert ledger.verify(hub) == []
+
+
+def test_a_key_that_opens_is_not_lost_and_nothing_is_given_up(sealed, hub_settings):
+    flags, old = hub_flags(hub_settings), sealed.home.master_key.read_bytes()
+    with pytest.raises(InvalidRequest, match=r"Replace it with: tokenhub rekey$"):
+        master_key.replace(sealed.home, new_key=None, lost=True, flags=flags)
+    assert sealed.home.master_key.read_bytes() == old
+    assert opened(sealed) == ALL
+
+
+def test_a_key_that_was_given_to_a_provider_that_needs_none_is_lost_by_name_too(sealed, hub_settings):
+    credentials.rotate(sealed, 3, SECRET)
+    sealed.home.master_key.unlink()
+    done = master_key.replace(sealed.home, new_key=None, lost=True, flags=hub_flags(hub_settings))
+    assert [state.id for state in done.lost_credentials] == [1, 2, 3]
+    assert {state.status for state in credentials.listing(sealed)} == {"failed"}
 
 
 def test_a_gateway_that_runs_would_go_on_with_the_old_key(sealed, hub_settings):

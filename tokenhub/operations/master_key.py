@@ -9,18 +9,19 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tokenhub import failpoints
-from tokenhub.errors import Conflict, InvalidRequest
+from tokenhub.errors import Conflict, InvalidRequest, SetupError
 from tokenhub.operations import gateways, models
 from tokenhub.operations.hub import Flags, Hub
 from tokenhub.paths import Home, write_private
 from tokenhub.store import catalog, revision
 from tokenhub.store import secrets as secret_rows
 from tokenhub.store.catalog import CredentialState
-from tokenhub.store.vault import ENVIRONMENT, KEY_BYTES, Vault, encoded, read_master_key
+from tokenhub.store.vault import ENVIRONMENT, KEY_BYTES, Vault, encoded, load_master_key, read_master_key
 
-_NO_SECRET = "sealed with a master key that was lost"  # noqa: S105
+NO_SECRET: Final = "sealed with a master key that was lost"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ def replace(home: Home, *, new_key: Path | None, lost: bool, flags: Flags | None
     key = read_master_key(new_key.expanduser(), is_kept=False) if new_key else secrets.token_bytes(KEY_BYTES)
     vault = Vault(key)
     with Hub.open_without_key(home, vault, flags) if lost else Hub.open(home, flags) as hub:
+        if lost and _opens(home, hub):
+            raise InvalidRequest(
+                "The master key is not lost: it opens what is stored here, and nothing needs to be given up. "
+                "Replace it with: tokenhub rekey"
+            )
         if gateways.seen(hub).runs:
             raise Conflict("A gateway runs, which would go on with the old key. Stop it first.")
         if not os.environ.get(ENVIRONMENT):
@@ -65,6 +71,16 @@ def replace(home: Home, *, new_key: Path | None, lost: bool, flags: Flags | None
     return done
 
 
+def _opens(home: Home, hub: Hub) -> bool:
+    """Tell whether the home's own key, or the environment's, is the one that the database was sealed with."""
+    try:
+        is_named = bool(os.environ.get(ENVIRONMENT))
+        key = load_master_key(home) if is_named else read_master_key(home.master_key, is_kept=False)
+    except SetupError:
+        return False
+    return Vault(key).knows(hub.instance, revision.key_check(hub.database))
+
+
 def _resealed(hub: Hub, vault: Vault) -> Replaced:
     """Open each secret with the old key and seal it with the new one; one that does not open stops all of it."""
     states = catalog.credential_states(hub.database)
@@ -79,14 +95,18 @@ def _resealed(hub: Hub, vault: Vault) -> Replaced:
 
 
 def _given_up(hub: Hub, vault: Vault) -> Replaced:
-    """Keep the rows of credentials, without their secrets and out of use; forget the installation's own secrets."""
+    """Keep the rows of credentials, without their secrets and out of use; forget the installation's own secrets.
+
+    A credential of a provider that needs no key, and that had none, works on.
+    """
     known = models.catalog(hub.database).providers
     lost = []
     for state in catalog.credential_states(hub.database):
         needs_none = state.provider in known and known[state.provider].auth == "none"
+        had_none = not catalog.has_secret(hub.database, state.id)
         catalog.reseal(vault, state.closed())
-        if not needs_none:
-            catalog.mark_credential(hub.database, state.id, catalog.FAILED, _NO_SECRET)
+        if not (needs_none and had_none):
+            catalog.mark_credential(hub.database, state.id, catalog.FAILED, NO_SECRET)
             lost.append(state)
     names = [state.name for state in secret_rows.states(hub.database)]
     for name in names:

@@ -16,7 +16,7 @@ from tokenhub.catalog.models import Credential
 from tokenhub.store import revision
 from tokenhub.store.database import Database
 from tokenhub.store.schema.upstreams import CredentialRow, OverrideRow
-from tokenhub.store.vault import SEALED_LEAST_BYTES, Vault
+from tokenhub.store.vault import SEALED_EMPTY_BYTES, Vault
 
 ACTIVE: Final = "active"
 DISABLED: Final = "disabled"
@@ -126,7 +126,7 @@ def credential_state(database: Database, credential_id: int) -> CredentialState 
 
 def _state(row: Sequence[Any]) -> CredentialState:
     credential_id, provider, region, label, base_url, insecure_http, *rest, sealed_bytes = row
-    rest.append(sealed_bytes > SEALED_LEAST_BYTES)
+    rest.append(sealed_bytes > SEALED_EMPTY_BYTES)
     return CredentialState(credential_id, provider, region, label, base_url, bool(insecure_http), *rest)
 
 
@@ -156,6 +156,12 @@ def replace_secret(database: Database, vault: Vault, state: CredentialState, sec
     label = "" if state.label == NO_KEY else state.label
     _update(state.id, status=ACTIVE, status_reason="", label=label)
     revision.bump(database, "catalog")
+
+
+def has_secret(database: Database, credential_id: int) -> bool:
+    """Tell whether a credential has a secret at all, which is seen without opening it."""
+    (sealed,) = database.rows("SELECT sealed FROM credentials WHERE id = ?", (credential_id,))[0]
+    return len(sealed) > SEALED_EMPTY_BYTES
 
 
 def reseal(vault: Vault, credential: Credential) -> None:

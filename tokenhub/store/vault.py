@@ -28,8 +28,8 @@ FORMAT = b"\x01"
 """First byte of what is sealed: which cipher and layout follow (nonce, then ciphertext and tag)."""
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
-SEALED_LEAST_BYTES = len(FORMAT) + _NONCE_BYTES + _TAG_BYTES
-"""What is sealed in so many bytes is empty."""
+SEALED_EMPTY_BYTES = len(FORMAT) + _NONCE_BYTES + _TAG_BYTES
+"""What an empty secret takes when it is sealed; every byte of a secret is one more."""
 
 
 class Vault:
