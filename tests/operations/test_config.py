@@ -106,6 +106,19 @@ def test_the_first_change_makes_the_file(home: Home) -> None:
         ("log.level", "loud", "log.level must be one of"),
         ("database.url", "postgresql://hub:s3cret@db/hub", "holds a password"),
         ("server.host", "a\nb", "one line"),
+        ("server.host", "", "server.host must be a host alone"),
+        ("server.host", "not a host", "must be a host alone"),
+        ("server.host", "a/b", "must be a host alone"),
+        ("server.host", "host:80", "without a port"),
+        ("server.public_url", "hub.example.com", "must be a plain http"),
+        ("server.public_url", "https://hub.example.com/?a=b", "without a query"),
+        ("server.public_url", "https://hub.example.com:x", "must be a plain http"),
+        ("stripe.api_base", "https://stripe.example/v1", "without a path"),
+        ("smtp.host", "mail example", "must be a host alone"),
+        ("smtp.from", "nobody", "must be an e-mail address"),
+        ("notices.email", "a@x, b@x", "must be an e-mail address"),
+        ("notices.webhook_url", "ftp://ops.example", "must be a plain http"),
+        ("topup.min_usd", "1000000", "must be between"),
     ],
 )
 def test_t122_what_would_not_start_is_not_written(home: Home, key: str, value: str, words: str) -> None:
@@ -114,6 +127,37 @@ def test_t122_what_would_not_start_is_not_written(home: Home, key: str, value: s
         config.change(home, key, value)
     assert home.config.read_text() == COMMENTED
     assert "s3cret" not in str(refused.value)
+
+
+def test_the_smallest_top_up_stays_below_the_largest(home: Home) -> None:
+    config.change(home, "topup.max_usd", "20")
+    with pytest.raises(InvalidRequest, match=r"topup\.min_usd must not be above topup\.max_usd \(20\)"):
+        config.change(home, "topup.min_usd", "30")
+    config.change(home, "topup.min_usd", "20")
+    with pytest.raises(InvalidRequest, match=r"topup\.max_usd must not be below topup\.min_usd \(20\)"):
+        config.change(home, "topup.max_usd", "19.99")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("server.host", "0.0.0.0"),
+        ("server.host", "::1"),
+        ("server.host", "hub-1.internal"),
+        ("server.public_url", "https://example.com/hub/"),
+        ("smtp.from", "TokenHub <hub@example.com>"),
+        ("smtp.host", ""),
+        ("notices.webhook_url", "http://10.0.0.5:9000/hooks?team=ops"),
+        ("stripe.api_base", "http://127.0.0.1:12111"),
+    ],
+)
+def test_what_a_gateway_can_use_is_taken(home: Home, key: str, value: str) -> None:
+    assert config.change(home, key, value).value == value
+
+
+def test_a_password_in_an_address_is_refused_in_one_sentence(home: Home) -> None:
+    with pytest.raises(InvalidRequest, match=r"^database\.url holds a password"):
+        config.change(home, "database.url", "postgresql://hub:s3cret@db/hub")
 
 
 def test_t127_a_broken_file_is_named_and_left_alone(home: Home) -> None:

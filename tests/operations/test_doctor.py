@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tokenhub import clock
-from tokenhub.operations import accounts, credentials, doctor, grants, plans
+from tokenhub.operations import accounts, credentials, doctor, grants, master_key, plans
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.doctor import Finding, Health
 from tokenhub.operations.hub import Hub
@@ -108,6 +108,44 @@ def test_a_failed_credential_is_named(installed: Hub) -> None:
     assert {finding.check for finding in found} == {"credentials"}
     assert "auth 401" in found[0].message
     assert "credentials rotate 1" in found[0].remedy
+
+
+def test_a_credential_without_its_secret_is_mended_by_a_new_one_alone(installed: Hub) -> None:
+    catalog.mark_credential(installed.database, 1, catalog.FAILED, master_key.NO_SECRET)
+    found = wrong(installed.home)
+    assert found[0].remedy == "tokenhub credentials rotate 1"
+
+
+def test_settings_that_no_gateway_can_use_are_named_one_by_one(installed: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENHUB_SERVER_PUBLIC_URL", "hub.example.com")
+    monkeypatch.setenv("TOKENHUB_NOTICES_EMAIL", "nobody")
+    found = wrong(installed.home)
+    assert [(one.check, one.health) for one in found] == [("settings", Health.WARNING)] * 2
+    assert [one.remedy for one in found] == [
+        "tokenhub config set server.public_url VALUE",
+        "tokenhub config set notices.email VALUE",
+    ]
+
+
+@pytest.mark.parametrize("host", ["not a host", "a..b", "a/b", ""])
+def test_a_host_that_has_no_address_is_no_port_of_somebody_else(
+    installed: Hub, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("TOKENHUB_SERVER_HOST", host)
+    found = next(one for one in doctor.examine(installed.home) if one.check == "port")
+    assert found.message == f"The host {host!r} cannot be resolved to an address."
+    assert found.remedy.startswith("tokenhub config set server.host ")
+
+
+def test_a_store_that_cannot_be_opened_is_not_mended_by_another_home(home: Home) -> None:
+    with Hub.init(home):
+        pass
+    home.database.write_bytes(b"no database" * 1000)
+    found = next(one for one in wrong(home) if one.check == "database")
+    assert "tokenhub restore DIR" in found.remedy
+    home.master_key.write_text("A")
+    found = next(one for one in wrong(home) if one.check == "database")
+    assert "tokenhub rekey --lost" in found.remedy
 
 
 def test_no_credential_at_all_is_named(installed: Hub) -> None:

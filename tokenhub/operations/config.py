@@ -10,6 +10,7 @@ import tomli_w
 
 from tokenhub import settings
 from tokenhub.errors import InvalidRequest
+from tokenhub.operations import forms
 from tokenhub.paths import Home, make_folder, write_private
 from tokenhub.settings import BY_KEY, OPTIONS, InvalidSetting, Option
 
@@ -46,10 +47,20 @@ def change(home: Home, key: str, text: str) -> Setting:
     """Set an option in ``config.toml``, checked as at a start, and return it; comments stay where they are."""
     option = _existing(key)
     try:
-        _write(home, option, option.parse(text))
+        value = option.parse(text)
+        _check_form(home, option, value)
+        _write(home, option, value)
+    except InvalidSetting as error:
+        raise InvalidRequest(str(error), param=key) from None
     except ValueError as error:
         raise InvalidRequest(f"{key} {error}", param=key) from None
     return show(home, key)
+
+
+def _check_form(home: Home, option: Option, value: Any) -> None:
+    """Refuse a value that no gateway could use, on its own or with the other settings."""
+    if wrong := forms.faults(settings.load(home, {option.key: value})).get(option.key):
+        raise ValueError(wrong)
 
 
 def reset(home: Home, key: str) -> Setting:

@@ -7,13 +7,12 @@ out, not failed. Nothing is changed.
 import http.client
 import shutil
 import socket
-import ssl
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from tokenhub import clock, money, settings
 from tokenhub.errors import HubError
-from tokenhub.operations import dates
+from tokenhub.operations import dates, forms
 from tokenhub.operations.findings import Finding as Finding
 from tokenhub.operations.findings import Health as Health
 from tokenhub.operations.hub import Hub
@@ -48,20 +47,42 @@ def _examine(home: Home) -> Iterator[Finding]:
             "Mend config.toml or the environment; tokenhub config list names every option.",
         )
         return
-    yield Finding(
-        "settings",
-        Health.OK,
-        f"{home.config} is in order." if home.config.exists() else "All options are at their defaults.",
-    )
+    yield from _settings(home, chosen)
     try:
         hub = Hub.open(home)
     except HubError as error:
-        yield Finding("database", Health.FAILED, error.message, "See the message; a home is made by: tokenhub init")
+        yield Finding("database", Health.FAILED, error.message, _remedy(home, chosen, error))
     else:
         with hub:
             for check in _OF_THE_HUB:
                 yield from _guarded(check, hub)
     yield _port(chosen)
+
+
+def _settings(home: Home, chosen: Settings) -> Iterator[Finding]:
+    """Settings that a gateway starts with, but cannot use as they are."""
+    wrong = forms.faults(chosen)
+    for key, words in wrong.items():
+        yield Finding("settings", Health.WARNING, f"{key} {words}.", f"tokenhub config set {key} VALUE")
+    if not wrong:
+        yield Finding(
+            "settings",
+            Health.OK,
+            f"{home.config} is in order." if home.config.exists() else "All options are at their defaults.",
+        )
+
+
+def _remedy(home: Home, chosen: Settings, error: HubError) -> str:
+    """Say what to do where the store cannot be opened; a message that names a command says it all."""
+    if "tokenhub " in error.message or "Run: " in error.message:
+        return "Do as the message says."
+    if "is not a master key" in error.message:
+        return "Put your copy of the master key back; if it is lost: tokenhub rekey --lost"
+    if chosen.database_url:
+        return "See to the server that database.url names, and its user: tokenhub config get database.url"
+    return (
+        f"See to the files of {home.path}, their owner, mode and disk; or make a home of a backup: tokenhub restore DIR"
+    )
 
 
 def _guarded(check: "Check", hub: Hub) -> Iterator[Finding]:
@@ -127,15 +148,17 @@ def _master_key(hub: Hub) -> Iterator[Finding]:
 
 
 def _credentials(hub: Hub) -> Iterator[Finding]:
-    from tokenhub.operations import credentials, models
+    from tokenhub.operations import credentials, master_key, models
 
     states = credentials.listing(hub)
     failed = [state for state in states if state.status == "failed"]
     for state in failed:
+        rotate = f"tokenhub credentials rotate {state.id}"
+        is_lost = state.status_reason == master_key.NO_SECRET
         yield Finding(
             "credentials", Health.WARNING,
             f"Credential {state.id} for {state.provider} in {state.region} is out of use: {state.status_reason or 'it was refused'}.",
-            f"tokenhub credentials rotate {state.id}, or mend it at the provider and: tokenhub credentials test {state.id}",
+            rotate if is_lost else f"{rotate}, or mend it at the provider and: tokenhub credentials test {state.id}",
         )  # fmt: skip
     active = sum(state.status == "active" for state in states)
     if not active and not models.runs_local_model(hub):
@@ -284,6 +307,11 @@ def _port(chosen: Settings) -> Finding:
     place = f"{host}:{chosen.server_port}"
     if chosen.server_port == 0:
         return Finding("port", Health.OK, "A free one is taken at each start.")
+    if not _is_resolved(host):
+        return Finding(
+            "port", Health.FAILED, f"The host {host!r} cannot be resolved to an address.",
+            "tokenhub config set server.host 127.0.0.1, or 0.0.0.0 for every interface",
+        )  # fmt: skip
     connection = http.client.HTTPConnection(host, chosen.server_port, timeout=2)
     try:
         connection.request("GET", "/healthz")
@@ -291,7 +319,7 @@ def _port(chosen: Settings) -> Finding:
         answers = answer.status == 200 and b"ok" in answer.read(1000)
     except ConnectionRefusedError:
         return Finding("port", Health.OK, f"{place} is free; no gateway runs there now.")
-    except (OSError, http.client.HTTPException, ssl.SSLError, socket.gaierror):
+    except (OSError, http.client.HTTPException):
         answers = False
     finally:
         connection.close()
@@ -300,3 +328,13 @@ def _port(chosen: Settings) -> Finding:
     return Finding(
         "port", Health.FAILED, f"Something that is no gateway has {place}.", "tokenhub config set server.port N"
     )
+
+
+def _is_resolved(host: str) -> bool:
+    """Tell whether a host, or its name, has an address that something could listen on."""
+    try:
+        forms.host(host)
+        socket.getaddrinfo(host, None)
+    except (ValueError, OSError):
+        return False
+    return True

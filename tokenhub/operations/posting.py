@@ -5,11 +5,11 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from tokenhub import clock
 from tokenhub.billing import signatures
-from tokenhub.operations import secrets
+from tokenhub.operations import forms, secrets
 from tokenhub.operations.delivery import TIMEOUT_S, Away, Message, Refused, Unsendable
 from tokenhub.operations.hub import Hub
 
@@ -24,20 +24,11 @@ def session(hub: Hub) -> Iterator[Callable[[Message], None]]:
     yield lambda message: _post(message, secret)
 
 
-def address(url: str) -> SplitResult:
-    """Return the parts of an address that can be posted to; raises ValueError for any other."""
-    parts = urlsplit(url)
-    named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    if not named or parts.username is not None or parts.fragment:
-        raise ValueError("it must be a plain http:// or https:// address")
-    return parts
-
-
 def _post(message: Message, secret: str | None) -> None:
     try:
-        parts = address(message.target)
+        parts = forms.url(message.target)
     except ValueError as error:
-        raise Unsendable(f"the webhook's address: {error}") from None
+        raise Unsendable(f"the webhook's address {error}") from None
     headers = {"Content-Type": "application/json", "User-Agent": "TokenHub", "Connection": "close"}
     if secret:
         headers[SIGNATURE] = signatures.sign(secret, message.payload, clock.now_ms() // 1000)

@@ -5,6 +5,7 @@ from typing import Final
 
 from tokenhub import clock
 from tokenhub.errors import Conflict, InvalidRequest, NotFound
+from tokenhub.operations import forms
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import stripe_api
 from tokenhub.store import secrets as store
@@ -91,10 +92,11 @@ def is_live(key: str) -> bool:
 def api_base(hub: Hub) -> str:
     """Return where Stripe's API is; empty for Stripe's own. A key is sent only over TLS or to this machine."""
     base = hub.settings.stripe_api_base.rstrip("/")
-    if base and re.fullmatch(r"https://[^/]+|http://(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?", base) is None:
-        raise InvalidRequest(
-            "stripe.api_base must be https://HOST, or http:// on this machine, without a path.", param="stripe.api_base"
-        )
+    try:
+        if base:
+            forms.stripe_api(base)
+    except ValueError as error:
+        raise InvalidRequest(f"stripe.api_base {error}.", param="stripe.api_base") from None
     return base
 
 

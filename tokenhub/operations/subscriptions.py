@@ -1,6 +1,5 @@
 """Subscriptions to notices: who is told of what, by mail or as signed JSON."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +8,7 @@ from tokenhub import clock
 from tokenhub.billing import notices as kinds
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.errors import InvalidRequest, NotFound
-from tokenhub.operations import notices, posting, secrets
+from tokenhub.operations import forms, notices, secrets
 from tokenhub.operations.hub import Hub
 from tokenhub.store import subscriptions as store
 from tokenhub.store.notices import Channel
@@ -17,8 +16,6 @@ from tokenhub.store.subscriptions import Subscription as Subscription
 
 CHANNELS: Final[dict[str, Channel]] = {"mail": "email", "webhook": "webhook"}
 """As they are spelled on a command line."""
-_MAIL: Final = re.compile(r"[^\s@<>,;\"'\\\x00-\x1f]{1,64}@[^\s@<>,;\"'\\\x00-\x1f]{1,255}")
-_LONGEST_URL: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +44,11 @@ def add(hub: Hub, way: str, target: str, events: Sequence[str]) -> Subscription:
 
 
 def _check_target(channel: Channel, target: str) -> None:
-    if channel == "email":
-        if not _MAIL.fullmatch(target):
-            raise InvalidRequest(f"{target[:80]!r} is no e-mail address.", param="target")
-        return
+    check = forms.mail_address if channel == "email" else forms.url
     try:
-        if len(target) > _LONGEST_URL or not target.isprintable() or " " in target:
-            raise ValueError("it must be one line without spaces")
-        posting.address(target)
+        check(target)
     except ValueError as error:
-        raise InvalidRequest(f"That address cannot be posted to: {error}.", param="target") from None
+        raise InvalidRequest(f"That address cannot be told: it {error}.", param="target") from None
 
 
 def missing(hub: Hub, channel: Channel) -> str | None:
