@@ -67,6 +67,10 @@ def test_whole_numbers_keep_within_their_bounds() -> None:
             read(text)
 
 
+def test_default_is_a_word_of_its_own_only_where_an_option_takes_the_word() -> None:
+    assert values.changes(name="default") == {"name": "default"}
+
+
 def test_default_stands_for_giving_a_value_up() -> None:
     read = values.or_default(values.whole())
     assert values.changes(a=read("5"), b=read("default"), c=None) == {"a": 5, "b": None}

@@ -21,6 +21,7 @@ Name = Annotated[
         metavar="NAME", help="The account's name or id; not needed while there is only one.", show_default=False
     ),
 ]
+_HOW = "its NAME"
 _OWN = "an agreement of this account's own; 'default' goes back to the plan's"
 
 
@@ -70,7 +71,7 @@ def show(door: Door, name: Name = None) -> None:
     """Show one account: balance, next expiry, automatic recharge, plan, limits."""
     from tokenhub.operations import accounts
 
-    account = accounts.the_account(door.hub, name)
+    account = accounts.the_account(door.hub, name, how=_HOW)
     shown = account_rows.whole(door.hub, account.id, _plans(door))
     if not door.as_json:
         shown["recharge"] = account_rows.recharge_text(shown["recharge"])
@@ -95,7 +96,7 @@ def set_(
     name: Name = None,
     plan: Annotated[str | None, typer.Option("--plan", metavar="PLAN", help="Move to this plan.", show_default=False)] = None,
     email: Annotated[
-        Any, typer.Option("--email", metavar="E", parser=str, help="Where to reach them; 'default' forgets it.", show_default=False)
+        Any, typer.Option("--email", metavar="E", parser=values.or_default(str), help="Where to reach them; 'default' forgets it.", show_default=False)
     ] = None,
     fee_bp: Annotated[
         Any,
@@ -157,7 +158,7 @@ def set_(
     """Change an account; binds its next request."""
     from tokenhub.operations import accounts
 
-    account = accounts.the_account(door.hub, name)
+    account = accounts.the_account(door.hub, name, how=_HOW)
     low = {} if low_balance is None else {"low_balance": None if low_balance == values.OFF else low_balance}
     changes = low | values.changes(
         plan=plan, email=email, fee_bp=fee_bp, key_rpm=rpm, account_rpm=account_rpm, concurrency=concurrency

@@ -8,6 +8,7 @@ from tokenhub import clock, money
 from tokenhub.cli import values
 from tokenhub.cli.context import AccountName, Door, Yes, command, noun
 from tokenhub.cli.render import Column
+from tokenhub.errors import HubError
 
 if TYPE_CHECKING:
     from tokenhub.operations.keys import KeyState, NewKey
@@ -79,7 +80,14 @@ def _account_name(door: Door, state: "KeyState") -> str:
 
 def show_new(door: Door, made: "NewKey", account: str, *messages: str) -> None:
     """Show a key, this once: on stdout alone, so that a script can catch it."""
-    door.done({"key": made.secret, **row(made.state, account)}, *messages, data=made.secret)
+    try:
+        door.done({"key": made.secret, **row(made.state, account)}, *messages, data=made.secret)
+    except OSError as error:
+        key_id = made.state.key.id
+        raise HubError(
+            f"Key {key_id} is made, but could not be shown ({error.strerror}), and nothing else knows it. "
+            f"Revoke it and make another: tokenhub keys revoke {key_id}"
+        ) from error
 
 
 @command(
@@ -247,7 +255,7 @@ def rotate(
             "--grace",
             metavar="DURATION",
             parser=values.duration,
-            help="How long the old key still works, such as 1h or 7d.",
+            help="How long the old key still works, such as 1h or 7d; 90d at most.",
         ),
     ] = "1h",
     yes: Yes = False,

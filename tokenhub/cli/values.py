@@ -5,7 +5,8 @@ Arabic digits. A ValueError becomes a usage error that names the option.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +14,15 @@ from tokenhub import clock, money
 from tokenhub.billing import credits
 from tokenhub.errors import InvalidRequest
 
-DEFAULT: Final = "default"
-"""Typed to give up a value of one's own for the plan's."""
+
+class _Word(Enum):
+    """A word that is no value: a text that reads the same is another thing."""
+
+    DEFAULT = "default"
+
+
+DEFAULT: Final = _Word.DEFAULT
+"""Typed, where an option takes it, to give up a value of one's own for the plan's."""
 
 NEVER: Final = "never"
 """Typed for what does not end."""
@@ -53,12 +61,23 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 def or_default(read: Callable[[str], Any]) -> Callable[[str], Any]:
     """Return a reader that also takes the word ``default``."""
-    return lambda text: DEFAULT if text == DEFAULT else read(text)
+    return lambda text: DEFAULT if text == DEFAULT.value else read(text)
 
 
 def changes(**options: Any) -> dict[str, Any]:
     """Return the options that were given; None for those given as ``default``."""
-    return {name: None if value == DEFAULT else value for name, value in options.items() if value is not None}
+    return {name: None if value is DEFAULT else value for name, value in options.items() if value is not None}
+
+
+def alone(option: str, others: Mapping[str, Any]) -> None:
+    """Refuse options, by their names as typed, that were given along with one that leaves them nothing to say."""
+    if given := [name for name, value in others.items() if value]:
+        raise InvalidRequest(f"{option} cannot be given together with {', '.join(given)}: leave one or the other out.")
+
+
+def option_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by their names as typed."""
+    return {f"--{name.replace('_', '-')}": value for name, value in options.items()}
 
 
 def usd(text: str) -> int:
@@ -136,10 +155,10 @@ def text_of(file: Path) -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
-        raise InvalidRequest(f"{file} cannot be read: {error.strerror}.") from error
+        raise InvalidRequest(f"{str(file)!r} cannot be read: {error.strerror}.") from error
     if len(raw) > _FILE_MAX_BYTES:
-        raise InvalidRequest(f"{file} is larger than {_FILE_MAX_BYTES:,} bytes.")
+        raise InvalidRequest(f"{str(file)!r} is larger than {_FILE_MAX_BYTES:,} bytes.")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{file} is not UTF-8 text.") from error
+        raise InvalidRequest(f"{str(file)!r} is not UTF-8 text.") from error

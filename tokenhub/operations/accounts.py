@@ -80,10 +80,13 @@ def terms_of(account: Account, plan: Plan) -> Terms:
     return Terms(**{name: getattr(plan, name) if value is None else value for name, value in own.items()})
 
 
-def the_account(hub: Hub, name: str | None = None) -> Account:
-    """Return the account of this name or id; without a name, the one account there is."""
+def the_account(hub: Hub, name: str | None = None, *, how: str = "--account NAME") -> Account:
+    """Return the account of this name or id; without a name, the one account there is.
+
+    ``how`` says, where there are several, the way to name one.
+    """
     with hub.database.read():
-        return _named(hub, name) if name is not None else _only(hub)
+        return _named(hub, name) if name is not None else _only(hub, how)
 
 
 def _named(hub: Hub, name: str) -> Account:
@@ -97,13 +100,13 @@ def _named(hub: Hub, name: str) -> Account:
     return account
 
 
-def _only(hub: Hub) -> Account:
+def _only(hub: Hub, how: str) -> Account:
     names = store.account_names(hub.database, _LISTED + 1)
     if not names:
         raise NotFound("There is no account yet. Create one: tokenhub accounts create NAME")
     if len(names) > 1:
         listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
-        raise InvalidRequest(f"There are several accounts; say which with --account NAME: {listed}", param="account")
+        raise InvalidRequest(f"There are several accounts; say which with {how}: {listed}", param="account")
     return _named(hub, names[0])
 
 

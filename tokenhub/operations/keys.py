@@ -22,6 +22,9 @@ from tokenhub.store.database import Database
 DEFAULT_GRACE_MS: Final = 3_600_000
 """How long a rotated key still works: time enough to put the new one in its place."""
 
+LONGEST_GRACE_MS: Final = 90 * 86_400_000
+"""How long a rotated key may still work at most: a grace has an end that somebody sees."""
+
 _ID = re.compile(r"key_[0-9a-z]{1,40}|th-[0-9A-Za-z]{1,43}", re.ASCII)
 _NAME_LENGTH: Final = 100
 _MODELS_MAX: Final = 200
@@ -140,6 +143,7 @@ def change(hub: Hub, key_id: str, terms: Mapping[str, Any]) -> KeyState:
         raise InvalidRequest("Nothing to change: name at least one option. See: tokenhub keys set --help")
     with revision.change(hub.database):
         state = _state(hub.database, key_id)
+        _check_changeable(state, terms)
         changed = replace(_terms_of(state.key), **terms)
         if changed.spend_limit_nano is None and "spend_period" not in terms:
             changed = replace(changed, spend_period=SpendPeriod.TOTAL)
@@ -147,6 +151,24 @@ def change(hub: Hub, key_id: str, terms: Mapping[str, Any]) -> KeyState:
         _check_models(hub.database, state.key.account_id, terms.get("models"))
         store.change_terms(hub.database, replace(state.key, **_fields(changed)))
         return _state(hub.database, key_id)
+
+
+def _check_changeable(state: KeyState, terms: Mapping[str, Any]) -> None:
+    """Refuse to change a key that is over, or to give one that was rotated a life of its own again."""
+    if state.key.status is KeyStatus.REVOKED:
+        raise Conflict(f"Key {state.key.id} is revoked and cannot be changed. Create a new one: tokenhub keys create")
+    expires_at_ms = terms.get("expires_at_ms", 0)
+    if state.replaced_by is None or expires_at_ms == 0:
+        return
+    if expires_at_ms is None or expires_at_ms > clock.now_ms() + LONGEST_GRACE_MS:
+        raise Conflict(
+            f"Key {state.key.id} was rotated, to {state.replaced_by}, and works on for a grace alone: give --expires a day "
+            f"within the next {_days(LONGEST_GRACE_MS)}."
+        )
+
+
+def _days(duration_ms: int) -> str:
+    return f"{duration_ms // 86_400_000} days"
 
 
 def _terms_of(key: ApiKey) -> KeyTerms:
@@ -171,6 +193,8 @@ def rotate(hub: Hub, key_id: str, grace_ms: int = DEFAULT_GRACE_MS) -> NewKey:
 
     What the old key has spent of its limit in this period counts against the new one.
     """
+    if grace_ms > LONGEST_GRACE_MS:
+        raise InvalidRequest(f"--grace is {_days(LONGEST_GRACE_MS)} at most.", param="grace")
     now_ms = clock.now_ms()
     with revision.change(hub.database):
         old = _state(hub.database, key_id)
