@@ -137,8 +137,9 @@ class RunningGateway:
 
     def add_credential(self, provider: str, base_url: str, **more: Any) -> int:
         """Point a provider at a fake upstream, and let the gateway see it."""
+        number = 1 + sum(state.provider == provider for state in credentials.listing(self.hub))
         new = credentials.NewCredential(
-            provider=provider, secret="sk-upstream-secret-000001", base_url=base_url, **more
+            provider=provider, secret=f"sk-upstream-secret-{number:06}", base_url=base_url, **more
         )
         return credentials.add(self.hub, new).id
 

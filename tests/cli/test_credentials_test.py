@@ -33,8 +33,8 @@ def test_a_credential_with_nothing_to_ask_does_not_end_the_round(hub: Hub) -> No
 def test_one_that_is_refused_is_a_failure_and_the_others_are_tried(hub: Hub) -> None:
     refusal = json_reply(openai_error("no", code="invalid_api_key"), status=401)
     with FakeUpstream([refusal, json_reply({"object": "list", "data": []})]) as upstream:
-        for _ in range(2):
-            credentials.add(hub, NewCredential("openai", SECRET, base_url=upstream.url))
+        for number in range(2):
+            credentials.add(hub, NewCredential("openai", f"{SECRET}{number}", base_url=upstream.url))
         shown = run(None, "credentials", "test", "--json", more=process_environment(hub.settings, hub.home))
     assert shown.code == 1
     assert [row["ok"] for row in json.loads(shown.out)] == [False, True]

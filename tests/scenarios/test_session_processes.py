@@ -71,7 +71,7 @@ def key(hub: Hub) -> str:
 
 
 def add(hub: Hub, label: str, weight: int) -> str:
-    new = NewCredential("openai", "sk-upstream-secret-000001", label=label, weight=weight)
+    new = NewCredential("openai", f"sk-upstream-secret-{label}", label=label, weight=weight)
     return f"openai/{MODEL}@global#{credentials.add(hub, new).id}"
 
 

@@ -25,8 +25,8 @@ def put(database: Database, name: str, circuit: Circuit) -> None:
         circuits.put(database, name, circuit)
 
 
-def credential(hub: Hub) -> int:
-    return credentials.add(hub, NewCredential("openai", "sk-canary-0123456789-abcdefghij")).id
+def credential(hub: Hub, secret: str = "sk-canary-0123456789-abcdefghij") -> int:
+    return credentials.add(hub, NewCredential("openai", secret)).id
 
 
 def test_a_circuit_is_read_as_it_was_put(database: Database) -> None:
@@ -82,7 +82,7 @@ def test_a_cooldown_only_gets_longer_and_needs_its_credential(hub: Hub) -> None:
 
 
 def test_failed_credentials_are_read_with_their_reason(hub: Hub) -> None:
-    number, other = credential(hub), credential(hub)
+    number, other = credential(hub), credential(hub, "sk-another-secret-of-some-length")
     credentials.set_status(hub, other, store_catalog.DISABLED)
     store_catalog.mark_credential(hub.database, number, store_catalog.FAILED, "auth")
     assert circuits.read(hub.database).failed == {number: "auth"}

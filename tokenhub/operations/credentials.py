@@ -9,7 +9,7 @@ from tokenhub import clock
 from tokenhub.catalog import data_policy
 from tokenhub.catalog.data_policy import DataPolicy
 from tokenhub.catalog.models import Catalog, Credential, Provider
-from tokenhub.errors import InvalidRequest, NotFound
+from tokenhub.errors import Conflict, InvalidRequest, NotFound, SetupError
 from tokenhub.operations import models
 from tokenhub.operations.hub import Hub
 from tokenhub.providers import addresses
@@ -82,12 +82,34 @@ def add(hub: Hub, new: NewCredential) -> CredentialState:
                 f"{provider.name} has a host of its own for each customer in {region}: give it with --base-url.",
                 param="base_url",
             )
+        if provider.id == models.LOCAL and base_url is None:
+            raise InvalidRequest(
+                "The embedded model needs no key: tokenhub serve runs it. A server of your own is another provider: tokenhub providers add"
+            )
         _check_secret(new.secret, needed=provider.auth != "none")
         opened = Credential(0, provider.id, region, new.label, new.secret, base_url, new.weight, new.data_policy)
+        _refuse_kept(hub, provider, opened)
         credential_id = store.insert_credential(
             hub.database, hub.vault, opened, insecure_http=new.insecure_http, now_ms=clock.now_ms()
         )
         return _existing(hub, credential_id)
+
+
+def _refuse_kept(hub: Hub, provider: Provider, new: Credential) -> None:
+    """Refuse a key that is kept already for the same place: it would count twice, and fail twice."""
+    usual = provider.regions[new.region].base_url
+    for state in store.credential_states(hub.database):
+        is_there = (state.provider, state.region) == (new.provider, new.region)
+        if is_there and (state.base_url or usual) == (new.base_url or usual) and _holds(hub, state.id, new.secret):
+            raise Conflict(f"Credential {state.id} is this key, for the same address. See: tokenhub credentials list")
+
+
+def _holds(hub: Hub, credential_id: int, secret: str) -> bool:
+    """Tell whether a credential's secret is this one; one that does not open is the doctor's to tell of."""
+    try:
+        return store.credential(hub.database, hub.vault, credential_id).secret == secret
+    except SetupError:
+        return False
 
 
 def _provider(catalog: Catalog, provider_id: str) -> Provider:
