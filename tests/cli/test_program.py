@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import DEADLINE_S, command, data, start, surroundings
+from tests.cli.program import DEADLINE_S, command, data, run, start, surroundings
 from tokenhub.cli import app
 from tokenhub.cli.nouns import NOUNS
 from tokenhub.operations import accounts, keys
@@ -196,6 +196,88 @@ def test_output_that_cannot_be_written_is_one_line_and_exit_code_1(home: Path, a
     assert ended.stderr.count("\n") == 1
 
 
+CLOSED = (
+    "import json, sys\n"
+    "from tokenhub.cli.app import main\n"
+    "for words in json.loads(sys.argv.pop()):\n"
+    "    sys.argv[1:] = words\n"
+    "    try: main()\n"
+    "    except SystemExit as ended: print(ended.code, file=sys.stderr)\n"
+)
+"""Runs one command line after another as the program does."""
+
+
+def without(home: Path, stream: str, *lines: list[str]) -> list[str]:
+    """Run command lines in one process that was started without a standard stream; return what it said."""
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {stream}', "sh", *command(json.dumps(lines), main=CLOSED)],
+        capture_output=True, text=True, env=surroundings(home), timeout=DEADLINE_S, check=True,
+    )  # fmt: skip
+    assert ended.stdout == ""
+    return ended.stderr.splitlines()
+
+
+def test_a_closed_stdin_is_an_empty_one(one_key: Path) -> None:
+    (key,) = data(one_key, "keys", "list")
+    said = without(
+        one_key, "<&-",
+        ["keys", "revoke", key["id"]],
+        ["keys", "rotate", key["id"], "--grace", "0s"],
+        ["credentials", "add", "openai", "--secret-stdin"],
+        ["config", "set", "smtp.password"],
+        ["routing", "explain", "gpt-4o", "--body", "-"],
+        ["chat", "", "--stdin"],
+    )  # fmt: skip
+    assert said[1::2] == ["2"] * 6
+    assert [line for line in said[::2] if not line.startswith("error: ") or "Internal" in line] == []
+
+
+def test_a_closed_stdout_fails_what_writes_to_it_and_nothing_else(one_key: Path) -> None:
+    said = without(one_key, ">&-", ["keys", "list"], ["config", "set", "log.level", "info"])
+    assert said[0].startswith("error: The output is closed")
+    assert said[1] == "1"
+    assert said[-1] == "0"
+
+
+def test_a_key_that_could_not_be_shown_is_named_so_that_it_can_be_revoked(home: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            command("keys", "create", "--account", "acme"), stdout=full, stderr=subprocess.PIPE, text=True,
+            env=surroundings(home), timeout=DEADLINE_S, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 1
+    newest = max(data(home, "keys", "list"), key=lambda key: key["id"])["id"]
+    assert ended.stderr.splitlines()[-1].endswith(f"tokenhub keys revoke {newest}")
+    assert ended.stderr.count("\n") == 2
+
+
+def test_bytes_that_are_no_text_name_nothing(one_key: Path) -> None:
+    ended = start(one_key, "accounts", "show", "\udcff\udcfe")
+    assert (ended.code, ended.out) == (2, "")
+    assert "is not UTF-8 text" in ended.err
+
+
+def test_a_hint_names_the_home_that_was_named(tmp_path: Path) -> None:
+    home = made(tmp_path / "a home")
+    place = f"tokenhub --home '{home}'"
+    ended = run(None, "accounts", "create", "b", "--home", str(home))
+    assert ended.err.splitlines()[1] == f"Next: {place} grant 10 --account b; {place} keys create --account b"
+    assert f"See: {place} accounts list" in run(None, "accounts", "show", "c", "--home", str(home)).err
+    checks = json.loads(run(None, "doctor", "--json", "--home", str(home)).out)["findings"]
+    assert f"{place} credentials add PROVIDER" in [check["remedy"] for check in checks]
+    assert "--home" not in run(home, "accounts", "create", "d", "--home", str(home)).err
+
+
+@pytest.mark.parametrize("host", ["not a host", "a..b", "a/b"])
+def test_chat_cannot_be_sent_to_what_is_no_host(one_key: Path, host: str) -> None:
+    more = {"TOKENHUB_API_KEY": f"th-{'a' * 43}", "TOKENHUB_SERVER_HOST": host}
+    for words in ((), ("--address", f"{host}:80")):
+        ended = run(one_key, "chat", "hi", *words, more=more)
+        assert ended.code in (1, 2)
+        assert "Internal" not in ended.err
+        assert ended.err.startswith("error: ")
+
+
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/xx", "/proc/self"])
 def test_a_home_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
@@ -246,6 +328,21 @@ def test_t124_an_interrupt_ends_a_followed_list_quietly(home: Path) -> None:
         _, messages = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130
     assert messages == ""
+
+
+def test_a_request_that_is_waited_for_is_said_to_be(home: Path) -> None:
+    request = f"req_{'0' * 32}"
+    with subprocess.Popen(
+        command("requests", "show", request, "--follow"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=surroundings(home),
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(f"Waiting for request {request} to end")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE_S) == 130
 
 
 def test_t121_no_option_takes_a_secret() -> None:

@@ -160,6 +160,23 @@ def test_t126_what_cannot_be_taken_back_is_asked_for(home: Path, answer: bytes, 
     assert key_of(home) == (key, status)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [(("keys", "revoke", "{key}"), b"[y/N] "), (("credentials", "add", "openai"), b"while you type): ")],
+)
+@pytest.mark.parametrize(("typed", "code", "said"), [(b"\x03", 130, b""), (b"\x04", 1, b"nothing was changed")])
+def test_a_question_that_is_given_up_ends_its_line(
+    home: Path, arguments: tuple[str, ...], asked: bytes, typed: bytes, code: int, said: bytes
+) -> None:
+    key, _ = key_of(home)
+    ended, shown = run_on_terminal(home, [one.format(key=key) for one in arguments], [(asked, typed)])
+    behind = OWN_COLOURS.sub(b"", shown.partition(asked)[2]).replace(b"^C", b"").replace(b"^D", b"").replace(b"\b", b"")
+    assert ended == code
+    assert behind.startswith(b"\r\n")
+    assert said in behind
+    assert behind.count(b"\r\n") == (2 if said else 1)
+
+
 def test_t121_a_secret_that_is_typed_is_not_shown(home: Path) -> None:
     secret = b"sk-canary-aaaabbbbccccddddeeee"
     code, shown = run_on_terminal(home, ("credentials", "add", "openai"), [(b"not shown", secret + b"\n")])

@@ -86,10 +86,25 @@ def tokenhub(
 
 def main() -> None:
     """Run the command line that this process was started with."""
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets its code; no command fails over it.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_closed() -> None:
+    """Put something in the place of each standard stream that this process was started without.
+
+    An input that is empty, an output that fails when it is written to, messages that nobody sees. Without
+    them Python has None there, and the first files that are opened get their numbers.
+    """
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -97,6 +112,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments)
     except HubError as error:
+        _give_output_up()
         render.complain(render.in_commands(error.message))
         return USAGE if isinstance(error, InvalidRequest) else FAILED
     except _CLICK_ERROR as error:
@@ -126,6 +142,8 @@ def _refused_by_the_system(error: OSError) -> str | None:
     """Say which file cannot be used, or that nothing can be written; None for an error that is about neither."""
     if error.filename is not None:
         return f"{error.filename} cannot be used ({error.strerror}). See to its owner, mode and disk, or name another home with --home DIR."
+    if error.errno == errno.EBADF:
+        return "the output is closed, so nothing was shown. Send it somewhere, such as > FILE."
     if error.errno in _DISK:
         return f"the output, or a file of the home, cannot be written ({error.strerror}). Make room where it goes."
     return None
@@ -154,6 +172,6 @@ def _usage(error: Any) -> int:
     path = error.ctx.command_path if getattr(error, "ctx", None) else "tokenhub"
     message = " ".join(error.format_message().split()).rstrip(".")
     if _NEGATIVE.fullmatch(getattr(error, "option_name", "")):
-        message = "A number must not begin with '-': an amount must be positive"
+        message = "A number must not begin with '-': no amount, id or setting is negative"
     render.complain(f"{message}{'' if message.endswith('?') else '.'} See: {path} --help")
     return int(error.exit_code)

@@ -57,7 +57,7 @@ def backup(
     door.done(row, *messages, "The master key is not in it: keep a copy of that elsewhere.")
     if not made.is_sound:
         wrong = len(made.discrepancies) + len(made.orphans)
-        render.complain(
+        door.complain(
             f"The books of this installation do not add up ({render.counted(wrong, 'row')}), nor do those of the copy: tokenhub ledger verify"
         )
         raise typer.Exit(FAILED)

@@ -12,8 +12,8 @@ import typer
 
 from tokenhub import settings
 from tokenhub.cli import render, values
-from tokenhub.cli.context import FAILED, Door, command, verb
-from tokenhub.errors import InvalidRequest
+from tokenhub.cli.context import Door, command, verb
+from tokenhub.errors import HubError, InvalidRequest
 
 app = verb("chat")
 
@@ -55,14 +55,12 @@ def chat(
     try:
         body = _body(model or _first_model(connection, key), question, max_tokens)
         _show(door, _events(connection, key, body))
-    except (ConnectionError, socket.gaierror) as error:
-        render.complain(
+    except (ConnectionError, socket.gaierror, UnicodeError) as error:
+        raise HubError(
             f"No gateway answers on {host}:{port} ({_reason(error)}). Start it: tokenhub serve; or name another: --address HOST:PORT"
-        )
-        raise typer.Exit(FAILED) from None
+        ) from None
     except (TimeoutError, http.client.HTTPException) as error:
-        render.complain(f"The gateway on {host}:{port} broke off ({_reason(error)}).")
-        raise typer.Exit(FAILED) from None
+        raise HubError(f"The gateway on {host}:{port} broke off ({_reason(error)}).") from None
     finally:
         connection.close()
 
@@ -76,9 +74,7 @@ def _key(door: Door) -> str:
 
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key and door.can_ask():
-        from getpass import getpass
-
-        key = getpass("Key (th-…, not shown while you type): ").strip()
+        key = door.ask_unseen("Key, th-…")
     if keys.is_well_formed(key):
         return key
     if key:
@@ -96,9 +92,19 @@ def _address(door: Door, address: str | None) -> tuple[str, int]:
         host, separator, port = address.removeprefix("http://").removesuffix("/").rpartition(":")
         if not (separator and host and "/" not in host and port.isascii() and port.isdigit() and int(port) < 65536):
             raise InvalidRequest("--address is not of the form HOST:PORT.", param="address")
-        return host.strip("[]"), int(port)
+        return _host(host.strip("[]"), "--address"), int(port)
     chosen = settings.load(door.home)
-    return _ANYWHERE.get(chosen.server_host, chosen.server_host), chosen.server_port
+    return _host(_ANYWHERE.get(chosen.server_host, chosen.server_host), "server.host"), chosen.server_port
+
+
+def _host(host: str, origin: str) -> str:
+    from tokenhub.operations import forms
+
+    try:
+        forms.host(host)
+    except ValueError as error:
+        raise InvalidRequest(f"{origin} {error}.", param=origin) from None
+    return host
 
 
 def _first_model(connection: http.client.HTTPConnection, key: str) -> str:
@@ -158,8 +164,7 @@ def _fail(error: dict[str, Any], status: int = 200) -> None:
     show = f"tokenhub requests show {error.get('request_id', 'ID')}"
     words = render.in_commands(words).replace("metadata.excluded has", f"{show} has")
     more = f" See: {show}" if "request_id" in error and _is_kept(status) and show not in words else ""
-    render.complain(f"{words}{code}{more}")
-    raise typer.Exit(FAILED)
+    raise HubError(f"{words}{code}{more}")
 
 
 def _is_kept(status: int) -> bool:

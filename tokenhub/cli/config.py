@@ -157,9 +157,7 @@ def _refuse_argument(key: str, value: str | None) -> None:
 def _read_secret(door: Door, key: str) -> str:
     """Return a secret from stdin, or typed unseen where stdin is a terminal."""
     if door.can_ask():
-        from getpass import getpass
-
-        return getpass(f"{key} (not shown while you type): ").strip()
+        return door.ask_unseen(key)
     secret = "" if sys.stdin.isatty() else sys.stdin.read(_SECRET_MAX).strip()
     if not secret:
         raise InvalidRequest(f'{key} is read from stdin, and nothing came: echo "$SECRET" | tokenhub config set {key}')

@@ -11,9 +11,12 @@ Exit codes (T123): 0 done, 1 it failed, 2 it was asked for in a way that cannot 
 import functools
 import inspect
 import os
+import re
+import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +30,7 @@ from tokenhub.cli import render, values
 from tokenhub.cli.help import Help
 from tokenhub.cli.nouns import NOUNS
 from tokenhub.cli.render import Column, Row
-from tokenhub.errors import InvalidRequest
+from tokenhub.errors import HubError, InvalidRequest
 
 if TYPE_CHECKING:
     from tokenhub import paths
@@ -39,6 +42,9 @@ USAGE: Final = 2
 INTERRUPTED: Final = 130
 
 EVERYWHERE: Final = "Options of every command"
+
+_COMMAND: Final = re.compile(rf"(?<![/\w.-])tokenhub (?=({'|'.join(NOUNS)})\b)(?!init --home)")
+"""The beginning of a command that a text tells to run."""
 
 Home = Annotated[
     Any,
@@ -87,6 +93,8 @@ class Door:
     ) -> None:
         if "hub" in self.__dict__:
             self.hub.close()
+        if isinstance(error, HubError):
+            error.message = self.told(error.message)
 
     @cached_property
     def home(self) -> "paths.Home":
@@ -109,7 +117,7 @@ class Door:
         elif rows:
             render.print_table(rows, columns)
         else:
-            render.say(empty)
+            self.say(empty)
 
     def record(self, row: Row, columns: Sequence[Column]) -> None:
         """Show one thing."""
@@ -124,9 +132,26 @@ class Door:
             render.print_line(render.as_json(row))
             return
         for message in messages:
-            render.say(message)
+            self.say(message)
         if data is not None:
             render.print_line(data)
+
+    def say(self, text: str) -> None:
+        """Write a message, one line, to stderr."""
+        render.say(self.told(text))
+
+    def complain(self, text: str) -> None:
+        """Write what went wrong, and what to do, as one line to stderr."""
+        render.complain(self.told(text))
+
+    def told(self, text: str) -> str:
+        """Return a text in which every command has the --home that this one was given, so that it can be pasted as it is."""
+        from tokenhub import paths
+
+        if self._home is None or self.home.path == paths.home().path:
+            return text
+        place = shlex.quote(str(self.home.path))
+        return _COMMAND.sub(lambda _: f"tokenhub --home {place} ", text)
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask before something that cannot be taken back; without a terminal, ``--yes`` must have said it (T126)."""
@@ -142,9 +167,30 @@ class Door:
         return sys.stdin.isatty() and sys.stderr.isatty()
 
     def ask(self, question: str) -> bool:
-        """Ask a yes-or-no question on the terminal; an empty answer is no."""
-        print(f"{render.inert(question)} [y/N] ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        """Ask a yes-or-no question on the terminal; an empty answer is no. EOFError: there will be no answer."""
+        with _ending_its_line():
+            print(f"{render.inert(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+            answer = sys.stdin.readline()
+        if not answer:
+            raise EOFError
+        return answer.strip().lower() in ("y", "yes")
+
+    def ask_unseen(self, what: str) -> str:
+        """Ask for a secret on the terminal, which does not show it. EOFError: there will be no answer."""
+        from getpass import getpass
+
+        with _ending_its_line():
+            return getpass(f"{what} (not shown while you type): ").strip()
+
+
+@contextmanager
+def _ending_its_line() -> Iterator[None]:
+    """End the line of a question that is interrupted; typer does so for one that is given up (Ctrl-D)."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        raise
 
 
 class _Text:
@@ -161,12 +207,19 @@ class _Text:
             return tuple(self.coerce(part, _Single(param), ctx) for part in value)
         descriptor = param.type_descriptor
         read = descriptor.parameter_info.parser or (Path if descriptor.annotation is Path else None)
-        if read is None or not isinstance(value, str):
+        if not isinstance(value, str):
             return value
         try:
-            return read(value)
+            return read(value) if read is not None else _encodable(value)
         except ValueError as error:
             raise typer.BadParameter(str(error), ctx=ctx, param=getattr(param, "whole", param)) from error
+
+
+def _encodable(text: str) -> str:
+    """Return a text as it is; ValueError for bytes that are none, which nothing can be called."""
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"{text[:40]!r} is not UTF-8 text.")
+    return text
 
 
 class _Single:

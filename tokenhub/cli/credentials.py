@@ -101,9 +101,7 @@ def read_secret(door: Door, what: str, *, from_stdin: bool, variable: str | None
         raise InvalidRequest(
             "There is no terminal to ask for the key on. Give --secret-stdin or --secret-env VARIABLE."
         )
-    from getpass import getpass
-
-    return getpass(f"{what} (not shown while you type): ").strip()
+    return door.ask_unseen(what)
 
 
 def _next(door: Door, state: "CredentialState") -> str:
@@ -307,7 +305,7 @@ def _tried(door: Door, number: int, *, chat: bool) -> dict[str, Any]:
     try:
         return _probe_row(probe.probe(door.hub, number, chat=chat))
     except NotFound as error:
-        render.say(f"Credential {number}: {error}")
+        door.say(f"Credential {number}: {error}")
         return dict.fromkeys(column.field for column in PROBE_COLUMNS) | {"id": number}
 
 
@@ -346,7 +344,7 @@ def import_(door: Door, yes: Yes = False) -> None:
         render.print_line(render.as_json(rows(door, states)))
         return
     for state in states:
-        render.say(f"Credential {state.id} for {state.provider} in {state.region} is kept. {_next(door, state)}")
+        door.say(f"Credential {state.id} for {state.provider} in {state.region} is kept. {_next(door, state)}")
     if not found:
         render.say("The environment holds no provider's key that is not kept yet.")
 

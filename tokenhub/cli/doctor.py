@@ -21,7 +21,13 @@ def doctor(door: Door) -> None:
 
     found = checks.examine(door.home)
     rows = [
-        {"check": one.check, "health": one.health.value, "message": one.message, "remedy": one.remedy} for one in found
+        {
+            "check": one.check,
+            "health": one.health.value,
+            "message": door.told(one.message),
+            "remedy": door.told(one.remedy),
+        }
+        for one in found
     ]
     if door.as_json:
         render.print_line(render.as_json({"ok": all(row["health"] != "failed" for row in rows), "findings": rows}))

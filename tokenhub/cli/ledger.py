@@ -126,7 +126,7 @@ def verify(door: Door) -> None:
         render.print_line(render.as_json({"ok": not rows, "discrepancies": rows}))
     elif rows:
         render.print_table(rows, FAULT_COLUMNS)
-        render.complain(
+        door.complain(
             f"{render.counted(len(rows), 'row')} do not add up. Keep the database as it is, stop serving, and ask for help with this output."
         )
     else:

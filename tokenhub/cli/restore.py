@@ -39,7 +39,6 @@ def restore(
     written into that PostgreSQL database, which must be empty. Stop the old gateway first: two copies of
     one installation would each make every charge at Stripe.
     """
-    from tokenhub import paths
     from tokenhub.operations import backups
 
     end_tidily()
@@ -60,10 +59,9 @@ def restore(
     messages.append(
         "What came after the backup is not in it: look at the keys that were revoked since before you start."
     )
-    where = "" if made.home == paths.home().path else f" --home {made.home}"
-    door.done(row, *messages, f"Next: tokenhub doctor{where}, then tokenhub serve{where}")
+    door.done(row, *messages, "Next: tokenhub doctor, then tokenhub serve")
     if made.discrepancies:
-        render.complain(
+        door.complain(
             f"The books do not add up ({render.counted(len(made.discrepancies), 'row')}): tokenhub ledger verify"
         )
         raise typer.Exit(FAILED)

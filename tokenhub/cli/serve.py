@@ -48,7 +48,7 @@ def serve(
     with Hub.open_or_init(door.home, flags) as hub:
         _check_host(hub.settings.server_host)
         for warning in hub.warnings():
-            render.say(f"Warning: {warning}")
+            door.say(f"Warning: {warning}")
         code = supervisor.run(hub, lambda address, local: _welcome(door, hub, address, local=local))
     raise typer.Exit(code)
 
@@ -76,24 +76,24 @@ def _welcome(door: Door, hub: "Hub", address: str, *, local: bool) -> None:
             render.as_json({"address": address, "key": made.secret if made else None, "model": model}, indent=None)
         )
         return
-    render.say(f"TokenHub serves on {address}")
+    door.say(f"TokenHub serves on {address}")
     if hub.is_new:
-        render.say(f"Its data are in {hub.home.path}. Keep a copy of master.key: nothing else opens stored keys.")
+        door.say(f"Its data are in {hub.home.path}. Keep a copy of master.key: nothing else opens stored keys.")
     providers = credentials.providers(hub, local=local)
     if model is None:
-        render.say(f"{_callable(providers)} Add a provider's key: tokenhub credentials add openai")
+        door.say(f"{_callable(providers)} Add a provider's key: tokenhub credentials add openai")
     else:
-        render.say(f"{_callable(providers)} Another provider: tokenhub credentials add PROVIDER")
+        door.say(f"{_callable(providers)} Another provider: tokenhub credentials add PROVIDER")
     for one in credentials.found_in_environment(hub, os.environ):
-        render.say(f"{one.variable} is in the environment and not used. To use it: tokenhub credentials import")
+        door.say(f"{one.variable} is in the environment and not used. To use it: tokenhub credentials import")
     if made is not None:
-        render.say(f"Account {first_run.ACCOUNT!r} is there. What costs something needs credit: tokenhub grant 10")
-        render.say("Its first key, shown only now, and a request to try in another terminal:")
+        door.say(f"Account {first_run.ACCOUNT!r} is there. What costs something needs credit: tokenhub grant 10")
+        door.say("Its first key, shown only now, and a request to try in another terminal:")
         render.print_line(f"export {KEY_VARIABLE}={made.secret}")
         if model is not None:
             render.print_line(curl(address, model))
     elif not accounts.listing(hub):
-        render.say("There is no account yet. Create one: tokenhub accounts create NAME; tokenhub keys create")
+        door.say("There is no account yet. Create one: tokenhub accounts create NAME; tokenhub keys create")
 
 
 def _callable(providers: Sequence[str]) -> str:

@@ -108,7 +108,7 @@ def _show(door: Door, found: "Status", *, one_line: bool) -> None:
         return
     shown = as_json(found)
     if not found.gateway.runs:
-        render.say(f"{found.gateway.words}: nothing is served now. Start one: tokenhub serve")
+        door.say(f"{found.gateway.words}: nothing is served now. Start one: tokenhub serve")
     if found.deployments:
         render.print_table([_told(one) for one in shown["providers"]], PLACES)
         render.print_blank()
@@ -116,13 +116,13 @@ def _show(door: Door, found: "Status", *, one_line: bool) -> None:
     if found.credentials:
         render.print_blank()
         render.print_table(shown["credentials"], CREDENTIALS)
-        render.say("Mend one: tokenhub credentials rotate ID, or test it: tokenhub credentials test ID --chat")
+        door.say("Mend one: tokenhub credentials rotate ID, or test it: tokenhub credentials test ID --chat")
     if found.hidden:
-        render.say(
+        door.say(
             f"{render.counted(found.hidden, 'deployment')} without a request in {found.minutes} min: tokenhub status --all"
         )
     if not found.deployments and not found.hidden:
-        render.say("There is nothing to call yet. Add a credential: tokenhub credentials add PROVIDER")
+        door.say("There is nothing to call yet. Add a credential: tokenhub credentials add PROVIDER")
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

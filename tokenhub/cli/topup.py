@@ -87,7 +87,7 @@ def topup(
             checkout.offer(purchases.create(door.hub, owner.id, amount, currency, method or (), save_card=save_card))
             code = checkout.leave() if no_wait else checkout.watch()
     except InvalidRequest as error:  # Stripe was asked, and does not offer this
-        render.complain(error.message)
+        door.complain(error.message)
         code = FAILED
     except KeyboardInterrupt:
         code = checkout.leave() or OPEN
@@ -161,15 +161,15 @@ class _Checkout:
         """Say, to somebody who does not wait, what becomes of the top-up; return the exit code."""
         topup = self._topup
         if topup is None:
-            render.say("Stopped while Stripe was asked. What was begun is kept: tokenhub topups list")
+            self._door.say("Stopped while Stripe was asked. What was begun is kept: tokenhub topups list")
             return OPEN
         if self._door.as_json:
             if topup.url is None:
                 self._line(topup)
         elif topup.url is None:
-            render.say(f"Stripe has not answered; the gateway asks again. Look: tokenhub topups show {topup.id}")
+            self._door.say(f"Stripe has not answered; the gateway asks again. Look: tokenhub topups show {topup.id}")
         else:
-            render.say(
+            self._door.say(
                 f"The link stays open, and the gateway credits its payment. Look: tokenhub topups show {topup.id}"
             )
         return DONE if topup.url else OPEN
@@ -180,9 +180,9 @@ class _Checkout:
         if self._door.as_json:
             self._line(topup)
         elif credited:
-            render.say(self._credited(topup))
+            self._door.say(self._credited(topup))
         if topup.state == "review":
-            render.complain(f"Top-up {topup.id} needs a look: {topup.reason}.")
+            self._door.complain(f"Top-up {topup.id} needs a look: {topup.reason}.")
         elif not credited:
             why = f" ({topup.reason})" if topup.reason else ""
             render.complain(f"Top-up {topup.id} is {topup.state}{why}; nothing was credited.")
