@@ -157,16 +157,37 @@ def price(
     """Set your own price of a model at a provider, in USD per million tokens. It replaces all its prices there, tiers too."""
     from tokenhub.operations import models
 
+    prices = values.changes(
+        input=input, output=output, cached_input=cached_input, cache_write=cache_write, cache_write_1h=cache_write_1h,
+        audio_input=audio_input, image_input=image_input, image_output=image_output, output_thinking=output_thinking,
+    )  # fmt: skip
     if reset:
+        values.alone("--reset", values.option_names(prices))
         state = models.reset_price(door.hub, name, provider=provider, region=region)
     else:
-        prices = values.changes(
-            input=input, output=output, cached_input=cached_input, cache_write=cache_write, cache_write_1h=cache_write_1h,
-            audio_input=audio_input, image_input=image_input, image_output=image_output, output_thinking=output_thinking,
-        )  # fmt: skip
         state = models.price(door.hub, name, prices, provider=provider, region=region)
     places = [place_row(place) for place in state.places]
-    door.done({**row(state), "places": places}, f"The next request to {state.model.id} is charged at the new price.")
+    said = f"The next request to {state.model.id} is charged at the new price."
+    door.done(
+        {**row(state), "places": places},
+        *(
+            _shipped(state.model.id, [one for one in places if provider in (None, one["provider"])])
+            if reset
+            else (said,)
+        ),
+    )
+
+
+def _shipped(name: str, places: list[dict[str, Any]]) -> list[str]:
+    """Say what a model costs now that the catalogue's prices hold again."""
+    regions: dict[tuple[str, str], list[str]] = {}
+    for one in places:
+        prices = ", ".join(f"{rate.replace('_', ' ')} {price}" for rate, price in one["prices"].items())
+        regions.setdefault((one["provider"], prices), []).append(one["region"])
+    return [
+        f"The catalogue's prices of {name} at {seller} ({', '.join(where)}) hold again, in USD per million tokens: {prices}."
+        for (seller, prices), where in regions.items()
+    ]
 
 
 command(app, "add", examples=models_own.ADD_EXAMPLES)(models_own.add)

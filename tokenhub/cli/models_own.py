@@ -53,15 +53,19 @@ def add(
     """
     from tokenhub.operations import own_models
 
+    prices = values.changes(
+        input=input, output=output, cached_input=cached_input, cache_write=cache_write, cache_write_1h=cache_write_1h,
+        audio_input=audio_input, image_input=image_input, image_output=image_output, output_thinking=output_thinking,
+    )  # fmt: skip
     if file is not None:
+        facts = {"--region": region, "--like": like, "--capability": capability}
+        sizes = {"--context": context_tokens, "--max-output": output_tokens}
+        named = {"NAME": name, "--provider": provider, "--upstream": upstream}
+        values.alone("--file", {**named, **facts, **sizes, **values.option_names(prices)})
         states = own_models.add_from_file(door.hub, values.text_of(file), file.name)
     else:
         if name is None or provider is None or input is None:
             raise InvalidRequest("Give a name, --provider and at least --input, or --file with a TOML file.")
-        prices = values.changes(
-            input=input, output=output, cached_input=cached_input, cache_write=cache_write, cache_write_1h=cache_write_1h,
-            audio_input=audio_input, image_input=image_input, image_output=image_output, output_thinking=output_thinking,
-        )  # fmt: skip
         own = own_models.OwnModel(name, upstream or name, prices, capability, context_tokens, output_tokens)
         states = [own_models.add(door.hub, provider, own, regions=region or (), like=like)]
     if door.as_json:
@@ -74,7 +78,7 @@ def add(
             if state.usable
             else f"Give it a key: tokenhub credentials add {next(iter(sellers), '')}"
         )
-        render.say(f"Model {state.model.id} is offered by {', '.join(sellers)}. {ready}")
+        door.say(f"Model {state.model.id} is offered by {', '.join(sellers)}. {ready}")
 
 
 def remove(

@@ -6,7 +6,7 @@ import typer
 
 from tokenhub import clock
 from tokenhub.billing.notices import EVENTS
-from tokenhub.cli import render, values
+from tokenhub.cli import values
 from tokenhub.cli.context import FAILED, Door, command, noun
 from tokenhub.cli.render import Column
 
@@ -42,7 +42,10 @@ def row(one: "Subscription") -> dict[str, Any]:
 
 
 def _events(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
+    named = [one.strip() for one in text.split(",") if one.strip()]
+    if not named:
+        raise ValueError("no event is named. Leave the option out for all of them.")
+    return named
 
 
 @command(
@@ -132,7 +135,7 @@ def try_out(
     door.rows(rows, TEST_COLUMNS, empty="Nobody has subscribed. For example: tokenhub notify add mail ops@example.com")
     if any(one.reason for one in sent):
         if any(one.reason and one.channel == "email" for one in sent):
-            render.say("How mail goes out: tokenhub config list")
+            door.say("How mail goes out: tokenhub config list")
         raise typer.Exit(FAILED)
 
 

@@ -95,8 +95,11 @@ def add(
     ] = None,
     name: Annotated[str, typer.Option("--name", metavar="TEXT", help="Its full name.", show_default=False)] = "",
     capability: Annotated[
-        Any, typer.Option("--capability", metavar="chat|embeddings", parser=values.one_of("chat", "embeddings"), help="What its models do.")
-    ] = "chat",
+        Any,
+        typer.Option(
+            "--capability", metavar="chat|embeddings", parser=values.one_of("chat", "embeddings"), help="What its models do. Else chat.", show_default=False
+        ),
+    ] = None,
     context_tokens: Annotated[
         Any, typer.Option("--context", metavar="N", parser=values.whole(1), help="Tokens its models can read and write in all.", show_default=False)
     ] = None,
@@ -104,8 +107,11 @@ def add(
         Any, typer.Option("--max-output", metavar="N", parser=values.whole(1), help="Tokens its models can write.", show_default=False)
     ] = None,
     data_region: Annotated[
-        str, typer.Option("--data-region", metavar="CC", help="Where it runs: a country's two letters, eu, self-hosted or unknown.")
-    ] = "unknown",
+        str | None,
+        typer.Option(
+            "--data-region", metavar="CC", help="Where it runs: a country's two letters, eu, self-hosted. Else unknown.", show_default=False
+        ),
+    ] = None,
     no_key: Annotated[bool, typer.Option("--no-key", help="It takes no key, as a server of your own may.")] = False,
     insecure_http: Annotated[
         bool, typer.Option("--insecure-http", help="Allow a base URL without TLS: key and prompts travel in the clear.")
@@ -119,13 +125,16 @@ def add(
     from tokenhub.operations import providers
 
     if file is not None:
+        own = {"--base-url": base_url, "--model": model, "--price": price, "--name": name, "--capability": capability}
+        sizes = {"--context": context_tokens, "--max-output": output_tokens, "--data-region": data_region}
+        values.alone("--file", {"ID": id, **own, **sizes, "--no-key": no_key, "--insecure-http": insecure_http})
         states = providers.add_from_file(door.hub, values.text_of(file), file.name)
     else:
         if id is None or base_url is None:
             raise InvalidRequest("Give an id and --base-url, or --file with a TOML file.")
-        models = _models(model or [], price or [], capability, context_tokens, output_tokens)
-        own = providers.OwnProvider(id, base_url, models, name, data_region, not no_key, insecure_http)
-        states = [providers.add(door.hub, own)]
+        models = _models(model or [], price or [], capability or "chat", context_tokens, output_tokens)
+        new = providers.OwnProvider(id, base_url, models, name, data_region or "unknown", not no_key, insecure_http)
+        states = [providers.add(door.hub, new)]
     if door.as_json:
         render.print_line(render.as_json([row(state) for state in states] if file is not None else row(states[0])))
         return
@@ -135,7 +144,7 @@ def add(
             if state.credentials
             else f"Give it a key: tokenhub credentials add {state.provider.id}"
         )
-        render.say(f"Provider {state.provider.id} is there, with {render.counted(state.models, 'model')}. {ready}")
+        door.say(f"Provider {state.provider.id} is there, with {render.counted(state.models, 'model')}. {ready}")
 
 
 def _models(

@@ -195,6 +195,16 @@ def _filter(
     )
 
 
+def _awaited(door: Door, id: str) -> "EndedRequest":
+    """Return a request that has ended, or will: that it is waited for is said."""
+    from tokenhub.operations import requests
+
+    if (found := requests.ended(door.hub, id)) is not None:
+        return found
+    door.say(f"Waiting for request {id} to end (Ctrl-C to leave) …")
+    return requests.wait_for(door.hub, id)
+
+
 @command(app, examples=["tokenhub requests show req_019acb3f2b", "tokenhub requests show chatcmpl-9xYz --json"])
 def show(
     door: Door,
@@ -209,7 +219,7 @@ def show(
     """Show one request: what served it and why, every attempt, usage and cost. Prompts and answers are not kept."""
     from tokenhub.operations import requests
 
-    found = requests.wait_for(door.hub, id) if follow else requests.find(door.hub, id)
+    found = _awaited(door, id) if follow else requests.find(door.hub, id)
     names = _names(door)
     shown = row(found, names)
     counts = tuple(

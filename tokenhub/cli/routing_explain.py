@@ -74,7 +74,7 @@ def _read(file: Path) -> bytes:
         with file.open("rb") as opened:
             return opened.read(MAX_BODY_BYTES)
     except OSError as error:
-        raise InvalidRequest(f"{file} cannot be read: {error.strerror}.", param="body") from None
+        raise InvalidRequest(f"{str(file)!r} cannot be read: {error.strerror}.", param="body") from None
 
 
 # As JSON -------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def usage(
     found = reports.report(door.hub, by, since_ms=since, account_id=owner.id if owner else None)
     lines = found.lines
     rows = [_row(by, line) for line in lines]
-    if as_csv:
+    if as_csv and not door.as_json:
         _print_csv(rows, (by, f"{by}_name", *_sums(reports.total([]))))
         return
     if door.as_json:

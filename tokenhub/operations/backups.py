@@ -75,9 +75,11 @@ def back_up(hub: Hub, place: Path, *, whole: bool, now_ms: int) -> Backup:
     """
     place = _path(place)
     if place.exists() and not place.is_dir():
-        raise InvalidRequest(f"{place} is no folder. Name a new one for each backup.")
+        raise InvalidRequest(f"{str(place)!r} is no folder. Name a new one for each backup.")
     if place.resolve().is_relative_to(hub.home.path.resolve()):
-        raise InvalidRequest(f"{place} lies in the home itself, and would be lost with it. Name a folder elsewhere.")
+        raise InvalidRequest(
+            f"{str(place)!r} lies in the home itself, and would be lost with it. Name a folder elsewhere."
+        )
     if network := sqlite.network_of(place):
         raise InvalidRequest(
             f"{place} is on a network file system ({network}). Make the backup on a local disk, then copy the folder."
@@ -164,7 +166,7 @@ def _path(named: Path) -> Path:
     try:
         return named.expanduser().resolve()
     except RuntimeError as error:
-        raise InvalidRequest(f"{named} is no folder: {error}.") from None
+        raise InvalidRequest(f"{str(named)!r} is no folder: {error}.") from None
 
 
 @contextmanager

@@ -30,6 +30,10 @@ def grant(
     for name, text in (("note", note), ("ref", ref or "")):
         if len(text) > _TEXT_LENGTH or not text.isprintable():
             raise InvalidRequest(f"--{name} has at most {_TEXT_LENGTH} printable characters.", param=name)
+    if ref is not None and not ref.strip():
+        raise InvalidRequest(
+            "--ref is empty, and would not keep the grant from being booked twice. Is a variable not set?", param="ref"
+        )
     now_ms = clock.now_ms()
     return ledger.grant(
         hub.database, account_id, amount_nano, ref or new_id("grant", now_ms), expires_at_ms, note, now_ms

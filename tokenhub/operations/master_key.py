@@ -103,9 +103,8 @@ def _given_up(hub: Hub, vault: Vault) -> Replaced:
     lost = []
     for state in catalog.credential_states(hub.database):
         needs_none = state.provider in known and known[state.provider].auth == "none"
-        had_none = not catalog.has_secret(hub.database, state.id)
         catalog.reseal(vault, state.closed())
-        if not (needs_none and had_none):
+        if state.has_secret or not needs_none:
             catalog.mark_credential(hub.database, state.id, catalog.FAILED, NO_SECRET)
             lost.append(state)
     names = [state.name for state in secret_rows.states(hub.database)]

@@ -113,9 +113,9 @@ def add_from_file(hub: Hub, text: str, file: str) -> list[ModelState]:
     """Add the models that a TOML file states; return them as they are offered there."""
     found = sources(text, file)
     if found.providers:
-        raise InvalidRequest(f"{file} has [[providers]] in it: tokenhub providers add --file", param="file")
+        raise InvalidRequest(f"{file!r} has [[providers]] in it: tokenhub providers add --file", param="file")
     if not found.models:
-        raise InvalidRequest(f"{file} has no [[models]] in it. See docs/catalog.md", param="file")
+        raise InvalidRequest(f"{file!r} has no [[models]] in it. See docs/catalog.md", param="file")
     with revision.change(hub.database):
         names = put(hub, models.catalog(hub.database), found.models, clock.now_ms())
         models.check_plausible(models.changed(hub.database), names)

@@ -118,7 +118,7 @@ def _named(catalog: Catalog, wanted: Preferences) -> Preferences:
         if known is None:
             raise NotFound(f"There is no provider {provider!r}. See: tokenhub providers list")
         if at and region not in known.regions:
-            raise NotFound(f"{provider} has no region {region!r}; it has: {', '.join(known.regions)}")
+            raise NotFound(f"{provider!r} has no region {region!r}; it has: {', '.join(known.regions)}")
     data = wanted.dump()
     for name in ("models", "deny_models"):
         if name in data:

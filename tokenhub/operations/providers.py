@@ -94,7 +94,7 @@ def add_from_file(hub: Hub, text: str, file: str) -> list[ProviderState]:
     sources = own_models.sources(text, file)
     if not sources.providers:
         raise InvalidRequest(
-            f"{file} has no [[providers]] in it (see examples/provider.toml). Models alone: tokenhub models add --file",
+            f"{file!r} has no [[providers]] in it (see examples/provider.toml). Models alone: tokenhub models add --file",
             param="file",
         )
     for provider in sources.providers.values():

@@ -9,7 +9,7 @@ from typing import Final
 
 from tokenhub import clock
 from tokenhub.catalog.names import target_of
-from tokenhub.errors import Conflict, NotFound
+from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.operations import models
 from tokenhub.operations.hub import Hub
 from tokenhub.store import requests as store
@@ -28,6 +28,8 @@ _SEEN: Final = 10_000
 _PAGE: Final = 1_000
 
 _BEGINNING: Final = re.compile(r"req_[0-9a-f]{1,31}", re.ASCII)
+_WHOLE: Final = re.compile(r"req_[0-9a-f]{32}|(?!req_)[\x21-\x7e]{8,200}", re.ASCII)
+"""An id that a request may still get: ours, or what a provider may call its reply."""
 _BEHIND: Final = "g"
 """Sorts behind every digit of an id."""
 
@@ -78,6 +80,17 @@ def _bears(hub: Hub, wanted: RequestFilter) -> bool:
 def listing(hub: Hub, wanted: RequestFilter, *, limit: int) -> list[EndedRequest]:
     """Return requests, the newest first."""
     return store.listing(hub.database, wanted, limit=limit)
+
+
+def ended(hub: Hub, request_id: str) -> EndedRequest | None:
+    """Return a request if it has ended; None for one that may still end. InvalidRequest for what no request can be called."""
+    found = store.one(hub.database, request_id) or _starting(hub, request_id)
+    if found is None and _WHOLE.fullmatch(request_id) is None:
+        raise InvalidRequest(
+            f"{request_id[:80]!r} is no whole id of a request, so its end cannot be waited for: give the x-request-id of its reply.",
+            param="id",
+        )
+    return found
 
 
 def wait_for(hub: Hub, request_id: str, poll_s: float = POLL_S) -> EndedRequest:

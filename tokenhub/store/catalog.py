@@ -158,12 +158,6 @@ def replace_secret(database: Database, vault: Vault, state: CredentialState, sec
     revision.bump(database, "catalog")
 
 
-def has_secret(database: Database, credential_id: int) -> bool:
-    """Tell whether a credential has a secret at all, which is seen without opening it."""
-    (sealed,) = database.rows("SELECT sealed FROM credentials WHERE id = ?", (credential_id,))[0]
-    return len(sealed) > SEALED_EMPTY_BYTES
-
-
 def reseal(vault: Vault, credential: Credential) -> None:
     """Seal a credential's secret with another master key, inside the caller's write; its hint and its status stay."""
     binding = _binding(credential.id, credential.provider, credential.region, credential.base_url)
