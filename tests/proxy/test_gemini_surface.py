@@ -373,3 +373,43 @@ def test_a_page_that_is_no_number_is_refused(running: Running, query: str) -> No
     gateway, _ = running
     answer = gateway.call("GET", f"/v1beta/models?{query}", None, {"x-goog-api-key": gateway.key})
     assert (answer.status, answer.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+# What a prompt's attachments are held for -----------------------------------------------------------
+
+FILM = "https://example.com/film.mp4"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": FILM}}]}]},
+        ),
+        (
+            "/v1/messages",
+            {
+                "max_tokens": 50,
+                "messages": [
+                    {"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": FILM}}]},
+                ],
+            },
+        ),
+        ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": FILM}]}]}),
+    ],
+)
+def test_t3_a_film_under_a_pictures_name_is_held_for_and_paid_whole(
+    running: Running, path: str, body: dict[str, Any]
+) -> None:
+    gateway, fake = running
+    reply = gemini_reply("A film.")
+    reply["usageMetadata"] = {"promptTokenCount": 900_000, "candidatesTokenCount": 20, "totalTokenCount": 900_020}
+    fake.add(json_reply(reply))
+    answer = gateway.call("POST", path, {"model": NATIVE, **body})
+    assert answer.status == 200, answer.body
+    row = last_row(gateway, answer)
+    assert (row["input_tokens"], row["shortfall"]) == (900_000, 0)
+    assert 0 < row["charged"] <= row["held"]
+    (part,) = fake.received[-1].json()["contents"][0]["parts"]
+    assert part == {"fileData": {"fileUri": FILM, "mimeType": "video/mp4"}}

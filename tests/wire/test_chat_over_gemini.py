@@ -307,7 +307,15 @@ def test_turns_of_one_role_are_merged_and_empty_ones_left_out() -> None:
         ),
         (
             {"type": "image_url", "image_url": {"url": "https://example.com/cat"}},
-            {"fileData": {"fileUri": "https://example.com/cat"}},
+            {"fileData": {"fileUri": "https://example.com/cat", "mimeType": "image/jpeg"}},
+        ),
+        (
+            {"type": "image_url", "image_url": {"url": "https://example.com/film.mp4"}},
+            {"fileData": {"fileUri": "https://example.com/film.mp4", "mimeType": "video/mp4"}},
+        ),
+        (
+            {"type": "image_url", "image_url": {"url": "https://example.com/film.mp4/"}},
+            {"fileData": {"fileUri": "https://example.com/film.mp4/", "mimeType": "image/jpeg"}},
         ),
         (
             {"type": "input_audio", "input_audio": {"data": "UklG", "format": "mp3"}},

@@ -47,6 +47,12 @@ def test_what_tools_returned_and_instructions_count_as_well() -> None:
     assert media_of(normalised(body)) == Media(images=4, audio_parts=1, files=5)
 
 
+@pytest.mark.parametrize("uri", ["https://example.com/a.mp4", "https://youtu.be/x", "https://example.com/a.pdf?b.png"])
+def test_t3_an_address_that_is_no_pictures_is_a_file_whatever_type_it_is_given(uri: str) -> None:
+    body = normalised({"contents": [{"role": "user", "parts": [fetched(uri)]}]})
+    assert media_of(body) == Media(files=1)
+
+
 def test_the_call_has_these_counts() -> None:
     surface = GenerateSurface(Arrival("/v1beta/models/m:generateContent", {}, {}, 0))
     body = normalised({"contents": [{"role": "user", "parts": [{"text": "x"}]}, {"role": "model", "parts": PARTS}]})
@@ -60,6 +66,10 @@ def test_the_call_has_these_counts() -> None:
     [
         "gs://bucket/x",
         "https://generativelanguage.googleapis.com/v1beta/files/x",
+        "https://GenerativeLanguage.googleapis.com./v1beta/files/x",
+        "https://generativelanguage%2Egoogleapis.com/v1beta/files/x",
+        "https://us-generativelanguage.googleapis.com/v1beta/files/x",
+        "https://\uff47enerativelanguage.googleapis.com/v1beta/files/x",
         "files/x",
         "file:///etc/passwd",
         7,

@@ -11,6 +11,7 @@ from typing import Any
 
 from tokenhub.call import Call, Capability
 from tokenhub.errors import InvalidRequest
+from tokenhub.wire import attached
 
 MAX_MODEL_CHARS = 256
 MAX_OUTPUT = 2**31 - 1
@@ -187,17 +188,6 @@ RULES: Mapping[str, Rule] = {
 }
 """Every optional field that is checked. null is as good as absent, as it is at OpenAI."""
 
-_COUNTED_PARTS = {
-    "image_url": "images",
-    "image": "images",
-    "input_audio": "audio_parts",
-    "file": "files",
-    "file_url": "files",
-    "document_url": "files",
-    "video_url": "files",
-}
-"""Content parts that are no text, and the fact of a Call that counts them."""
-
 
 def parse_call(body: Mapping[str, Any], size_bytes: int, now_s: int = 0) -> Call:
     """Return the facts of a chat request; raises InvalidRequest that names the field at fault.
@@ -282,17 +272,19 @@ def _read_messages(body: Mapping[str, Any]) -> dict[str, int]:
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest("messages must be a list with at least one message.", param="messages")
-    counts = {"images": 0, "audio_parts": 0, "files": 0}
+    counts = dict.fromkeys(attached.FACTS, 0)
     for position, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise _bad_message(position, "must be an object with a role.")
         content, calls = message.get("content"), message.get("tool_calls")
         if isinstance(content, list):
-            _count_parts(content, position, counts)
+            _check_parts(content, position)
+            attached.count(content, counts)
         elif not (content is None or isinstance(content, str)):
             raise _bad_message(position, "must have a string, a list of parts or null as its content.", "content")
         if calls is not None and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
             raise _bad_message(position, "must have a list of objects as its tool_calls.", "tool_calls")
+        attached.count(_pictures_of(message, position), counts)
     return counts
 
 
@@ -301,13 +293,22 @@ def _bad_message(position: int, words: str, member: str | None = None) -> Invali
     return InvalidRequest(f"{param} {words}", param=f"{param}.{member}" if member else param)
 
 
-def _count_parts(parts: list[Any], position: int, counts: dict[str, int]) -> None:
-    for part in parts:
+def _check_parts(parts: list[Any], position: int) -> None:
+    for number, part in enumerate(parts):
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             raise _bad_message(position, "must have objects with a type as its parts.", "content")
-        counted = _COUNTED_PARTS.get(part["type"])
-        if counted is not None:
-            counts[counted] += 1
+        attached.refuse_stored(part, f"messages[{position}].content[{number}]")
+
+
+def _pictures_of(message: Mapping[str, Any], position: int) -> list[dict[str, Any]]:
+    """Return the pictures that a reply of the model had beside its text, as parts."""
+    given = message.get("images")
+    found = [
+        {**one, "type": "image_url"} for one in (given if isinstance(given, list) else ()) if isinstance(one, dict)
+    ]
+    for number, one in enumerate(found):
+        attached.refuse_stored(one, f"messages[{position}].images[{number}]")
+    return found
 
 
 def wants_usage(body: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenhub.errors import InvalidRequest
 from tokenhub.values import value
+from tokenhub.wire import attached
 from tokenhub.wire.gemini import parts as gemini_parts
 
 
@@ -25,7 +26,7 @@ def media_of(body: Mapping[str, Any]) -> Media:
     """Count the media of a request, its names in camelCase.
 
     An inline text is text: its bytes are its bound. Sound at an address has no size here, so
-    it counts as a file, as video does and whatever has no type.
+    it counts as a file, as video does and whatever has no type, or an address that tells another one than a picture's.
     Raises InvalidRequest for an address that Google would read with the operator's key.
     """
     counts = {"image": 0, "audio": 0, "file": 0}
@@ -37,7 +38,7 @@ def media_of(body: Mapping[str, Any]) -> Media:
                 counts[family if family in counts else "file"] += 1
         if file is not None:
             _check(file, f"{place}.fileData")
-            counts["image" if kind_of(file).startswith("image/") else "file"] += 1
+            counts["image" if _is_picture(file) else "file"] += 1
     return Media(counts["image"], counts["audio"], counts["file"])
 
 
@@ -45,6 +46,10 @@ def kind_of(holder: Any) -> str:
     """Return the media type of a blob or file in lower case; empty where it has none."""
     kind = holder.get("mimeType") if isinstance(holder, Mapping) else None
     return kind.lower() if isinstance(kind, str) else ""
+
+
+def _is_picture(file: Any) -> bool:
+    return kind_of(file).startswith("image/") and attached.is_picture(attached.kind_of(file["fileUri"]))
 
 
 def parts_of(content: Any, place: str) -> list[Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from tokenhub.errors import InvalidRequest
+from tokenhub.wire import attached
 
 Part = dict[str, Any]
 
@@ -20,31 +21,6 @@ _GOOGLES = ".googleapis.com"
 _STORAGE = "storage.googleapis.com"
 _FILE_STORE = "generativelanguage"
 _PLAIN_HOST = re.compile(r"[a-z0-9._:-]+", re.ASCII)
-_EXTENSIONS: Mapping[str, str] = {
-    "avi": "video/avi",
-    "csv": "text/csv",
-    "flac": "audio/flac",
-    "gif": "image/gif",
-    "heic": "image/heic",
-    "heif": "image/heif",
-    "html": "text/html",
-    "jpeg": "image/jpeg",
-    "jpg": "image/jpeg",
-    "m4a": "audio/mp4",
-    "md": "text/markdown",
-    "mov": "video/mov",
-    "mp3": "audio/mp3",
-    "mp4": "video/mp4",
-    "mpeg": "video/mpeg",
-    "ogg": "audio/ogg",
-    "pdf": "application/pdf",
-    "png": "image/png",
-    "txt": "text/plain",
-    "wav": "audio/wav",
-    "webm": "video/webm",
-    "webp": "image/webp",
-}
-"""File name endings to the media types Gemini lists (ai.google.dev/gemini-api/docs, 2026-11-22)."""
 
 AUDIO_FORMATS: Mapping[str, str] = {
     "aac": "audio/aac",
@@ -80,18 +56,19 @@ def text_of(content: Any, param: str) -> str:
     return "\n".join(part["text"] for part in parts)
 
 
-def media(url: Any, param: str, *, fallback: str | None = None, name: str = "") -> Part:
+def media(url: Any, param: str, *, fallback: str = "image/jpeg", name: str = "") -> Part:
     """Return an inline or fetched part for a URL.
 
-    ``fallback`` is the media type when neither the URL nor the file name tells it; None: Google finds out.
+    ``fallback`` is the media type when neither the URL nor the file name tells it. One is always said: Google
+    would find out for itself, and read a film where a picture was counted.
     """
     if not isinstance(url, str) or not url:
         raise InvalidRequest(f"{param} must be a URL.", param=param)
     if url[:5].lower() == "data:":
-        return _inline(url, param, fallback or "image/jpeg")
-    parts = public_url(url, param)
-    kind = _kind_of(parts.path) or _kind_of(name) or fallback
-    return {"fileData": {"fileUri": url} | ({"mimeType": kind} if kind else {})}
+        return _inline(url, param, fallback)
+    public_url(url, param)
+    kind = attached.kind_of(url) or attached.kind_of_name(name) or fallback
+    return {"fileData": {"fileUri": url, "mimeType": kind}}
 
 
 def public_url(url: str, param: str) -> SplitResult:
@@ -129,10 +106,6 @@ def _inline(url: str, param: str, fallback: str) -> Part:
     if match.group(3) is None:
         data = base64.b64encode(unquote_to_bytes(data)).decode()
     return {"inlineData": {"mimeType": match.group(1) or fallback, "data": data}}
-
-
-def _kind_of(name: str) -> str | None:
-    return _EXTENSIONS.get(name.rpartition(".")[2].lower())
 
 
 def _part(item: Any, param: str) -> Part:
@@ -181,13 +154,13 @@ def _file(item: Mapping[str, Any], param: str) -> Part:
     data, url, name = members.get("file_data"), members.get("file_url"), members.get("filename")
     name = name if isinstance(name, str) else ""
     if url and not data:
-        return media(url, f"{param}.file.file_url", fallback=_kind_of(name) or "application/pdf", name=name)
+        return media(url, f"{param}.file.file_url", fallback="application/pdf", name=name)
     if not isinstance(data, str) or not data:
         raise InvalidRequest(
             f"{param}.file needs file_data or file_url: files stored at a provider cannot be used here.",
             param=f"{param}.file",
         )
-    fallback = _kind_of(name) or "application/pdf"
+    fallback = attached.kind_of_name(name) or "application/pdf"
     if data.startswith(("data:", "http:", "https:")):
         return media(data, f"{param}.file.file_data", fallback=fallback, name=name)
     return {"inlineData": {"mimeType": fallback, "data": data}}

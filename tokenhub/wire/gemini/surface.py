@@ -95,7 +95,7 @@ class GenerateSurface(GeminiSurface):
         inside = gemini_over_chat.request(body, self.model, stream=stream)
         self._thoughts = gemini_over_chat.shows_thoughts(body)
         self._events = GeminiEvents(thoughts=self._thoughts)
-        call, found = chat.parse_call(inside, size_bytes, self.arrival.now_s), media_of(body)
+        found, call = media_of(body), chat.parse_call(inside, size_bytes, self.arrival.now_s)
         made = replace(call, wire=Wire.GEMINI, images=found.images, audio_parts=found.audio_parts, files=found.files)
         return made, inside
 

@@ -4,11 +4,12 @@ Nothing is stored here, so a conversation comes whole with every request: what w
 something kept (``previous_response_id``, ``conversation``, a stored prompt, a file's id) is refused.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage, count
+from tokenhub.wire import attached
 
 REASONING_FORMAT = "openai-responses-v1"
 """OpenRouter's name for reasoning that OpenAI made (openrouter.ai/docs, reasoning details, 2026-11)."""
@@ -18,6 +19,8 @@ _KEPT = {
     "conversation": "nothing is stored here: send the whole conversation as input",
     "prompt": "no prompts are stored here: send instructions and input",
 }
+_SEARCH = "web_search_call"
+"""OpenAI's older SDKs give it back with nothing but its id."""
 _LATEST_S = 2**40
 _INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _REASONS = {reason: word for word, reason in _INCOMPLETE.items()}
@@ -45,14 +48,41 @@ def _refuse_reference(item: Mapping[str, Any], place: str) -> None:
             code="unsupported_parameter",
             param=place,
         )
+    if _is_only_named(item):
+        raise InvalidRequest(
+            f"{place} says no more than the id of what ran at a provider, and nothing is stored here: leave it out.",
+            code="unsupported_parameter",
+            param=place,
+        )
+    for holder in (item, *items_of([item.get("environment")])):
+        if holder.get("container_id") is not None:
+            raise InvalidRequest(
+                f"{place} has a container_id, and no containers are kept here: leave the item out.",
+                code="unsupported_parameter",
+                param=f"{place}.container_id",
+            )
+    for part, where in _parts_of(item):
+        attached.refuse_stored(part, place + where)
+
+
+def _is_only_named(item: Mapping[str, Any]) -> bool:
+    """Return whether a hosted tool's item holds nothing of what came of it, which would be looked up by its id."""
+    kind = item.get("type")
+    if kind == "image_generation_call":
+        return not item.get("result")
+    hosted = isinstance(kind, str) and kind.endswith("_call") and kind not in (*CALLS, _SEARCH)
+    return hosted and item.keys() <= {"id", "status", "type"}
+
+
+def _parts_of(item: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield what an item holds in parts, a single one without a list too, and where."""
     for name in ("content", "output"):
-        for number, part in enumerate(items_of(item.get(name))):
-            if part.get("file_id") is not None:
-                raise InvalidRequest(
-                    f"{place}.{name}[{number}] has a file_id, and no files are kept here: send file_data or a URL.",
-                    code="unsupported_parameter",
-                    param=f"{place}.{name}[{number}].file_id",
-                )
+        held = item.get(name)
+        if isinstance(held, dict):
+            yield held, f".{name}"
+        for number, part in enumerate(held if isinstance(held, list) else ()):
+            if isinstance(part, dict):
+                yield part, f".{name}[{number}]"
 
 
 def items_of(value: Any) -> list[dict[str, Any]]:
@@ -65,18 +95,13 @@ def texts_of(value: Any) -> str:
     return "".join(part["text"] for part in items_of(value) if isinstance(part.get("text"), str))
 
 
-_IMAGES = ("input_image", "computer_screenshot")
-
-
-def count_parts(given: Any) -> tuple[int, int]:
-    """Return how many images and files an input has, in items of any kind: what a bound must cover."""
-    images = files = 0
+def count_parts(given: Any) -> dict[str, int]:
+    """Return the facts of a Call that count what is attached to an input, in items of any kind: what a bound must cover."""
+    counts = dict.fromkeys(attached.FACTS, 0)
     for item in items_of(given):
-        for holder in (item.get("content"), item.get("output")):
-            kinds = [part.get("type") for part in items_of([holder] if isinstance(holder, dict) else holder)]
-            images += sum(kind in _IMAGES for kind in kinds)
-            files += kinds.count("input_file")
-    return images, files
+        attached.count([part for part, _ in _parts_of(item)], counts)
+        counts[attached.IMAGES] += item.get("type") == "image_generation_call"
+    return counts
 
 
 # Usage -------------------------------------------------------------------------------------------

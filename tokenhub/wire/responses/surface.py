@@ -40,8 +40,9 @@ class ResponsesSurface(OpenAISurface):
     def call(self, body: dict[str, Any], size_bytes: int) -> tuple[Call, dict[str, Any]]:
         translated = responses_over_chat.request(body)
         inside = chat.parse_call(translated.body, size_bytes, self.arrival.now_s)
-        images, files = responses.count_parts(body.get("input"))
-        call = replace(inside, wire=self.wire, images=max(images, inside.images), files=max(files, inside.files))
+        counts = responses.count_parts(body.get("input"))
+        most = {fact: max(number, getattr(inside, fact)) for fact, number in counts.items()}
+        call = replace(inside, wire=self.wire, **most)
         self._asked, self._tools = body, translated.tools
         self._told = ChatToResponse(body, translated.tools)
         self.name(call)
