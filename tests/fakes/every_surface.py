@@ -54,7 +54,9 @@ def request_for(path: str, *, streamed: bool) -> tuple[bytes, str]:
     """Return body and content type of a request that is right in all; an empty object where nothing is asked."""
     if path in _FORMS:
         body, content_type = form(_FORMS[path], wav(1.0))
-        return (body.replace(b'name="file"', b'name="image"') if path.endswith("edits") else body), content_type
+        if path.endswith("edits"):
+            body = body.replace(b'name="file"', b'name="image"').replace(b"audio/wav", b"image/png")
+        return body, content_type
     if path.startswith("/v1beta/models/"):
         return json.dumps({"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}).encode(), "application/json"
     stream = {"stream": True} if streamed and path in STREAMED else {}

@@ -140,6 +140,9 @@ def test_t51_field_that_is_wrong_is_named(fields, param):
         ({"images": [{"image_url": "file:///etc/passwd"}]}, "images[0].image_url"),
         ({"images": [{"image_url": "oss://bucket/a.png"}]}, "images[0].image_url"),
         ({"images": [{"image_url": "data:text/html,x"}]}, "images[0].image_url"),
+        ({"images": [{"image_url": "https://example.com/film.mp4"}]}, "images[0].image_url"),
+        ({"images": [Upload("image", "a.mp4", "Video/mp4", b"\x00")]}, "images[0]"),
+        ({"images": [PICTURE], "image": {"file_id": "file-1"}}, "image"),
         ({"images": [PICTURE], "mask": "a"}, "mask"),
     ],
 )
@@ -147,6 +150,39 @@ def test_t51_edit_without_a_picture_that_can_be_read_is_refused(fields, param):
     with pytest.raises(InvalidRequest) as refusal:
         images.parse_call(body(**fields), edits=True)
     assert refusal.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"images": 5}, "images"),
+        ({"images": "x"}, "images"),
+        ({"images": {"a": 1}}, "images"),
+        ({"images": [5]}, "images[0]"),
+        ({"images": ["https://example.com/a.png"]}, "images[0]"),
+        ({"images": []}, "images"),
+        ({"images": [{"file_id": "file-1"}]}, "images[0].file_id"),
+        ({"images": [{"image_url": "ms://file-1"}]}, "images[0].image_url"),
+        ({"mask": {"file_id": "file-1"}}, "mask.file_id"),
+        ({"image": 5}, "image"),
+        ({"image": [None]}, "image"),
+        ({"image": {"file_id": "file-1"}}, "image"),
+        ({"image": [{"url": {"file_id": "file-1"}}]}, "image"),
+        ({"image": "oss://bucket/a.png"}, "image"),
+        ({"image": ["https://example.com/film.mp4"]}, "image"),
+    ],
+)
+def test_t51_pictures_of_a_generation_are_checked_as_an_edits_are(fields, param):
+    with pytest.raises(InvalidRequest) as refusal:
+        call(**fields)
+    assert str(refusal.value.param).startswith(param)
+
+
+def test_pictures_that_a_generation_may_start_from_are_counted():
+    url = "https://example.com/a?signature=x"
+    assert call(image=url).images == call(image=[{"url": url}]).images == call(image="iVBORw0KGgo=").images == 1
+    assert call(images=[{"image_url": url}], mask={"image_url": url}).images == 2
+    assert call(images=None, image=None).images == 0
 
 
 def test_pictures_are_bounded_as_pictures_and_not_by_their_bytes():

@@ -14,6 +14,7 @@ import orjson
 from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Units
+from tokenhub.wire import attached
 from tokenhub.wire.chat import request as chat
 from tokenhub.wire.multipart import Upload
 
@@ -52,9 +53,11 @@ def parse_call(body: Mapping[str, Any], now_s: int = 0, *, edits: bool = False) 
         raise InvalidRequest("response_format must be url or b64_json.", param="response_format")
     for name in ("size", "quality"):
         _check_word(body, name)
-    given = inputs_of(body) if edits else _loose_inputs(body)
-    if edits and not given:
+    given = [*inputs_of(body), *_loose_inputs(body)]
+    if edits and not body.get("images"):
         raise InvalidRequest("image is missing: an edit needs one to start from.", param="image")
+    if body.get("images") == [] and not edits:
+        raise InvalidRequest("images must not be empty: leave it out to make an image from the prompt.", param="images")
     return Call(
         capability=Capability.IMAGES,
         model=model,
@@ -99,7 +102,7 @@ def _text_bytes(body: Mapping[str, Any]) -> int:
 
 def inputs_of(body: Mapping[str, Any]) -> list[Upload | dict[str, Any]]:
     """Return the pictures an edit starts from; raises InvalidRequest."""
-    given = body.get("images", [])
+    given = [] if body.get("images") is None else body["images"]
     if not isinstance(given, list) or len(given) > MAX_INPUTS:
         raise InvalidRequest(f"images must be a list of at most {MAX_INPUTS}.", param="images")
     for position, one in enumerate(given):
@@ -113,6 +116,8 @@ def _check_input(found: Any, param: str) -> None:
     if isinstance(found, Upload):
         if not found.data:
             raise InvalidRequest(f"{param} is an empty file.", param=param)
+        if not attached.is_picture(found.content_type.lower()):
+            raise InvalidRequest(f"{param} is a file of another kind than an image.", param=param)
     elif isinstance(found, dict) and found.get("file_id"):
         raise InvalidRequest(
             f"{param}.file_id names a stored file, and no files are stored here; send image_url.",
@@ -123,12 +128,24 @@ def _check_input(found: Any, param: str) -> None:
     elif not found["image_url"].lower().startswith(_SCHEMES):
         # Anything else (a file, a provider's own store) would be read with the operator's rights.
         raise InvalidRequest(f"{param}.image_url must be an http, https or data URL.", param=f"{param}.image_url")
+    elif not attached.is_picture(attached.kind_of(found["image_url"])):
+        raise InvalidRequest(
+            f"{param}.image_url is the address of something else than an image.", param=f"{param}.image_url"
+        )
 
 
 def _loose_inputs(body: Mapping[str, Any]) -> list[Any]:
-    """Return the pictures in a generation's own fields: not OpenAI's, but some compatible servers take them there."""
-    found = [one for name in ("image", "images") for one in [body.get(name)] if one is not None]
-    return [inner for one in found for inner in (one if isinstance(one, list) else [one])]
+    """Return the pictures in ``image``: not OpenAI's in JSON, but some compatible servers take one or several there."""
+    given = body.get("image")
+    found = given if isinstance(given, list) else [] if given is None else [given]
+    for one in found:
+        if not isinstance(one, str | dict):
+            raise InvalidRequest("image must be a text or an object, or a list of them.", param="image")
+        part = {"type": "image", "image": one}
+        attached.refuse_stored(part, "image")
+        if not attached.holds_picture(part):
+            raise InvalidRequest("image is the address of something else than an image.", param="image")
+    return found
 
 
 def from_form(fields: Mapping[str, Any]) -> dict[str, Any]:
