@@ -43,6 +43,8 @@ class Usage:
     image_output: int = 0
     unknown: int = 0
     """Tokens that a provider counted in a bucket TokenHub does not know; priced at the dearest rate."""
+    unknown_input: int = 0
+    """How many of the unknown tokens are known to be of the prompt."""
     units: tuple[Units, ...] = ()
     """What the reply came to beside tokens, such as images or seconds of video."""
 
@@ -52,10 +54,15 @@ class Usage:
 
     @property
     def prompt_total(self) -> int:
-        """All prompt tokens: what a price tier's threshold is compared with."""
+        """All prompt tokens in buckets that TokenHub knows."""
         return (
             self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.audio_input + self.image_input
         )
+
+    @property
+    def prompt_whole(self) -> int:
+        """All prompt tokens, unknown ones included: what a price tier's threshold is compared with."""
+        return self.prompt_total + self.unknown_input
 
     @property
     def output_total(self) -> int:

@@ -48,7 +48,12 @@ def random_card(dice: random.Random) -> PriceCard:
 
 def random_usage(dice: random.Random) -> Usage:
     size = 10 ** dice.randrange(1, 8)
-    tokens = {name: dice.choice((0, dice.randrange(size))) for name in Usage.__slots__ if name != "units"}
+    tokens = {
+        name: dice.choice((0, dice.randrange(size)))
+        for name in Usage.__slots__
+        if name not in ("units", "unknown_input")
+    }
+    tokens["unknown_input"] = dice.randrange(tokens["unknown"] + 1)
     units = [Units(name.partition(" ")[0], dice.randrange(100), name.partition(" ")[2]) for name in UNITS]
     return Usage(**tokens, units=tuple(dice.sample(units, dice.randrange(3))))
 
@@ -57,7 +62,7 @@ def exact_nano(usage: Usage, card: PriceCard) -> Fraction:
     """The same in rational arithmetic, written down from the definition."""
     tier = card.rates
     for above, dearer in card.tiers:
-        if usage.prompt_total > above:
+        if usage.prompt_total + usage.unknown_input > above:
             tier = dearer
     buckets = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input", "image_output")
     total = sum(Fraction(getattr(usage, name)) * getattr(tier, name) for name in buckets)
@@ -183,7 +188,7 @@ def test_cache_saves_what_its_tokens_would_have_cost_more_as_fresh_input_rounded
     dice = random.Random(17)
     for _ in range(2000):
         card, used = random_card(dice), random_usage(dice)
-        tier = card.rates_for(used.prompt_total)
+        tier = card.rates_for(used.prompt_whole)
         saved = Fraction(used.cache_read * max(0, tier.input - tier.cache_read), 10**9)
         assert 0 <= saved - pricing.saved_by_cache(used, card) < 1
 
@@ -216,3 +221,15 @@ def test_a_fee_for_the_prompt_alone_is_shown_as_the_prompts_whole():
     card = PriceCard(rates(input="0.0075", output="0.0075"))
     assert pricing.charge_for(Usage(input=1), card, 0).split == pricing.Split(8, 0)
     assert pricing.charge_for(Usage(input=1, output=1), card, 0).split == pricing.Split(7, 8)
+
+
+def test_t13_prompt_tokens_of_an_unknown_kind_count_for_the_tier():
+    card = PriceCard(rates(input="1", output="2"), ((200_000, rates(input="3", output="4")),))
+    details = {"smell_tokens": 150_000}
+    raw = {"prompt_tokens": 250_000, "completion_tokens": 10, "prompt_tokens_details": details}
+    usage = parse_usage(raw)
+    assert usage is not None
+    assert pricing.cost_of(usage, card) == 100_000 * 3_000 + 150_000 * 4_000 + 10 * 4_000
+    spoken = parse_usage({**raw, "prompt_tokens": 200_000, "prompt_tokens_details": None, "completion_tokens_details": {"smell_tokens": 5}})  # fmt: skip
+    assert spoken is not None
+    assert pricing.cost_of(spoken, card) == 200_000 * 1_000 + 10 * 2_000

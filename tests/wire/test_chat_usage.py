@@ -118,10 +118,9 @@ VECTORS = {
     ),
     "a kind of prompt token to come": (
         {"prompt_tokens": 10, "completion_tokens": 2, "prompt_tokens_details": {"smell_tokens": 4, "cached_tokens": 3}},
-        Usage(input=3, cache_read=3, output=2, unknown=4),
+        Usage(input=3, cache_read=3, output=2, unknown=4, unknown_input=4),
     ),
     "total only": ({"prompt_tokens": 10, "total_tokens": 14}, Usage(input=10, output=4)),
-    "embeddings": ({"prompt_tokens": 9, "total_tokens": 9}, Usage(input=9)),
     "nulls": (
         {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": None, "prompt_tokens_details": None},
         Usage(input=9, output=1),

@@ -66,7 +66,7 @@ def details(**tokens: int) -> list[dict[str, Any]]:
         ),
         (
             {"promptTokenCount": 10, "promptTokensDetails": details(SMELL=4, TEXT=6)},
-            Usage(input=6, unknown=4),
+            Usage(input=6, unknown=4, unknown_input=4),
         ),
         (
             {

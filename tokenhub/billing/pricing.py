@@ -67,7 +67,7 @@ def charge_for(usage: Usage, card: PriceCard, fee_bp: int) -> Charge:
 
     In the split the prompt's part is rounded down and the completion's, units included, is the rest.
     """
-    rates = card.rates_for(usage.prompt_total)
+    rates = card.rates_for(usage.prompt_whole)
     prompt, completion = prompt_atto(usage, rates), completion_atto(usage, rates)
     if usage.units:
         completion += units_atto(usage.units, card)
@@ -80,7 +80,7 @@ def saved_by_cache(usage: Usage, card: PriceCard) -> int:
     """Return what cache reads saved, in nano-USD of the model fee, rounded down: their price beside fresh input's."""
     if not usage.cache_read:
         return 0
-    rates = card.rates_for(usage.prompt_total)
+    rates = card.rates_for(usage.prompt_whole)
     return usage.cache_read * max(0, rates.input - rates.cache_read) // ATTO_PER_NANO
 
 

@@ -104,6 +104,7 @@ def _read(raw: Mapping[str, Any]) -> Usage:
         reasoning=min(reasoning, outputs["output"]),
         image_output=outputs["image"],
         unknown=inputs["unknown"] + outputs["unknown"] + beside,
+        unknown_input=inputs["unknown"],
     )
 
 

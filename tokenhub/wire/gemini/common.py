@@ -69,6 +69,7 @@ def parse_usage(raw: object) -> Usage | None:
         reasoning=thoughts,
         image_output=image_output,
         unknown=fresh["unknown"] + unknown_output + total - known,
+        unknown_input=fresh["unknown"],
     )
 
 
