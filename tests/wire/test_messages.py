@@ -61,7 +61,7 @@ def test_t12_where_nobody_says_what_the_input_counts_no_token_is_billed_twice(fr
         assert whole.prompt_total == fresh
 
 
-NOT_A_COUNT = [-1, 1.5, "5", True, [1], {"a": 1}, MAX_TOKENS + 1, float("nan")]
+NOT_A_COUNT = [-1, 1.5, "5", True, [1], {"a": 1}, MAX_TOKENS + 1, float("nan"), False, "", [], {}, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,8 @@ NONSENSE = {
     "more reasoning than output": {**USAGE, "output_tokens": 10},
     "a fraction": {**USAGE, "output_tokens": 1.5},
     "less than nothing": {**USAGE, "input_tokens": -1},
+    "no total": {**USAGE, "total_tokens": False},
+    "no detail": {**USAGE, "input_tokens_details": {"cached_tokens": ""}},
 }
 
 

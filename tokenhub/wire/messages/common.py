@@ -130,11 +130,11 @@ def parse_usage(raw: object, input_count: InputCount = InputCount.WITHOUT_CACHE)
     if not isinstance(raw, Mapping):
         return None
     names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    counts = [count(raw.get(name) or 0) for name in names]
+    counts = [_count(raw, name) for name in names]
     details = raw.get("cache_creation")
-    one_hour = count(details.get("ephemeral_1h_input_tokens") or 0) if isinstance(details, Mapping) else 0
+    one_hour = _count(details, "ephemeral_1h_input_tokens") if isinstance(details, Mapping) else 0
     thinking = raw.get("output_tokens_details")
-    reasoning = count(thinking.get("thinking_tokens") or 0) if isinstance(thinking, Mapping) else 0
+    reasoning = _count(thinking, "thinking_tokens") if isinstance(thinking, Mapping) else 0
     if None in (*counts, one_hour, reasoning) or raw.get("input_tokens") is None or raw.get("output_tokens") is None:
         return None
     fresh, output, read, written = (number or 0 for number in counts)
@@ -152,6 +152,12 @@ def parse_usage(raw: object, input_count: InputCount = InputCount.WITHOUT_CACHE)
         output=output,
         reasoning=min(reasoning or 0, output),
     )
+
+
+def _count(raw: Mapping[str, Any], name: str) -> int | None:
+    """Return a count; one that is absent or null is 0."""
+    value = raw.get(name)
+    return 0 if value is None else count(value)
 
 
 def classify_error(payload: Mapping[str, Any]) -> Failure:

@@ -116,9 +116,8 @@ def parse_usage(raw: object) -> Usage | None:
         return None
     inputs, outputs = _details(raw, "input_tokens_details"), _details(raw, "output_tokens_details")
     prompt, output = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
-    read, written = count(inputs.get("cached_tokens") or 0), count(inputs.get("cache_write_tokens") or 0)
-    reasoning = count(outputs.get("reasoning_tokens") or 0)
-    total = count(raw.get("total_tokens") or 0)
+    read, written = _count(inputs, "cached_tokens"), _count(inputs, "cache_write_tokens")
+    reasoning, total = _count(outputs, "reasoning_tokens"), _count(raw, "total_tokens")
     if prompt is None or output is None or read is None or written is None or reasoning is None or total is None:
         return None
     if read + written > prompt or reasoning > output:
@@ -131,6 +130,12 @@ def parse_usage(raw: object) -> Usage | None:
         reasoning=reasoning,
         unknown=max(0, total - prompt - output),
     )
+
+
+def _count(raw: Mapping[str, Any], name: str) -> int | None:
+    """Return a count; one that is absent or null is 0."""
+    value = raw.get(name)
+    return 0 if value is None else count(value)
 
 
 def _details(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
