@@ -1,5 +1,7 @@
 """The stated rule by which tokens are counted when the upstream reports none."""
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,3 +56,15 @@ def test_a_prompt_counts_texts_calls_and_schemas_but_no_pictures_by_their_bytes(
 )
 def test_an_embeddings_input_counts_its_texts_or_its_tokens(given_input: object, tokens: int) -> None:
     assert estimate.of_prompt({"input": given_input}) == tokens
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/csv;charset=utf-8", "application/json"])
+def test_t7_a_text_file_is_estimated_by_its_size_and_a_pdf_by_nothing_it_cannot_tell(kind: str) -> None:
+    data = base64.b64encode(b"word " * 6000).decode()
+
+    def ask(kind: str) -> int:
+        file = {"filename": "a", "file_data": f"data:{kind};base64,{data}"}
+        return estimate.of_prompt({"messages": [{"role": "user", "content": [{"type": "file", "file": file}]}]})
+
+    assert ask(kind) == pytest.approx(30_000 / 4, rel=0.01)
+    assert ask("application/pdf") == estimate.MESSAGE_TOKENS + estimate.ATTACHMENT_TOKENS

@@ -7,7 +7,7 @@ machine and can be checked by hand:
 * a character from U+2E80 on (Chinese, Japanese, Korean, emoji) is one token;
 * all other text is one token per four bytes of UTF-8, rounded up;
 * a chat message adds 4 tokens, an image or another attached file 258 (what Gemini counts
-  for a picture tile; other providers count 85 to 1 600).
+  for a picture tile; other providers count 85 to 1 600), but a text file one per four bytes.
 
 An estimate of a text is never 0 unless the text is empty, and never more than its bytes.
 """
@@ -23,6 +23,7 @@ ATTACHMENT_TOKENS = 258
 
 _FIRST_WIDE = "\u2e80"
 _ATTACHMENTS = frozenset({"image_url", "input_audio", "file", "video_url"})
+_TEXT_FILES = ("data:text/", "data:application/json")
 _NOT_PROMPT = frozenset({"role", "type", "id", "tool_call_id", "extra_content", "thinking_blocks", "cache_control"})
 _SCHEMAS = ("tools", "functions", "response_format")
 
@@ -59,11 +60,19 @@ def _of_texts(value: Any) -> int:
         elif isinstance(item, list):
             waiting.extend(item)
         elif isinstance(item, dict):
-            tokens += ATTACHMENT_TOKENS * len(_ATTACHMENTS & item.keys())
+            tokens += sum(_of_attachment(item[name]) for name in _ATTACHMENTS & item.keys())
             waiting.extend(inner for key, inner in item.items() if key not in _ATTACHMENTS | _NOT_PROMPT)
         elif item is not None:
             tokens += 1
     return tokens
+
+
+def _of_attachment(holder: Any) -> int:
+    """Count an attachment; how long a PDF or a recording is cannot be told from its size."""
+    data = holder.get("file_data") if isinstance(holder, dict) else None
+    if isinstance(data, str) and data.startswith(_TEXT_FILES):
+        return of_bytes(len(data) * 3 // 4)  # base64
+    return ATTACHMENT_TOKENS
 
 
 def _size_bytes(text: str) -> int:
