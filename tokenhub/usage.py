@@ -72,6 +72,30 @@ class Usage:
     def total(self) -> int:
         return self.prompt_total + self.output_total + self.unknown
 
+    def at_least(self, earlier: "Usage") -> "Usage":
+        """Return this cumulative count, with the prompt or the output of an earlier one where that was more.
+
+        Sides are compared, not buckets: a later count may say that a part of the same prompt came from a cache.
+        """
+        prompt = self if self.prompt_whole >= earlier.prompt_whole else earlier
+        output = self if self.total - self.prompt_whole >= earlier.total - earlier.prompt_whole else earlier
+        if prompt is output:
+            return prompt
+        return Usage(
+            input=prompt.input,
+            cache_read=prompt.cache_read,
+            cache_write=prompt.cache_write,
+            cache_write_1h=prompt.cache_write_1h,
+            audio_input=prompt.audio_input,
+            image_input=prompt.image_input,
+            output=output.output,
+            reasoning=output.reasoning,
+            image_output=output.image_output,
+            unknown=prompt.unknown_input + output.unknown - output.unknown_input,
+            unknown_input=prompt.unknown_input,
+            units=self.units,
+        )
+
 
 def units_to_data(units: tuple[Units, ...]) -> list[dict[str, Any]]:
     """Return units as plain data, for JSON: kind, count and, where there is one, variant."""

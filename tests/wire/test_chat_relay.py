@@ -271,6 +271,36 @@ def test_t10_the_last_usage_counts_once():
     assert relay.facts.usage == Usage(input=5, output=4)
 
 
+COUNTS = {
+    "nothing": ((100, 50), (0, 0), Usage(input=80, cache_read=20, output=50)),
+    "less of both": ((100, 50), (90, 40), Usage(input=80, cache_read=20, output=50)),
+    "less of the prompt": ((100, 50), (90, 60), Usage(input=80, cache_read=20, output=60)),
+    "more of both": ((100, 50), (110, 60), Usage(input=110, output=60)),
+    "the same, divided otherwise": ((100, 50), (100, 50), Usage(input=100, output=50)),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_t10_a_cumulative_count_cannot_fall(name):
+    (prompt, made), (later_prompt, later_made), counted = COUNTS[name]
+    first = {"prompt_tokens": prompt, "completion_tokens": made, "prompt_tokens_details": {"cached_tokens": 20}}
+    later = {"prompt_tokens": later_prompt, "completion_tokens": later_made}
+    closing = frame({"choices": [], "usage": later})
+    relay = ChatRelay()
+    read(relay, [said("a") + finish(usage=first) + closing + sse.DONE])
+    assert relay.facts.usage == counted
+    after_more = ChatRelay()
+    read(after_more, [said("a", usage=first) + said("much more") + finish() + closing + sse.DONE])
+    assert after_more.facts.usage == (counted if counted == Usage(input=later_prompt, output=later_made) else None)
+    assert after_more.facts.told == counted
+
+
+def test_t10_a_count_without_an_output_tells_the_prompt_alone():
+    relay = ChatRelay()
+    read(relay, [said("a") + finish() + frame({"choices": [], "usage": {"prompt_tokens": 900}}) + sse.DONE])
+    assert (relay.facts.usage, relay.facts.told) == (None, Usage(input=900))
+
+
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -1}, {"prompt_tokens": "x", "completion_tokens": 1}])
 def test_t9_nonsense_never_replaces_a_usage_that_was_good(usage):
     good = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}

@@ -168,6 +168,9 @@ NONSENSE = [
     {**GOOD, "completion_tokens_details": {"reasoning_tokens": 6}},
     {**GOOD, "prompt_cache_hit_tokens": 11},
     {"prompt_tokens": 10, "total_tokens": 9},
+    {"prompt_tokens": 10, "total_tokens": 10},
+    {"prompt_tokens": 10},
+    {"prompt_tokens": 10, "completion_tokens": None},
 ]
 
 

@@ -258,7 +258,7 @@ def test_t71_what_waits_is_bounded():
 def test_cost_is_added_to_the_one_frame_with_the_usage():
     frames = anthropic_stream()
     end = b"".join(frames[-2:])
-    told = messages_native_stream.with_usage(end, {"input_tokens": 1}, COST)
+    told = messages_native_stream.with_usage(end, {"input_tokens": 1}, COST, estimated=False)
     delta, stop = told.split(b"\n\n")[:2]
     assert stop + b"\n\n" == frames[-1]
     before, after = (orjson.loads(frame.split(b"data: ")[1]) for frame in (frames[-2], delta))
@@ -283,7 +283,8 @@ def test_t12_counts_of_a_copy_that_come_with_the_end_alone_are_billed_once(read_
     assert whole.usage == counted
 
 
-def test_usage_that_the_upstream_did_not_send_is_the_estimate():
-    end = sse({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, "message_delta")
-    told = messages_native_stream.with_usage(end, {"input_tokens": 1, "output_tokens": 2}, COST)
+@pytest.mark.parametrize("usage", [{}, {"usage": {}}, {"usage": {"output_tokens": None}}])
+def test_usage_that_the_upstream_did_not_send_is_the_estimate(usage):
+    end = sse({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, **usage}, "message_delta")
+    told = messages_native_stream.with_usage(end, {"input_tokens": 1, "output_tokens": 2}, COST, estimated=True)
     assert orjson.loads(told.split(b"data: ")[1])["usage"] == {"input_tokens": 1, "output_tokens": 2, **COST}

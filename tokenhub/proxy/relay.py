@@ -132,6 +132,7 @@ def _result(answer: Answer) -> settlement.Result:
         facts.upstream_id,
         facts.binds or facts.finish_reason == "tool_calls",
         facts.estimated,
+        facts.told,
     )
 
 

@@ -1,5 +1,6 @@
 """The charge, decided by the billing table and committed before the client sees the end."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -35,6 +36,8 @@ class Result:
     """It has a tool call or a signature: the session's next request belongs to the same deployment."""
     estimated: bool = False
     """``usage`` is the wire's own estimate."""
+    told: Usage | None = None
+    """What was counted before the count broke off, if anything: an estimate begins there."""
 
 
 @value
@@ -83,11 +86,7 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     assert exchange.caller is not None
     usage, estimated = result.usage, result.estimated
     if usage is None:
-        usage = Usage(
-            input=estimate.of_prompt(exchange.body),
-            output=_most(exchange, estimate.of_bytes(max(result.output_bytes, int(result.has_content)))),
-        )
-        estimated = True
+        usage, estimated = _estimate(exchange, result), True
     charge = pricing.charge_for(usage, result.candidate.card, exchange.caller.fee_bp)
     assert exchange.call is not None
     billable = is_billable(result, usage, exchange.call.capability)
@@ -117,11 +116,25 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     return Bill(usage, booked, estimated)
 
 
+def _estimate(exchange: Exchange, result: Result) -> Usage:
+    """Return the usage of a reply whose whole count never came.
+
+    The prompt is what was told of it, if anything was, and the output no less than was told. Of a
+    reply without content nothing is believed: what is counted at its beginning made nothing.
+    """
+    told = (result.told if result.has_content else None) or Usage()
+    made = estimate.of_bytes(max(result.output_bytes, int(result.has_content)))
+    output = _most(exchange, max(made, told.output))
+    if not told.prompt_whole:
+        told = replace(told, input=estimate.of_prompt(exchange.body))
+    return replace(told, output=output, reasoning=min(told.reasoning, output))
+
+
 def _most(exchange: Exchange, tokens: int) -> int:
     """Return an estimate, at most what the reply was allowed to be."""
     call, hold = exchange.call, exchange.hold
     assert call is not None
-    limits = [limit for limit in (call.max_output, hold.output_limit if hold else None) if limit]
+    limits = [limit for limit in (call.max_output, hold.output_limit if hold else None) if limit is not None]
     return min(tokens, min(limits) * call.choices) if limits else tokens
 
 

@@ -50,6 +50,8 @@ class StreamFacts:
     finish_reason: str | None = None
     native_finish_reason: str | None = None
     usage: Usage | None = None
+    told: Usage | None = None
+    """The most that was counted so far: what an estimate is made of where ``usage`` never comes."""
     estimated: bool = False
     """``usage`` is the wire's own estimate."""
     upstream_id: str | None = None
@@ -64,6 +66,11 @@ class StreamFacts:
     """A tool call or a signature was seen in a frame that was read; of frames that pass unread the finish reason tells."""
     failure: Failure | None = None
     """An error inside the stream (T74, T75); nothing after it counts."""
+
+    def tell(self, usage: Usage | None) -> None:
+        """Keep what a count tells, were it only of the prompt."""
+        if usage is not None:
+            self.told = usage if self.told is None else usage.at_least(self.told)
 
 
 class StreamReader(Protocol):

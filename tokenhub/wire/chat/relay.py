@@ -29,7 +29,7 @@ from tokenhub.wire.chat.reply import (
     text_bytes,
     unclassified,
 )
-from tokenhub.wire.chat.usage import parse_usage
+from tokenhub.wire.chat.usage import take_count
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.gate import Gate
 from tokenhub.wire.replies import StreamFacts
@@ -223,7 +223,7 @@ class ChatRelay:
         if usage is None and any(has_content(choice.get("delta")) for choice in choices):
             self.facts.usage = None
         elif usage is not None:
-            self.facts.usage = parse_usage(usage) or self.facts.usage
+            take_count(self.facts, usage)
         if not choices:
             return b"" if usage is not None else self._gate.put(whole)
         self.facts.upstream_id = self.facts.upstream_id or text_of(payload.get("id"))

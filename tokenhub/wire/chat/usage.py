@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenhub.usage import Usage, count
+from tokenhub.wire.replies import StreamFacts
 
 _PLAIN_INPUT = frozenset({"text_tokens", "video_tokens"})
 _PLAIN_OUTPUT = frozenset(
@@ -72,6 +73,21 @@ def parse_usage(raw: object) -> Usage | None:
         return None
 
 
+def take_count(facts: StreamFacts, raw: dict[str, Any]) -> None:
+    """Take a usage out of a stream. Counts are cumulative: the last is the usage, and none falls below an earlier one.
+
+    One that has fallen, after content that nobody has counted, is none of that content (T10); one
+    without an output still tells the prompt.
+    """
+    counted = parse_usage(raw)
+    told = counted
+    if told is None and raw.get("completion_tokens") is None:
+        told = parse_usage({**raw, "completion_tokens": 0})
+    facts.tell(told)
+    if counted is not None and (facts.usage is not None or facts.told == counted):
+        facts.usage = facts.told
+
+
 def _read(raw: Mapping[str, Any]) -> Usage:
     prompt = _count(raw, "prompt_tokens")
     completion = _count(raw, "completion_tokens")
@@ -79,7 +95,9 @@ def _read(raw: Mapping[str, Any]) -> Usage:
     if prompt is None:
         raise _NonsenseUsage
     if completion is None:
-        completion = 0 if total is None else total - prompt
+        if total is None or total <= prompt:
+            raise _NonsenseUsage  # a reply that nobody counted, not one that came to nothing
+        completion = total - prompt
     plain = (
         _PLAIN.issuperset(raw) and _is_idle(raw, "prompt_tokens_details") and _is_idle(raw, "completion_tokens_details")
     )

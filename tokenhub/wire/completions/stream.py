@@ -18,7 +18,7 @@ from tokenhub.wire.chat.reply import (
     take_usage,
     unclassified,
 )
-from tokenhub.wire.chat.usage import parse_usage
+from tokenhub.wire.chat.usage import take_count
 from tokenhub.wire.completions.request import size_of
 from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.frame_reader import FrameReader
@@ -62,7 +62,7 @@ class CompletionsRelay(FrameReader):
         facts, choices = self.facts, choices_of(payload)
         usage = take_usage(payload)
         if usage is not None:
-            facts.usage = parse_usage(usage) or facts.usage
+            take_count(facts, usage)
             whole = sse.encode(orjson.dumps(payload))
         elif any(map(size_of, choices)):
             facts.usage = None  # a count that more follows is none of all (T10)

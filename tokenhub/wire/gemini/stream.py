@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from tokenhub.call import Call
+from tokenhub.usage import Usage
 from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat.frames import ChunkWriter
@@ -44,7 +45,7 @@ class GeminiReader:
         self._choices: dict[int, Choice] = {}
         self._writer: ChunkWriter | None = None
         self._ids = ""
-        self._usage: object = None
+        self._usage: Usage | None = None
         self._steady = False
         self.bare = bytearray()
         """What has come without ``data:``; from its beginning on all belongs to it."""
@@ -142,7 +143,7 @@ class GeminiReader:
             return []
         writer = self._writer or self._start(event)
         if self._steady and (text := _plain_text(event)) is not None:
-            self._usage = event.get("usageMetadata")
+            self._note_usage(event.get("usageMetadata"))
             self.facts.output_bytes += len(text) if text.isascii() else len(text.encode())
             return [writer.text(text)]
         candidates = event.get("candidates")
@@ -189,7 +190,11 @@ class GeminiReader:
     def _count(self, usage: object, *, made: bool) -> None:
         """Keep the last usage: it is cumulative, so one that more content follows uncounted is worth nothing (T10)."""
         if made or (isinstance(usage, dict) and "promptTokenCount" in usage):
-            self._usage = usage
+            self._note_usage(usage)
+
+    def _note_usage(self, usage: object) -> None:
+        self._usage = gemini.parse_usage(usage)
+        self.facts.tell(self._usage)
 
     def _end(self) -> None:
         choices = self._ordered()
@@ -202,7 +207,7 @@ class GeminiReader:
             facts = self.facts
             facts.complete = True
             facts.finish_reason, facts.native_finish_reason = choices[0].finish_reason, choices[0].native
-            facts.usage = gemini.parse_usage(self._usage)
+            facts.usage = self._usage
 
     def _fail(self, code: str) -> None:
         self.facts.failure = Failure(FaultKind.PROTOCOL, code=code)

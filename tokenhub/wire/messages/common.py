@@ -154,6 +154,16 @@ def parse_usage(raw: object, input_count: InputCount = InputCount.WITHOUT_CACHE)
     )
 
 
+def parse_told(raw: Mapping[str, Any], input_count: InputCount = InputCount.WITHOUT_CACHE) -> Usage | None:
+    """Return what a stream's counts tell so far; the output may be missing yet."""
+    return parse_usage({"output_tokens": 0, **raw}, input_count)
+
+
+def counts_output(usage: object) -> bool:
+    """Return whether an event's own usage counts the output: what only the reply's beginning has told is no count of it."""
+    return isinstance(usage, Mapping) and count(usage.get("output_tokens")) is not None
+
+
 def _count(raw: Mapping[str, Any], name: str) -> int | None:
     """Return a count; one that is absent or null is 0."""
     value = raw.get(name)

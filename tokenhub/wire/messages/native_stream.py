@@ -144,7 +144,7 @@ class NativeMessagesReader:
     def _end(self, event: Mapping[str, Any], whole: bytes) -> bytes:
         """Take the end: its counts are cumulative and replace the earlier ones (SDK, MessageDeltaUsage)."""
         self._note_usage(event.get("usage"))
-        if isinstance(event.get("usage"), Mapping):
+        if messages.counts_output(event.get("usage")):
             self.facts.usage = messages.parse_usage(self._usage, self._input_count)
         native = text_of(_object(event.get("delta")).get("stop_reason"))
         if native is not None:
@@ -168,6 +168,7 @@ class NativeMessagesReader:
 
     def _note_usage(self, usage: Any) -> None:
         self._usage.update({name: value for name, value in _object(usage).items() if value is not None})
+        self.facts.tell(messages.parse_told(self._usage, self._input_count))
 
     def _fail(self, failure: Failure) -> bytes:
         self.facts.failure = self.facts.failure or failure
@@ -184,13 +185,16 @@ _EVENTS: Mapping[str, Callable[[NativeMessagesReader, Mapping[str, Any], bytes],
 }
 
 
-def with_usage(frames: bytes, usage: Mapping[str, Any], cost: Mapping[str, Any]) -> bytes:
-    """Return the end of a stream with what it cost; ``usage`` stands in where the upstream counted nothing."""
+def with_usage(frames: bytes, usage: Mapping[str, Any], cost: Mapping[str, Any], *, estimated: bool) -> bytes:
+    """Return the end of a stream with what it cost.
+
+    ``usage`` is ours, which stands where the upstream gave none that makes sense (``estimated``).
+    """
     found = sse.frames_of(frames)
     places = [place for place, frame in enumerate(found) if b"message_delta" in frame]
     if places:
         event = _parsed(sse.parse(found[places[-1]])[1] or b"") or {}
-        event["usage"] = {**(_object(event.get("usage")) or usage), **cost}
+        event["usage"] = {**(usage if estimated else _object(event.get("usage")) or usage), **cost}
         found[places[-1]] = sse.encode(orjson.dumps(event), "message_delta")[:-2]
     return b"".join([frame + b"\n\n" for frame in found])
 

@@ -199,7 +199,7 @@ class MessagesReader(FrameReader):
     def _end(self, event: Mapping[str, Any]) -> bytes:
         """Take the end: its counts are cumulative and replace the earlier ones (SDK, MessageDeltaUsage)."""
         self._note_usage(event.get("usage"))
-        if isinstance(event.get("usage"), Mapping):
+        if messages.counts_output(event.get("usage")):
             self.facts.usage = messages.parse_usage(self._usage)
         delta = _object(event.get("delta"))
         native = delta.get("stop_reason")
@@ -256,6 +256,7 @@ class MessagesReader(FrameReader):
 
     def _note_usage(self, usage: Any) -> None:
         self._usage.update({name: value for name, value in _object(usage).items() if value is not None})
+        self.facts.tell(messages.parse_told(self._usage))
 
 
 _EVENTS: Mapping[str, Callable[[MessagesReader, Mapping[str, Any]], bytes]] = {

@@ -85,7 +85,7 @@ class MessagesSurface(JsonSurface):
     def ending(self, held: bytes, end: End) -> bytes:
         if self.native:
             usage = messages_over_chat_reply.render_usage(end.usage)
-            return messages_native_stream.with_usage(held, usage, end.cost)
+            return messages_native_stream.with_usage(held, usage, end.cost, estimated=end.facts.usage is None)
         id = end.facts.upstream_id or end.request_id
         return held + self._events().ending(self.usage(end.usage, end.cost, None), id, end.facts.finish_reason)
 
