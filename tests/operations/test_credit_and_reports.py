@@ -139,6 +139,12 @@ def test_usage_is_added_up_by_what_is_asked_for(hub: Hub, account_id: int) -> No
     assert usage.total([]).cache_hit_rate is None
 
 
+def test_usage_counts_output_of_every_kind(hub: Hub, account_id: int) -> None:
+    request(hub, account_id, 1, image_output_tokens=1000, unknown_tokens=60, audio_input_tokens=5)
+    (line,) = usage.report(hub, "model", since_ms=0).lines
+    assert (line.sums.prompt_tokens, line.sums.output_tokens) == (105, 1070)
+
+
 def test_usage_by_session_shows_the_dearest_first_with_what_caches_saved(hub: Hub, account_id: int) -> None:
     for number in range(3):
         session = bytes([number]) * 16 if number else None

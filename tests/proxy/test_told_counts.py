@@ -166,3 +166,14 @@ def test_t10_a_count_of_nothing_after_a_good_one_is_not_what_is_charged(rig: Rig
     rig.fake.add(sse_reply([*frames[:-1], nothing, frames[-1]]))
     _, row = rig.ask("/v1/chat/completions", chat(MINI, {"type": "text", "text": "x"}))
     assert (row["input_tokens"], row["output_tokens"], row["estimated"], row["charged"]) == (100, 50, 0, 46_350)
+
+
+def test_the_receipt_counts_all_tokens_that_were_charged(rig: Rig) -> None:
+    usage = openai_usage(1000, 300, cached=100)
+    usage["prompt_tokens_details"] |= {"audio_tokens": 200, "image_tokens": 300}
+    usage["completion_tokens_details"] = {"reasoning_tokens": 50, "audio_tokens": 60, "image_tokens": 70}
+    rig.fake.add(sse_reply(openai_stream(["Hi"], usage=usage)))
+    _, row = rig.ask("/v1/chat/completions", chat(MINI, {"type": "text", "text": "x" * 2000}))
+    receipt = rig.gateway.call("GET", f"/v1/generation?id={row['id']}").json()["data"]
+    for name in ("tokens", "native_tokens"):
+        assert (receipt[f"{name}_prompt"], receipt[f"{name}_completion"]) == (1000, 300)

@@ -77,7 +77,6 @@ _COUNTS = (
     "image_output",
     "unknown",
 )
-_PROMPT = _COUNTS[:6]
 
 
 def row(request: "EndedRequest", accounts: dict[str, str]) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def row(request: "EndedRequest", accounts: dict[str, str]) -> dict[str, Any]:
         "started_at": clock.iso(request.started_at),
         "ended_at": clock.iso(request.ended_at),
         "end": request.end.value,
-        "prompt_tokens": sum(counts[f"{name}_tokens"] for name in _PROMPT),
+        "prompt_tokens": request.prompt_total,
         **counts,
         "units": json.loads(request.units) if request.units else [],
         **{

@@ -144,13 +144,10 @@ def generation(database: Database, caller: Caller, request_id: str) -> dict[str,
         "status": row.status,
         "error_code": row.error_code,
         "end": row.end,
-        "tokens_prompt": row.input_tokens + row.cache_read_tokens + row.cache_write_tokens + row.cache_write_1h_tokens,
-        "tokens_completion": row.output_tokens,
-        "native_tokens_prompt": row.input_tokens
-        + row.cache_read_tokens
-        + row.cache_write_tokens
-        + row.cache_write_1h_tokens,
-        "native_tokens_completion": row.output_tokens,
+        "tokens_prompt": row.prompt_total,
+        "tokens_completion": row.completion_total,
+        "native_tokens_prompt": row.prompt_total,
+        "native_tokens_completion": row.completion_total,
         "native_tokens_reasoning": row.reasoning_tokens,
         "native_tokens_cached": row.cache_read_tokens,
         "units": orjson.loads(row.units) if row.units else [],

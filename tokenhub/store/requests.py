@@ -60,6 +60,17 @@ class EndedRequest:
     saved: int
     units: str
 
+    @property
+    def prompt_total(self) -> int:
+        """All prompt tokens, as the reply's usage told them."""
+        cached = self.cache_read_tokens + self.cache_write_tokens + self.cache_write_1h_tokens
+        return self.input_tokens + cached + self.audio_input_tokens + self.image_input_tokens
+
+    @property
+    def completion_total(self) -> int:
+        """All generated tokens, as the reply's usage told them: with those in buckets TokenHub does not know."""
+        return self.output_tokens + self.image_output_tokens + self.unknown_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class RequestFilter:

@@ -66,7 +66,7 @@ _GROUPS: Final[dict[By, str]] = {
     "session": "session",
 }
 _PROMPT: Final = "input_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens + audio_input_tokens + image_input_tokens"
-_OUTPUT: Final = "output_tokens + image_output_tokens"
+_OUTPUT: Final = "output_tokens + image_output_tokens + unknown_tokens"
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 _OF_LINES: Final = (
