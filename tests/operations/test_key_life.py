@@ -6,15 +6,20 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from tests.fakes.bank import DAY, NOW, Bank
 from tokenhub.accounts import keys as secrets
 from tokenhub.accounts.accounts import KeyStatus, SpendPeriod
+from tokenhub.billing.holds import Placed, Refusal, Refused
 from tokenhub.errors import Conflict, InvalidRequest, NotFound
-from tokenhub.operations import accounts, keys
+from tokenhub.ids import new_id
+from tokenhub.operations import accounts, keys, receipts
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.keys import KeyTerms
 from tokenhub.store import accounts as store
+from tokenhub.store import ledger
 
 HOUR_MS = 3_600_000
+USD = 10**9
 
 
 @pytest.fixture
@@ -109,8 +114,64 @@ def test_a_change_of_terms_leaves_what_was_spent(hub: Hub, account_id: int) -> N
     key = keys.create(hub, account_id, KeyTerms(spend_limit_nano=10**9, spend_period=SpendPeriod.DAY)).state.key
     with hub.database.write():
         hub.database.execute("UPDATE keys SET period_start = 5, period_spent = 70, period_held = 20")
-    state = keys.change(hub, key.id, {"spend_limit_nano": 2 * 10**9, "spend_period": SpendPeriod.MONTH})
+    state = keys.change(hub, key.id, {"spend_limit_nano": 2 * 10**9, "name": "ci"})
     assert (state.period_start_ms, state.period_spent_nano, state.period_held_nano) == (5, 70, 20)
+
+
+@pytest.fixture
+def bank(hub: Hub, account_id: int, monkeypatch: pytest.MonkeyPatch) -> Bank:
+    """Operations on the installation; it is NOW."""
+    monkeypatch.setattr(keys.clock, "now_ms", lambda: NOW)
+    ledger.grant(hub.database, account_id, 1_000_000 * USD, "start", None, "", NOW)
+    return Bank(hub.database, hub.home)
+
+
+def spend(bank: Bank, key_id: str, usd: int, at_ms: int = NOW) -> None:
+    request_id = new_id("req", at_ms)
+    bank.do(bank.place(request_id, key_id, usd * USD), at_ms)
+    bank.do(bank.settle(request_id, key_id, usd * USD), at_ms)
+
+
+def left(bank: Bank, key_id: str, at_ms: int = NOW) -> int:
+    """What a key may spend yet, in USD, as its holder reads it and as the next hold finds it."""
+    caller = store.caller_of_key(bank.database, key_id)
+    assert caller is not None
+    told = receipts.key(bank.database, caller, at_ms)["limit_remaining"]
+    refused = bank.do(bank.place("never", key_id, 500_000 * USD), at_ms)
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.available_nano) == (Refusal.KEY_LIMIT, told * USD)
+    bank.check()
+    return int(told)
+
+
+def test_a_limit_that_is_new_counts_what_was_spent_in_its_period(bank: Bank, hub: Hub, account_id: int) -> None:
+    key_id = keys.create(hub, account_id).state.key.id
+    for usd, days_ago in ((300, 25), (40, 18), (5, 1), (2, 0)):
+        spend(bank, key_id, usd, NOW - days_ago * DAY)
+    bank.do(bank.place("open", key_id, 7 * USD), NOW - 2 * DAY)
+    for period, counted in (
+        (SpendPeriod.MONTH, 54),
+        (SpendPeriod.DAY, 9),
+        (SpendPeriod.WEEK, 9),
+        (SpendPeriod.TOTAL, 354),
+    ):
+        keys.change(hub, key_id, {"spend_limit_nano": 1000 * USD, "spend_period": period})
+        assert left(bank, key_id) == 1000 - counted
+    keys.change(hub, key_id, {"spend_limit_nano": None})
+    spend(bank, key_id, 1)
+    keys.change(hub, key_id, {"spend_limit_nano": 50 * USD, "spend_period": SpendPeriod.MONTH})
+    assert left(bank, key_id) == 0
+    bank.do(bank.settle("open", key_id, USD))
+    assert left(bank, key_id) == 1
+
+
+def test_a_limit_that_is_used_up_is_so_told_when_the_clock_is_set_back(bank: Bank, hub: Hub, account_id: int) -> None:
+    key_id = keys.create(
+        hub, account_id, KeyTerms(spend_limit_nano=10 * USD, spend_period=SpendPeriod.DAY)
+    ).state.key.id
+    spend(bank, key_id, 4)
+    assert left(bank, key_id, NOW - DAY) == left(bank, key_id) == 6
+    assert left(bank, key_id, NOW + DAY) == 10
 
 
 def test_a_rotated_key_works_on_for_its_grace(hub: Hub, account_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,12 +202,55 @@ def test_a_grace_never_makes_a_key_live_longer(hub: Hub, account_id: int) -> Non
     assert made.replaced.key.expires_at_ms == soon
 
 
-def test_rotation_is_no_way_round_a_spend_limit(hub: Hub, account_id: int) -> None:
-    old = keys.create(hub, account_id, KeyTerms(spend_limit_nano=10**9, spend_period=SpendPeriod.DAY))
-    with hub.database.write():
-        hub.database.execute("UPDATE keys SET period_start = 5, period_spent = 70, period_held = 20")
-    made = keys.rotate(hub, old.state.key.id)
-    assert (made.state.period_start_ms, made.state.period_spent_nano, made.state.period_held_nano) == (5, 70, 0)
+@pytest.mark.parametrize("grace_ms", [0, HOUR_MS])
+def test_rotation_is_no_way_round_a_spend_limit(bank: Bank, hub: Hub, account_id: int, grace_ms: int) -> None:
+    terms = KeyTerms(spend_limit_nano=100 * USD, spend_period=SpendPeriod.MONTH)
+    first = keys.create(hub, account_id, terms).state.key.id
+    spend(bank, first, 10)
+    bank.do(bank.place("open", first, 60 * USD))
+    second = keys.rotate(hub, first, grace_ms).state.key.id
+    assert left(bank, second) == 30
+    bank.do(bank.settle("open", first, 50 * USD))
+    assert left(bank, second) == 40
+    third = keys.rotate(hub, second).state.key.id
+    spend(bank, second, 15)
+    spend(bank, third, 5)
+    for key_id in (second, third) if grace_ms == 0 else (first, second, third):
+        assert left(bank, key_id) == 20
+        assert left(bank, key_id, NOW + HOUR_MS // 2) == 20
+    keys.change(hub, third, {"spend_limit_nano": 90 * USD, "spend_period": SpendPeriod.DAY})
+    assert left(bank, second) == left(bank, third) == 10
+
+
+def test_the_limit_of_a_key_that_was_rotated_is_the_new_one_s(bank: Bank, hub: Hub, account_id: int) -> None:
+    old = keys.create(hub, account_id, KeyTerms(spend_limit_nano=100 * USD)).state.key.id
+    new = keys.rotate(hub, old).state.key.id
+    with pytest.raises(Conflict, match=new):
+        keys.change(hub, old, {"spend_limit_nano": 500 * USD})
+    assert keys.change(hub, old, {"name": "old"}).key.name == "old"
+    keys.change(hub, new, {"spend_limit_nano": 200 * USD})
+    assert left(bank, old) == left(bank, new) == 200
+
+
+def test_a_limit_changes_while_requests_come_and_go(bank: Bank, hub: Hub, account_id: int) -> None:
+    first = keys.create(hub, account_id, KeyTerms(spend_limit_nano=1000 * USD)).state.key.id
+    newest = [first]
+
+    def serve() -> None:
+        for _ in range(10):
+            request_id = new_id("req", NOW)
+            while not isinstance(outcome := bank.do(bank.place(request_id, first, 2 * USD)), Placed):
+                assert isinstance(outcome, Refused)
+                assert outcome.reason is Refusal.STALE
+            bank.do(bank.settle(request_id, first, USD))
+
+    def manage() -> None:
+        for period in SpendPeriod:
+            keys.change(hub, newest[-1], {"spend_limit_nano": 1000 * USD, "spend_period": period})
+            newest.append(keys.rotate(hub, newest[-1], 10 * HOUR_MS).state.key.id)
+
+    assert together(hub, [serve, manage, serve]) == []
+    assert left(bank, first) == left(bank, newest[-1]) == 980
 
 
 def test_without_a_grace_the_old_key_is_revoked_at_once(hub: Hub, account_id: int) -> None:

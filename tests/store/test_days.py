@@ -1,11 +1,14 @@
 """Closing days and deleting their requests, on real databases."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.fakes.bank import DAY, NOW, Bank
 from tests.store.test_requests import serve
+from tokenhub.accounts.accounts import SpendPeriod
 from tokenhub.billing.daily import DailyLine
-from tokenhub.store import days, requests, spend
+from tokenhub.store import accounts, days, ledger, requests, revision, spend
 from tokenhub.store.database import StoreRejected
 
 TODAY = days.day_of(NOW)
@@ -182,3 +185,24 @@ def test_spend_of_a_key_is_the_same_before_and_after_its_days_are_closed_and_del
         days.begin_purge(bank.database, day, NOW)
         days.delete(bank.database, days.doomed(bank.database, day, NOW + 9 * DAY, 10))
         assert spent() == before
+
+
+def test_a_spend_limit_counts_the_same_before_and_after_its_days_are_closed_and_deleted(bank):
+    account = bank.account("a", 10**6)
+    for day in range(3):
+        serve(bank, "a-0", NOW + day * DAY)
+    key = replace(accounts.keys_starting(bank.database, "a-0", 1)[0].key, spend_period=SpendPeriod.WEEK)
+
+    def spent() -> int:
+        with revision.change(bank.database):
+            ledger.lock(bank.database, account)
+            spend.recount(bank.database, key, NOW + 2 * DAY)
+        return accounts.keys_starting(bank.database, "a-0", 1)[0].period_spent_nano
+
+    assert spent() == 309
+    for day in (TODAY, TODAY + DAY):
+        close(bank, day)
+        assert spent() == 309
+        days.begin_purge(bank.database, day, NOW)
+        days.delete(bank.database, days.doomed(bank.database, day, NOW + 9 * DAY, 10))
+        assert spent() == 309

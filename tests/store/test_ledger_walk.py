@@ -6,7 +6,7 @@ and ends, and adds them up when asked.
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import pytest
@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from tests.fakes.bank import DAY, NOW, Bank
+from tokenhub.accounts.accounts import SpendPeriod
 from tokenhub.billing.holds import Ended, Operation, Outcome, Placed, Refused
+from tokenhub.billing.periods import period_start_ms
 from tokenhub.paths import Home
-from tokenhub.store import leases, ledger
+from tokenhub.store import accounts, leases, ledger, revision, spend
 from tokenhub.store.database import open_database
 
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
@@ -43,18 +45,41 @@ class ModelLot:
 
 @dataclass
 class Model:
-    """One account with a free key (0) and one with a spend limit for all time (1)."""
+    """One account with a free key (0), and one with a spend limit (1), which its predecessors (2) share."""
 
     now: int = NOW
     lots: list[ModelLot] = field(default_factory=list)
     holds: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Request to key and amount."""
     ends: dict[str, tuple] = field(default_factory=dict)
-    spent: list[int] = field(default_factory=lambda: [0, 0])
+    limit: int | None = SPEND_LIMIT
+    period: SpendPeriod = SpendPeriod.TOTAL
+    start: int = 0
+    """When the period began that the limit counts."""
+    spent: int = 0
+    counted: set[str] = field(default_factory=set)
+    """The open holds that belong to that period."""
+    charges: list[tuple[int, int]] = field(default_factory=list)
+    """When the limited keys were charged what."""
 
     @property
     def available(self) -> int:
         return sum(lot.available for lot in self.lots)
+
+    @property
+    def held(self) -> int:
+        return sum(self.holds[request][1] for request in self.counted)
+
+    def change_limit(self, limit: int | None, period: SpendPeriod) -> None:
+        self.limit, self.period = limit, period
+        self.start = period_start_ms(period, self.now)
+        self.spent = sum(charged for at, charged in self.charges if at >= self.start)
+        self.counted = {request for request, (key, _) in self.holds.items() if key}
+
+    def enter_period(self) -> None:
+        start = period_start_ms(self.period, self.now)
+        if start > self.start:
+            self.start, self.spent, self.counted = start, 0, set()
 
     def expire(self) -> None:
         for lot in self.lots:
@@ -70,8 +95,10 @@ class Model:
         if len(self.holds) >= CONCURRENCY:
             return ("too_many_concurrent",)
         room = self.available
-        if key == 1:
-            left = SPEND_LIMIT - self.spent[1] - sum(amount for owner, amount in self.holds.values() if owner == 1)
+        if key:
+            self.enter_period()
+        if key and self.limit is not None:
+            left = max(self.limit - self.spent - self.held, 0)
             if left < minimum:
                 return ("key_limit",)
             room = min(room, left)
@@ -80,6 +107,8 @@ class Model:
             return ("in_flight",) if self.available + held >= minimum else ("insufficient",)
         amount = left = min(wanted, room)  # a token costs 1 nano-USD here, so that every amount is whole tokens
         self.holds[request] = (key, amount)
+        if key:
+            self.counted.add(request)
         for lot in sorted(self.lots, key=lambda lot: (lot.expires_at, lot.created_at)):
             part = min(left, lot.available)
             if part:
@@ -102,7 +131,11 @@ class Model:
             lot.spent += share
             if lot.expires_at <= self.now:
                 lot.expired += part - share
-        self.spent[key] += model_fee + service_fee
+        if request in self.counted:
+            self.counted.remove(request)
+            self.spent += model_fee + service_fee
+        if key:
+            self.charges.append((self.now, model_fee + service_fee))
         self.ends[request] = ("settled" if settled else "released", model_fee, service_fee)
         return self.ends[request]
 
@@ -120,21 +153,21 @@ def told(outcome: Outcome) -> tuple:
 requests_ = st.integers(0, 9)
 amounts = st.one_of(st.integers(0, 1500), st.sampled_from([0, 1, 999, 10**9]))
 steps = st.one_of(
-    st.tuples(st.just("place"), requests_, st.integers(0, 1), amounts, st.booleans()),
+    st.tuples(st.just("place"), requests_, st.integers(0, 2), amounts, st.booleans()),
     st.tuples(st.just("settle"), requests_, amounts, st.integers(0, 50)),
     st.tuples(st.just("release"), requests_, st.booleans()),
 )
 
 
 class Walk(RuleBasedStateMachine):
-    """Batches of operations, grants, and time that passes or is set back."""
+    """Batches of operations, grants, another limit or key, and time that passes or is set back."""
 
     def __init__(self, stack: ExitStack, bank: Bank) -> None:
         super().__init__()
         self.stack = stack
         self.bank = bank
         self.account = bank.account("a")
-        bank.key(self.account, "a-1", spend_limit=SPEND_LIMIT)
+        self.limited = [bank.key(self.account, "a-1", spend_limit=SPEND_LIMIT)]
         self.model = Model()
 
     def teardown(self) -> None:
@@ -148,7 +181,30 @@ class Walk(RuleBasedStateMachine):
         self.model.expire()
         self.model.lots.append(ModelLot(amount, 2**62 if expires_at is None else expires_at, now))
 
-    @rule(days=st.sampled_from([0.5, 1, 2, -0.5]))
+    @rule(limit=st.sampled_from([None, 500, 2000, 5000]), period=st.sampled_from(SpendPeriod))
+    def change_limit(self, limit: int | None, period: SpendPeriod) -> None:
+        with revision.change(self.bank.database):
+            ledger.lock(self.bank.database, self.account)
+            changed = replace(self.newest().key, spend_limit_nano=limit, spend_period=period)
+            accounts.change_terms(self.bank.database, changed)
+            spend.recount(self.bank.database, changed, self.model.now)
+        self.model.change_limit(limit, period)
+
+    @rule()
+    def rotate(self) -> None:
+        made = f"b-{len(self.limited):02}"
+        with revision.change(self.bank.database):
+            ledger.lock(self.bank.database, self.account)
+            old = self.newest()
+            digest = made.encode()
+            accounts.insert_key(self.bank.database, replace(old.key, id=made), digest, self.model.now, replaces=old)
+        self.limited.append(made)
+
+    def newest(self) -> accounts.KeyState:
+        (state,) = accounts.keys_starting(self.bank.database, self.limited[-1], 1)
+        return state
+
+    @rule(days=st.sampled_from([0.5, 1, 2, 40, -0.5]))
     def pass_time(self, days: float) -> None:
         self.model.now += round(days * DAY)
 
@@ -169,7 +225,8 @@ class Walk(RuleBasedStateMachine):
                 lowered = (
                     {} if whole else {"minimum_nano": wanted // 2, "output_token_atto": 10**9, "output_wanted": wanted}
                 )
-                return self.bank.place(request, f"a-{key}", wanted, concurrency=CONCURRENCY, **lowered)
+                name = ("a-0", self.limited[-1], self.limited[0])[key]
+                return self.bank.place(request, name, wanted, concurrency=CONCURRENCY, **lowered)
             case ("settle", _, model_fee, service_fee):
                 return self.bank.settle(request, "a-0", model_fee, service_fee)
             case ("release", _, with_record):
@@ -194,6 +251,12 @@ class Walk(RuleBasedStateMachine):
         assert sorted(
             (lot.granted_nano, lot.available_nano, lot.spent_nano, lot.expired_nano) for lot in lots
         ) == sorted((lot.granted, lot.available, lot.spent, lot.expired) for lot in self.model.lots)
+
+    @invariant()
+    def the_limit_counts_what_the_model_counts(self) -> None:
+        found = self.newest()
+        counted = (found.period_start_ms, found.period_spent_nano, found.period_held_nano)
+        assert counted == (self.model.start, self.model.spent, self.model.held)
 
     @invariant()
     def everything_adds_up(self) -> None:

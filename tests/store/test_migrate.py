@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import create_store, process_environment
+from tests.fakes.bank import Bank
 from tokenhub.errors import SetupError
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
-from tokenhub.store import migrate, revision
+from tokenhub.store import audit, migrate, revision
 from tokenhub.store.database import Database, open_database
 
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
@@ -227,3 +228,21 @@ def test_t91_a_database_with_other_tables_is_refused(empty_settings: Settings, h
     for make in (create_store, open_database):
         with pytest.raises(SetupError, match="not TokenHub's"):
             make(empty_settings, home)
+
+
+def test_keys_that_were_rotated_count_in_the_newest_one_s_row_after_the_upgrade(database: Database, home: Home) -> None:
+    bank = Bank(database, home)
+    account = bank.account("a", 1_000, keys=4)
+    for number, key in enumerate(("a-0", "a-1", "a-1", "a-2", "a-3")):
+        bank.do(bank.place(f"r{number}", key, 10))
+    with database.write():
+        for old, new in (("a-0", "a-1"), ("a-1", "a-2")):
+            database.execute("UPDATE keys SET replaced_by = ?, period_spent = 5 WHERE id = ?", (new, old))
+        database.execute("DELETE FROM migrations WHERE name = '0007_shared_limits'")
+    assert audit.verify(database)
+    assert migrate.migrate(database, home) == ["0007_shared_limits"]
+    rows = database.rows("SELECT period_spent, period_held FROM keys WHERE account_id = ? ORDER BY id", (account,))
+    assert rows == [(0, 0), (0, 0), (0, 40), (0, 10)]
+    for number in range(5):
+        bank.do(bank.settle(f"r{number}", "a-0", 10))
+    bank.check()

@@ -49,6 +49,8 @@ class KeyState:
     period_spent: int
     period_held: int
     rate_blob: bytes | None
+    replaced_by: str | None = None
+    """The key that it was rotated to: from then on that one's row counts what both spend and hold."""
     window: RateWindow | None = None
     touched: bool = False
 

@@ -77,7 +77,7 @@ class KeySums:
     id: str
     period_held: int
     holds: int
-    """Sum of its open holds placed in the current spend period."""
+    """Sum of the open holds in the current spend period, of it and of the keys that it has replaced; 0 once it is replaced."""
 
 
 @dataclass(frozen=True, slots=True)

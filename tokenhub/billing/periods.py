@@ -14,6 +14,11 @@ def period_start_ms(period: SpendPeriod, now_ms: int) -> int:
     return _PERIODS[period](now_ms)
 
 
+def counted_from_ms(period: SpendPeriod, start_ms: int, now_ms: int) -> int:
+    """Return from when a spend limit counts that has counted from ``start_ms``; a clock set back starts no period anew."""
+    return max(start_ms, period_start_ms(period, now_ms))
+
+
 def _total_start(_now_ms: int) -> int:
     return 0
 

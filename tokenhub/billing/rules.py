@@ -26,7 +26,7 @@ from tokenhub.billing.holds import (
 )
 from tokenhub.billing.journal import expiry_entry, repayment_entries, repayment_ref
 from tokenhub.billing.lots import LotState, Part
-from tokenhub.billing.periods import period_start_ms
+from tokenhub.billing.periods import counted_from_ms
 from tokenhub.money import ATTO_PER_NANO, NANO_PER_USD, ceil_div
 
 BUSY_RETRY_S = 5
@@ -126,38 +126,40 @@ def _over_limits(batch: Batch, place: Place, account: AccountState, key: KeyStat
 
 def _set_aside(batch: Batch, place: Place, account: AccountState, key: KeyState) -> Outcome:
     """Take the hold's amount out of the account's lots, if the balance and the key's spend limit cover it."""
-    _enter_period(key, batch.now_ms)
+    counter = _counter(batch, key)
+    _enter_period(counter, batch.now_ms)
     balance = max(account.available, 0)
     room = balance
-    if key.spend_limit is not None:
-        room = max(key.spend_limit - key.period_spent - key.period_held, 0)
+    if counter.spend_limit is not None:
+        room = max(counter.spend_limit - counter.period_spent - counter.period_held, 0)
         if room < place.minimum_nano:
-            wait_s = BUSY_RETRY_S if room + key.period_held >= place.minimum_nano else None
+            wait_s = BUSY_RETRY_S if room + counter.period_held >= place.minimum_nano else None
             return _refused(batch, place, Refusal.KEY_LIMIT, wait_s, available=room)
     if balance < place.minimum_nano:
         in_flight = account.available + account.held >= place.minimum_nano
         reason, wait_s = (Refusal.IN_FLIGHT, BUSY_RETRY_S) if in_flight else (Refusal.INSUFFICIENT, None)
         return _refused(batch, place, reason, wait_s, available=balance)
     amount = _amount(place, min(balance, room))
-    _open_hold(batch, place, amount, account, key)
+    _open_hold(batch, place, amount, account, counter)
     return _placed(batch, place, amount, account, key)
 
 
-def _open_hold(batch: Batch, place: Place, amount: int, account: AccountState, key: KeyState) -> None:
+def _open_hold(batch: Batch, place: Place, amount: int, account: AccountState, counter: KeyState) -> None:
     parts = lots.draw(account.lots, amount)
     account.available -= amount
     account.held += amount
     account.open_holds += 1
     if amount:
         account.next_expiry_ms = lots.next_expiry_ms(account.lots)
-    key.period_held += amount
+    counter.period_held += amount
+    counter.touched = True
     batch.holds[place.request_id] = HoldState(
         place.request_id,
         account.id,
-        key.id,
+        place.key_id,
         amount,
         parts,
-        key.period_start_ms,
+        counter.period_start_ms,
         batch.now_ms,
         place,
     )
@@ -184,11 +186,19 @@ def _extra_tokens(place: Place, amount: int) -> int:
     return spare * ATTO_PER_NANO // place.output_token_atto if place.output_token_atto else 0
 
 
-def _enter_period(key: KeyState, now_ms: int) -> None:
-    """Start the key's spend period anew when a later one has begun; a clock set back starts none."""
-    start_ms = period_start_ms(key.spend_period, now_ms)
-    if start_ms > key.period_start_ms:
-        key.period_start_ms, key.period_spent, key.period_held = start_ms, 0, 0
+def _counter(batch: Batch, key: KeyState) -> KeyState:
+    """Return the key whose row counts what a key spends and holds: the newest of those it was rotated to, or itself."""
+    while key.replaced_by is not None:
+        key = batch.keys[key.replaced_by]
+    return key
+
+
+def _enter_period(counter: KeyState, now_ms: int) -> None:
+    """Start the spend period anew when a later one has begun."""
+    start_ms = counted_from_ms(counter.spend_period, counter.period_start_ms, now_ms)
+    if start_ms != counter.period_start_ms:
+        counter.period_start_ms, counter.period_spent, counter.period_held = start_ms, 0, 0
+        counter.touched = True
 
 
 def _window(batch: Batch, row: AccountState | KeyState) -> RateWindow:
@@ -268,7 +278,7 @@ def _close_hold(batch: Batch, hold: HoldState, charged: int) -> tuple[Part, ...]
     What is left in a lot that has expired meanwhile is lost; a disabled account, or a key
     revoked since, changes nothing.
     """
-    account, key = batch.accounts[hold.account_id], batch.keys[hold.key_id]
+    account, counter = batch.accounts[hold.account_id], _counter(batch, batch.keys[hold.key_id])
     paid, left = [], charged
     for lot_id, part in hold.parts:
         spent = min(part, left)
@@ -278,10 +288,10 @@ def _close_hold(batch: Batch, hold: HoldState, charged: int) -> tuple[Part, ...]
             paid.append((lot_id, spent))
     account.held -= hold.amount
     account.open_holds -= 1
-    if hold.period_start_ms == key.period_start_ms:
-        key.period_held -= hold.amount
-        key.period_spent += charged
-    key.touched = account.touched = True
+    if hold.period_start_ms == counter.period_start_ms:
+        counter.period_held -= hold.amount
+        counter.period_spent += charged
+    counter.touched = account.touched = True
     del batch.holds[hold.request_id]
     batch.closed.append(hold)
     return tuple(paid)

@@ -46,6 +46,7 @@ def row(state: "KeyState", account: str) -> dict[str, Any]:
     """Return a key as it is shown: never itself."""
     key = state.key
     limited = key.spend_limit_nano is not None
+    counted = limited and state.replaced_by is None
     return {
         "id": key.id,
         "account": account,
@@ -56,8 +57,8 @@ def row(state: "KeyState", account: str) -> dict[str, Any]:
         "rpm": key.rpm,
         "spend_limit_usd": None if key.spend_limit_nano is None else money.exact(key.spend_limit_nano),
         "spend_period": key.spend_period.value if limited else None,
-        "spent_usd": money.exact(state.period_spent_nano) if limited else None,
-        "held_usd": money.exact(state.period_held_nano) if limited else None,
+        "spent_usd": money.exact(state.period_spent_nano) if counted else None,
+        "held_usd": money.exact(state.period_held_nano) if counted else None,
         "models": None if key.models is None else list(key.models),
         "replaced_by": state.replaced_by,
         "created_at": clock.iso(state.created_at_ms),

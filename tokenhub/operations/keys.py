@@ -15,7 +15,7 @@ from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.ids import new_id
 from tokenhub.operations.hub import Hub
 from tokenhub.store import accounts as store
-from tokenhub.store import preferences, revision
+from tokenhub.store import ledger, preferences, revision, spend
 from tokenhub.store.accounts import KeyState as KeyState
 from tokenhub.store.database import Database
 
@@ -149,7 +149,7 @@ def change(hub: Hub, key_id: str, terms: Mapping[str, Any]) -> KeyState:
             changed = replace(changed, spend_period=SpendPeriod.TOTAL)
         check_terms(changed)
         _check_models(hub.database, state.key.account_id, terms.get("models"))
-        store.change_terms(hub.database, replace(state.key, **_fields(changed)))
+        _change_terms(hub.database, state, replace(state.key, **_fields(changed)))
         return _state(hub.database, key_id)
 
 
@@ -169,6 +169,23 @@ def _check_changeable(state: KeyState, terms: Mapping[str, Any]) -> None:
 
 def _days(duration_ms: int) -> str:
     return f"{duration_ms // 86_400_000} days"
+
+
+def _change_terms(database: Database, state: KeyState, key: ApiKey) -> None:
+    """Write a key's terms; a limit that is new, or counts in another period, counts anew what was spent in that."""
+    before = state.key
+    is_limited_otherwise = (before.spend_limit_nano, before.spend_period) != (key.spend_limit_nano, key.spend_period)
+    if is_limited_otherwise and state.replaced_by is not None:
+        raise Conflict(
+            f"Key {key.id} has been rotated, and shares the spend limit of {state.replaced_by}: change that."
+        )
+    counts_anew = before.spend_period is not key.spend_period or before.spend_limit_nano is None
+    if is_limited_otherwise and counts_anew:
+        ledger.lock(database, key.account_id)
+        store.change_terms(database, key)
+        spend.recount(database, key, clock.now_ms())
+    else:
+        store.change_terms(database, key)
 
 
 def _terms_of(key: ApiKey) -> KeyTerms:
@@ -191,12 +208,13 @@ def revoke(hub: Hub, key_id: str) -> KeyState:
 def rotate(hub: Hub, key_id: str, grace_ms: int = DEFAULT_GRACE_MS) -> NewKey:
     """Add a key on the same terms; the old one works on for the grace, or is revoked at once without one.
 
-    What the old key has spent of its limit in this period counts against the new one.
+    The two share one spend limit, the new one's: what either has spent in this period, or holds, counts against both.
     """
     if grace_ms > LONGEST_GRACE_MS:
         raise InvalidRequest(f"--grace is {_days(LONGEST_GRACE_MS)} at most.", param="grace")
     now_ms = clock.now_ms()
     with revision.change(hub.database):
+        ledger.lock(hub.database, _state(hub.database, key_id).key.account_id)
         old = _state(hub.database, key_id)
         if old.key.status is KeyStatus.REVOKED:
             raise Conflict(f"Key {key_id} is revoked and cannot be rotated. Create a new one: tokenhub keys create")
@@ -206,13 +224,13 @@ def rotate(hub: Hub, key_id: str, grace_ms: int = DEFAULT_GRACE_MS) -> NewKey:
             raise Conflict(f"Key {key_id} has expired and cannot be rotated. Create a new one: tokenhub keys create")
         made = _insert(hub.database, replace(old.key, id=new_id("key", now_ms)), now_ms, replaces=old)
         preferences.copy(hub.database, "key", key_id, made.state.key.id, now_ms)
-        store.change_key(hub.database, key_id, _retired(old, made.state.key.id, now_ms, grace_ms))
+        store.change_key(hub.database, key_id, _retired(old, now_ms, grace_ms))
         return replace(made, replaced=_state(hub.database, key_id))
 
 
-def _retired(old: KeyState, new_key_id: str, now_ms: int, grace_ms: int) -> dict[str, Any]:
+def _retired(old: KeyState, now_ms: int, grace_ms: int) -> dict[str, Any]:
     if grace_ms <= 0:
-        return {"status": KeyStatus.REVOKED.value, "revoked_at": now_ms, "replaced_by": new_key_id}
+        return {"status": KeyStatus.REVOKED.value, "revoked_at": now_ms}
     last = now_ms + grace_ms
     own = old.key.expires_at_ms
-    return {"expires_at": last if own is None else min(own, last), "replaced_by": new_key_id}
+    return {"expires_at": last if own is None else min(own, last)}

@@ -11,7 +11,7 @@ import orjson
 from tokenhub import clock
 from tokenhub.accounts.accounts import Caller, SpendPeriod
 from tokenhub.accounts.limits import RateState, RateWindow
-from tokenhub.billing.periods import period_start_ms
+from tokenhub.billing.periods import counted_from_ms, period_start_ms
 from tokenhub.errors import NotFound
 from tokenhub.money import exact, number
 from tokenhub.store import requests, spend
@@ -58,14 +58,14 @@ def key(database: Database, caller: Caller, now_ms: int) -> dict[str, Any]:
             month_ms=period_start_ms(SpendPeriod.MONTH, now_ms),
         )
         state = spend.limit_state(database, mine.id)
-    limit = mine.spend_limit_nano
-    counts = state.period_start == period_start_ms(mine.spend_period, now_ms)
+    limit = state.spend_limit
+    counts = state.period_start == counted_from_ms(state.spend_period, state.period_start, now_ms)
     used = state.period_spent + state.period_held if counts else 0
     return {
         "label": mine.name or mine.prefix,
         "limit": None if limit is None else number(limit),
         "limit_remaining": None if limit is None else number(max(0, limit - used)),
-        "limit_reset": _RESET[mine.spend_period],
+        "limit_reset": _RESET[state.spend_period],
         "usage": number(spent.total),
         "usage_daily": number(spent.day),
         "usage_weekly": number(spent.week),

@@ -290,7 +290,7 @@ def _key_state(row: Sequence[Any]) -> KeyState:
 def insert_key(
     database: Database, key: ApiKey, digest: bytes, now_ms: int, *, replaces: KeyState | None = None
 ) -> None:
-    """Add a key. One that replaces another takes over what that one has spent of its limit in this period."""
+    """Add a key. One that replaces another takes over its counters: from now on its row counts what both spend and hold."""
     KeyRow.insert(
         id=key.id,
         account=key.account_id,
@@ -298,14 +298,18 @@ def insert_key(
         digest=digest,
         period_start=replaces.period_start_ms if replaces else 0,
         period_spent=replaces.period_spent_nano if replaces else 0,
+        period_held=replaces.period_held_nano if replaces else 0,
         created_at=now_ms,
         **_terms(key),
     ).execute()
+    if replaces:
+        changes = {"replaced_by": key.id, "period_spent": 0, "period_held": 0}
+        KeyRow.update(**changes).where(KeyRow.id == replaces.key.id).execute()
     revision.bump(database, None)
 
 
 def change_terms(database: Database, key: ApiKey) -> None:
-    """Change what a key may do. What it has spent is not touched: the next write moves to a new period by itself."""
+    """Change what a key may do. What its limit counts is not touched: see ``spend.recount``."""
     change_key(database, key.id, _terms(key))
 
 

@@ -60,12 +60,19 @@ ORDER BY a.id
 """
 
 _KEYS: Final = """
+WITH RECURSIVE rotated(id, last, next) AS (
+    SELECT id, id, replaced_by FROM keys WHERE id IN (SELECT key_id FROM holds)
+    UNION ALL
+    SELECT r.id, k.id, k.replaced_by FROM rotated r JOIN keys k ON k.id = r.next
+)
 SELECT k.id, k.period_held, COALESCE(h.amount, 0)
 FROM keys k
-LEFT JOIN (SELECT key_id, period_start, SUM(amount) AS amount FROM holds GROUP BY key_id, period_start) h
+LEFT JOIN (SELECT r.last AS key_id, o.period_start, SUM(o.amount) AS amount
+           FROM holds o JOIN rotated r ON r.id = o.key_id AND r.next IS NULL GROUP BY r.last, o.period_start) h
        ON h.key_id = k.id AND h.period_start = k.period_start
 ORDER BY k.id
 """
+"""A key's holds count in the row of the newest key that it was rotated to."""
 
 _HOLDS: Final = """
 SELECT h.request_id, h.amount, CASE WHEN h.lot_id IS NULL THEN 0 ELSE h.amount END + COALESCE(p.total, 0),

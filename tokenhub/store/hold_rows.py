@@ -21,7 +21,17 @@ ACCOUNT_MONEY: Final = ("available", "held", "open_holds", "next_expiry", "rate_
 ACCOUNT: Final = ("id", "version", "status", "plan_id", *ACCOUNT_MONEY)
 PLAN: Final = ACCOUNT.index("plan_id")
 KEY_SPEND: Final = ("period_start", "period_spent", "period_held", "rate_window")
-KEY: Final = ("id", "account_id", "version", "status", "expires_at", "spend_limit", "spend_period", *KEY_SPEND)
+KEY: Final = (
+    "id",
+    "account_id",
+    "version",
+    "status",
+    "expires_at",
+    "spend_limit",
+    "spend_period",
+    *KEY_SPEND,
+    "replaced_by",
+)
 LOT_PLACES: Final = ("available", "held", "spent", "expired", "repaid")
 LOT: Final = ("id", "account_id", *LOT_PLACES, "expires_at", "created_at")
 HOLD: Final = ("request_id", "account_id", "key_id", "amount", "lot_id", "period_start", "placed_at")

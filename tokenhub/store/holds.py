@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tokenhub import failpoints
 from tokenhub.billing import rules
-from tokenhub.billing.batch import Batch, HoldState
+from tokenhub.billing.batch import Batch, HoldState, KeyState
 from tokenhub.billing.holds import Ended, Operation, Outcome, Place, Release, RequestRecord
 from tokenhub.billing.lots import LotState, draw_order
 from tokenhub.store import affinities, hold_rows, leases
@@ -119,7 +119,7 @@ class Holds:
         known = [operation.request_id for operation in operations if operation.request_id not in fresh]
         holds, ended = self._read_requests(known)
         key_ids = {place.key_id for place in places} | {hold.key_id for hold in holds.values()}
-        keys = {row[0]: hold_rows.key_state(row) for row in self._keys(list(key_ids))}
+        keys = self._read_keys(key_ids)
         lots = self._read_lots({place.account_id for place in places}, holds.values())
         for lot in sorted(lots.values(), key=draw_order):
             accounts[lot.account_id].lots.append(lot)
@@ -158,6 +158,15 @@ class Holds:
             holds[request_id].parts += ((lot_id, amount),)
         rest = [request_id for request_id in request_ids if request_id not in holds]
         return holds, {row[0]: hold_rows.ended(row) for row in self._ended(rest)}
+
+    def _read_keys(self, key_ids: Collection[str]) -> dict[str, KeyState]:
+        """Lock and read keys, and those that they were rotated to."""
+        keys: dict[str, KeyState] = {}
+        while key_ids:
+            found = {row[0]: hold_rows.key_state(row) for row in self._keys(list(key_ids))}
+            keys |= found
+            key_ids = {key.replaced_by for key in found.values() if key.replaced_by is not None} - keys.keys()
+        return keys
 
     def _read_lots(self, account_ids: Iterable[int], holds: Iterable[HoldState]) -> dict[int, LotState]:
         """Read the lots that these accounts can draw on, and those that the holds have drawn on."""

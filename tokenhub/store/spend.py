@@ -1,7 +1,10 @@
-"""What a key or an account has spent, for the reads that key holders make."""
+"""What a key or an account has spent: for the reads that key holders make, and added up anew for a spend limit."""
 
 from dataclasses import dataclass
+from typing import Final
 
+from tokenhub.accounts.accounts import ApiKey, SpendPeriod
+from tokenhub.billing.periods import period_start_ms
 from tokenhub.store import days
 from tokenhub.store.database import Database
 
@@ -32,8 +35,13 @@ class Credits:
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
-    """What a key's spend limit counts in its current period, and its rate windows as stored."""
+    """A key's spend limit and what it counts in its current period, and its rate windows as stored.
 
+    Of a key that was rotated they are the limit and the counters of the newest one, which both share.
+    """
+
+    spend_limit: int | None
+    spend_period: SpendPeriod
     period_start: int
     period_spent: int
     period_held: int
@@ -85,12 +93,59 @@ def credits_of(database: Database, account_id: int) -> Credits:
     )
 
 
+_NEWEST: Final = """
+WITH RECURSIVE rotated(id, next) AS (
+    SELECT id, replaced_by FROM keys WHERE id = ?
+    UNION ALL
+    SELECT k.id, k.replaced_by FROM rotated r JOIN keys k ON k.id = r.next
+)
+"""
+
+
 def limit_state(database: Database, key_id: str) -> LimitState:
-    """Read a key's period counters, and the rate windows of the key and of its account."""
+    """Read the spend limit that binds a key and its counters, and the rate windows of the key and of its account."""
     row = database.row(
-        "SELECT k.period_start, k.period_spent, k.period_held, k.rate_window, a.rate_window "
-        "FROM keys k JOIN accounts a ON a.id = k.account_id WHERE k.id = ?",
-        (key_id,),
+        f"{_NEWEST}SELECT n.spend_limit, n.spend_period, n.period_start, n.period_spent, n.period_held, "
+        "k.rate_window, a.rate_window FROM keys k JOIN accounts a ON a.id = k.account_id "
+        "JOIN keys n ON n.id = (SELECT id FROM rotated WHERE next IS NULL) WHERE k.id = ?",
+        (key_id, key_id),
     )
     assert row is not None
-    return LimitState(*row)
+    limit, period, *rest = row
+    return LimitState(limit, SpendPeriod(period), *rest)
+
+
+_MINE: Final = """
+WITH RECURSIVE mine(id) AS (
+    SELECT id FROM keys WHERE id = ?
+    UNION ALL
+    SELECT k.id FROM mine m JOIN keys k ON k.replaced_by = m.id AND k.account_id = ?
+)
+"""
+"""A key and all that were rotated to it."""
+
+
+def recount(database: Database, key: ApiKey, now_ms: int) -> None:
+    """Count a key's spend limit anew, in the caller's write under the account's lock: its period is another one now.
+
+    What the key, and those it has replaced, were charged since the period's start is spent of it; all that they hold
+    belongs to it from now on.
+    """
+    closed_until = days.closed_until(database)
+    start_ms = period_start_ms(key.spend_period, max(now_ms, closed_until))
+    mine = (key.id, key.account_id)
+    database.execute(
+        f"{_MINE}UPDATE holds SET period_start = ? WHERE key_id IN (SELECT id FROM mine)", (*mine, start_ms)
+    )
+    held = _sum(database, "amount", "holds WHERE period_start = ?", mine, start_ms)
+    spent = _sum(database, "amount", f"daily_lines WHERE {days.CLOSED} AND day >= ?", mine, start_ms)
+    spent += _sum(database, "charged", "requests WHERE ended_at >= ?", mine, max(start_ms, closed_until))
+    sql = "UPDATE keys SET period_start = ?, period_spent = ?, period_held = ? WHERE id = ?"
+    database.execute(sql, (start_ms, spent, held, key.id))
+
+
+def _sum(database: Database, amount: str, rows: str, mine: tuple[str, int], since_ms: int) -> int:
+    sql = f"{_MINE}SELECT COALESCE(SUM({amount}), 0) FROM {rows} AND account_id = ? AND key_id IN (SELECT id FROM mine)"
+    row = database.row(sql, (*mine, since_ms, mine[1]))
+    assert row is not None
+    return int(row[0])
