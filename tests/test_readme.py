@@ -33,7 +33,7 @@ MARK = "::: "
 SHAPES = (
     (re.compile(r"th-[0-9A-Za-z]{43}"), "th-…"),
     (re.compile(r"\bkey_[0-9a-z]{32}"), "key_…"),
-    (re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?= UTC))?"), "YYYY-MM-DD"),
+    (re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?(?= UTC))?"), "YYYY-MM-DD"),
     (re.compile(r"(?<=/c/pay/cs_test_)\S+"), "…"),
 )
 """What differs from run to run, and how both sides are read."""

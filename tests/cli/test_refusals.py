@@ -102,8 +102,8 @@ def test_a_name_that_reads_the_same_is_the_same_account() -> None:
 
 @pytest.mark.usefixtures("home")
 def test_an_end_is_told_as_it_was_given() -> None:
-    assert "the new credit expires: last day 2996-11-23 UTC." in said("grant 1 --expires 2996-11-23")[1]
-    assert "expires: 2996-11-23 12:30:00 UTC." in said("grant 1 --expires 2996-11-23T12:30:00Z")[1]
+    assert "the new credit expires after 2996-11-23 UTC." in said("grant 1 --expires 2996-11-23")[1]
+    assert "expires 2996-11-23 12:30:00 UTC." in said("grant 1 --expires 2996-11-23T12:30:00Z")[1]
     said("keys create --expires 2996-11-23")
     assert " last day 2996-11-23 " in said("keys list")[1]
 

@@ -92,7 +92,7 @@ def test_a_person_sees_the_link_a_code_for_the_phone_and_when_the_credit_is_ther
         r"\r[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] 0:0\d  Waiting for the payment \(Ctrl-C stops the waiting, not the payment\)\r", shown
     )
     assert re.fullmatch(
-        r"Credited: acme has 20 USD more \(lot 1, expires: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\), 20 USD in all\.",
+        r"Credited: acme has 20 USD more \(lot 1, expires \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\), 20 USD in all\.",
         shown.splitlines()[-1].rpartition("\r")[2],
     )
     assert till.credit() == 20 * 10**9

@@ -81,5 +81,5 @@ def _told(name: str, lot: "Lot", available_nano: int, *, booked_before: bool) ->
     if booked_before:
         day = clock.iso(lot.created_at_ms)[:10]
         return f"Grant {lot.ref!r} of {amount} USD was booked before, on {day}: nothing was changed. {name} has {available} USD in all."
-    ends = "never expires" if lot.expires_at_ms is None else f"expires: {render.end(clock.iso(lot.expires_at_ms))} UTC"
+    ends = "never expires" if lot.expires_at_ms is None else render.expires(clock.iso(lot.expires_at_ms))
     return f"{name} has {amount} USD more, {available} USD in all; the new credit {ends}."

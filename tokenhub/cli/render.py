@@ -309,7 +309,16 @@ def end(value: str) -> str:
     """Return the moment at which something ends: at midnight as its last day, which is how it is given."""
     if not value.endswith("T00:00:00Z"):
         return _time(value)
-    return f"last day {date.fromisoformat(value[:10]) - timedelta(days=1)}"
+    return f"last day {_last_day(value)}"
+
+
+def expires(value: str) -> str:
+    """Return the same as words of a sentence."""
+    return f"expires after {_last_day(value)} UTC" if value.endswith("T00:00:00Z") else f"expires {_time(value)} UTC"
+
+
+def _last_day(midnight: str) -> date:
+    return date.fromisoformat(midnight[:10]) - timedelta(days=1)
 
 
 def _count(value: int) -> str:

@@ -197,7 +197,7 @@ class _Checkout:
         lot = ledger.lot(self._door.hub, topup.lot_id or 0)
         available = accounts.state(self._door.hub, topup.account_id).available_nano
         repaid = f" {money.exact(lot.repaid_nano)} USD of it repaid what was owed." if lot.repaid_nano else ""
-        ends = "" if lot.expires_at_ms is None else f", expires: {render.end(clock.iso(lot.expires_at_ms))} UTC"
+        ends = "" if lot.expires_at_ms is None else f", {render.expires(clock.iso(lot.expires_at_ms))}"
         return (
             f"Credited: {self._account} has {money.exact(lot.granted_nano)} USD more (lot {lot.id}{ends}), "
             f"{money.exact(available)} USD in all.{repaid}"
