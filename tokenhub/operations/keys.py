@@ -15,7 +15,7 @@ from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.ids import new_id
 from tokenhub.operations.hub import Hub
 from tokenhub.store import accounts as store
-from tokenhub.store import ledger, preferences, revision, spend
+from tokenhub.store import preferences, revision
 from tokenhub.store.accounts import KeyState as KeyState
 from tokenhub.store.database import Database
 
@@ -173,6 +173,8 @@ def _days(duration_ms: int) -> str:
 
 def _change_terms(database: Database, state: KeyState, key: ApiKey) -> None:
     """Write a key's terms; a limit that is new, or counts in another period, counts anew what was spent in that."""
+    from tokenhub.store import ledger, spend
+
     before = state.key
     is_limited_otherwise = (before.spend_limit_nano, before.spend_period) != (key.spend_limit_nano, key.spend_period)
     if is_limited_otherwise and state.replaced_by is not None:
@@ -210,6 +212,8 @@ def rotate(hub: Hub, key_id: str, grace_ms: int = DEFAULT_GRACE_MS) -> NewKey:
 
     The two share one spend limit, the new one's: what either has spent in this period, or holds, counts against both.
     """
+    from tokenhub.store import ledger
+
     if grace_ms > LONGEST_GRACE_MS:
         raise InvalidRequest(f"--grace is {_days(LONGEST_GRACE_MS)} at most.", param="grace")
     now_ms = clock.now_ms()
