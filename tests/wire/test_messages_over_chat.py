@@ -11,6 +11,8 @@ from tokenhub.wire.messages import over_chat as messages_over_chat
 PNG = {"type": "base64", "media_type": "image/png", "data": "aGk="}
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="}
 TOOL = {"name": "weather", "description": "Weather", "input_schema": {"type": "object", "properties": {"city": {}}}}
+PICTURE = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+BOOK = {"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}
 USE = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Paris"}}
 
 
@@ -324,6 +326,12 @@ def test_thinking_is_shown_to_who_asks_for_it(thinking, shown):
             "messages[0].content[0].tool_use_id",
         ),
         ({"messages": [{"role": "assistant", "content": [{"type": "tool_use"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "assistant", "content": [PICTURE]}]}, "messages[0].content[0]"),
+        (
+            {"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": [BOOK]}]},
+            "messages[1].content[0]",
+        ),
+        ({"system": [{"type": "text", "text": "Be brief."}, PICTURE]}, "system[1]"),
         ({"system": 7}, "system"),
         ({"stop_sequences": "END"}, "stop_sequences"),
         ({"tools": {}, "messages": [{"role": "user", "content": "x"}]}, None),

@@ -16,6 +16,8 @@ from tokenhub.wire.messages import carry as messages_carry
 Part = dict[str, Any]
 Message = dict[str, Any]
 
+_ATTACHED = ("document", "image")
+
 _HOSTED_ENDS = ("_tool_result", "server_tool_use", "mcp_tool_use")
 """Blocks of tools that ran at Anthropic: encrypted, and of use to nobody else."""
 _IGNORED = frozenset({"container_upload", "compaction", "fallback"})
@@ -26,10 +28,7 @@ def messages_of(body: Mapping[str, Any]) -> list[Message]:
     turns = body.get("messages")
     if not isinstance(turns, list) or not turns:
         raise InvalidRequest("messages must be a list with at least one message.", param="messages")
-    made: list[Message] = []
-    system = _text_of(_blocks(body.get("system") or [], "system"), "system", "\n\n")
-    if system:
-        made.append({"role": "system", "content": system})
+    made = _system(_blocks(body.get("system") or [], "system"), "system")
     for position, turn in enumerate(turns):
         made += _turn(turn, f"messages[{position}]")
     return made
@@ -56,8 +55,17 @@ def _blocks(content: Any, place: str) -> list[Part]:
 
 
 def _system(blocks: list[Part], place: str) -> list[Message]:
+    _refuse_attached(blocks, place)
     text = _text_of(blocks, place, "\n\n")
     return [{"role": "system", "content": text}] if text else []
+
+
+def _refuse_attached(blocks: list[Part], place: str) -> None:
+    """Refuse pictures and documents where only words are read: an upstream of Anthropic's dialect might read them, uncounted."""
+    for position, block in enumerate(blocks):
+        if block["type"] in _ATTACHED:
+            at = f"{place}[{position}]"
+            raise InvalidRequest(f"{at}: a block of type {block['type']} belongs into a user's message.", param=at)
 
 
 def _text_of(blocks: list[Part], place: str, between: str) -> str:
@@ -119,6 +127,7 @@ def _result(block: Part, place: str) -> tuple[Message, list[Part]]:
 
 
 def _assistant(blocks: list[Part], place: str) -> list[Message]:
+    _refuse_attached(blocks, place)
     thinking = [block for block in blocks if block["type"] in messages_carry.THINKING]
     carried: dict[str, Any] = {}
     for block in thinking:
