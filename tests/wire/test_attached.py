@@ -40,6 +40,7 @@ PICTURES = [
     "data:image/svg+xml,%3Csvg%3E",
     "DATA:;base64,iVBO",
     "data:application/octet-stream;base64,iVBO",
+    "data:binary/octet-stream;base64,iVBO",
     "iVBORw0KGgo=",
     "/9j/4AAQSkZJRg==",
 ]
@@ -115,6 +116,12 @@ def response(*items: dict[str, Any]) -> Call:
 )
 def test_t3_a_part_that_is_not_known_to_be_text_is_never_uncounted(part: dict[str, Any], expected: Any) -> None:
     assert facts(call_of(part)) == expected
+
+
+def test_what_only_its_maker_can_read_counts_as_a_text() -> None:
+    """Codex gives such parts back in a tool's output and between its agents."""
+    sealed = {"type": "encrypted_content", "encrypted_content": "gAAAAB"}
+    assert facts(response({"type": "function_call_output", "call_id": "c", "output": [sealed]})) == TEXT
 
 
 def test_pictures_of_a_reply_that_is_given_back_count() -> None:

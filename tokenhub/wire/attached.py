@@ -17,6 +17,7 @@ IMAGES, AUDIO, FILES = FACTS = ("images", "audio_parts", "files")
 
 _TEXTS = frozenset(
     {
+        "encrypted_content",
         "input_text",
         "logs",
         "output_text",
@@ -41,7 +42,7 @@ _WORDS = frozenset({"context", "filename", "name", "text", "title"})
 _SCHEME = re.compile(r"\s*(?:(data):|([a-z][a-z0-9+.-]{0,31})://)", re.IGNORECASE)
 _DATA_KIND = re.compile(r"\s*data:([^;,]{0,127})", re.IGNORECASE)
 _FETCHED = ("http", "https")
-_UNTOLD = ("", "application/octet-stream")
+_UNTOLD = ("", "application/octet-stream", "binary/octet-stream")
 _FILMS = ("youtu.be", "youtube.com", "youtube-nocookie.com")
 """Hosts whose pages Google reads as the films on them (ai.google.dev, video understanding, 2026-11)."""
 _ENDINGS: Mapping[str, str] = {
@@ -129,8 +130,8 @@ def refuse_stored(part: Mapping[str, Any], place: str) -> None:
 
 
 def is_picture(kind: str) -> bool:
-    """Return whether a media type is a picture's, or tells nothing."""
-    return kind in _UNTOLD or kind.startswith("image/")
+    """Return whether a media type is a picture's, or tells nothing; what stands behind it does not count."""
+    return kind.partition(";")[0].strip() in _UNTOLD or kind.startswith("image/")
 
 
 def kind_of(url: str) -> str:
