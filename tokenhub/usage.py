@@ -96,6 +96,16 @@ class Usage:
             units=self.units,
         )
 
+    def with_output_of(self, earlier: "Usage") -> "Usage":
+        """Return this cumulative count, with the output of an earlier one where that was more."""
+        made = Usage(
+            output=earlier.output,
+            reasoning=earlier.reasoning,
+            image_output=earlier.image_output,
+            unknown=earlier.unknown - earlier.unknown_input,
+        )
+        return self.at_least(made)
+
 
 def units_to_data(units: tuple[Units, ...]) -> list[dict[str, Any]]:
     """Return units as plain data, for JSON: kind, count and, where there is one, variant."""

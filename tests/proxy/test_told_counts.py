@@ -177,3 +177,18 @@ def test_the_receipt_counts_all_tokens_that_were_charged(rig: Rig) -> None:
     receipt = rig.gateway.call("GET", f"/v1/generation?id={row['id']}").json()["data"]
     for name in ("tokens", "native_tokens"):
         assert (receipt[f"{name}_prompt"], receipt[f"{name}_completion"]) == (1000, 300)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+def test_t10_a_prompt_that_was_told_at_the_beginning_is_not_charged_as_nothing(rig: Rig, path: str) -> None:
+    fallen = {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0, "output_tokens": 7}
+    rig.fake.add(claude("The answer is 42.", end={"usage": fallen}))
+    _, row = rig.ask(path, chat(SONNET, {"type": "text", "text": "x"}))
+    counts = (row["input_tokens"], row["cache_read_tokens"], row["cache_write_tokens"], row["output_tokens"])
+    assert (counts, row["estimated"]) == ((50_000, 90_000, 10_000, 7), 0)
+
+
+def test_t7_an_empty_reply_is_free_though_its_beginning_told_more_than_its_end(rig: Rig) -> None:
+    rig.fake.add(claude(end={"usage": {"output_tokens": 0}}))
+    _, row = rig.ask("/v1/messages", chat(SONNET, {"type": "text", "text": "x"}))
+    assert (row["end"], row["charged"]) == ("released", 0)

@@ -324,6 +324,15 @@ def test_t7_a_usage_that_more_content_follows_uncounted_is_no_usage() -> None:
     assert read(data)[0].facts.usage is None
 
 
+def test_t10_an_output_that_was_counted_does_not_fall_and_a_prompt_is_as_it_was_told_last() -> None:
+    good = {"promptTokenCount": 102, "candidatesTokenCount": 50, "totalTokenCount": 152}
+    less = {"promptTokenCount": 100, "totalTokenCount": 100}
+    said = event([{"text": "x"}], None, good)
+    assert read(said + event([], "STOP", less))[0].facts.usage == Usage(input=100, output=50)
+    after_more = read(said + event([{"text": "much more"}]) + event([], "STOP", less))[0].facts
+    assert (after_more.usage, after_more.told) == (None, Usage(input=102, output=50))
+
+
 def test_t11_usage_after_the_finish_reason_is_read() -> None:
     late = b'data: {"usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 1, "totalTokenCount": 6}}\r\n\r\n'
     assert read(event([{"text": "x"}], "STOP") + late)[0].facts.usage == Usage(input=5, output=1)

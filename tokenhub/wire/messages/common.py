@@ -159,6 +159,16 @@ def parse_told(raw: Mapping[str, Any], input_count: InputCount = InputCount.WITH
     return parse_usage({"output_tokens": 0, **raw}, input_count)
 
 
+def parse_end(
+    raw: Mapping[str, Any], told: Usage | None, input_count: InputCount = InputCount.WITHOUT_CACHE
+) -> Usage | None:
+    """Return the usage of a whole stream. Its prompt is no less than the stream told of it before: counts cannot fall (T10)."""
+    counted = parse_usage(raw, input_count)
+    if counted is None or told is None:
+        return counted
+    return counted.at_least(replace(told, output=0, reasoning=0))
+
+
 def counts_output(usage: object) -> bool:
     """Return whether an event's own usage counts the output: what only the reply's beginning has told is no count of it."""
     return isinstance(usage, Mapping) and count(usage.get("output_tokens")) is not None

@@ -145,7 +145,7 @@ class NativeMessagesReader:
         """Take the end: its counts are cumulative and replace the earlier ones (SDK, MessageDeltaUsage)."""
         self._note_usage(event.get("usage"))
         if messages.counts_output(event.get("usage")):
-            self.facts.usage = messages.parse_usage(self._usage, self._input_count)
+            self.facts.usage = messages.parse_end(self._usage, self.facts.told, self._input_count)
         native = text_of(_object(event.get("delta")).get("stop_reason"))
         if native is not None:
             self.facts.native_finish_reason = native

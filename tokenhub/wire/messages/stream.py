@@ -200,7 +200,7 @@ class MessagesReader(FrameReader):
         """Take the end: its counts are cumulative and replace the earlier ones (SDK, MessageDeltaUsage)."""
         self._note_usage(event.get("usage"))
         if messages.counts_output(event.get("usage")):
-            self.facts.usage = messages.parse_usage(self._usage)
+            self.facts.usage = messages.parse_end(self._usage, self.facts.told)
         delta = _object(event.get("delta"))
         native = delta.get("stop_reason")
         if not isinstance(native, str) or self.facts.finish_reason is not None:
