@@ -565,3 +565,9 @@ def test_dashscope_results_are_counted_one_by_one():
     assert [one["url"] for one in reply.body["data"]] == ["https://x/1", "https://x/2"]
     assert reply.usage == Usage(units=(Units("image", 2, "1536x1024"),))
     valid("ImagesResponse", {**reply.body, "size": "1024x1024"})
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream; charset=utf-8", "Binary/Octet-Stream", ""])
+def test_a_file_whose_type_tells_nothing_may_be_a_picture(kind: str) -> None:
+    body = {"model": "m", "prompt": "p", "images": [Upload("image", "a", kind, b"\x89PNG")]}
+    assert images.parse_call(body, edits=True).images == 1
