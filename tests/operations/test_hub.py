@@ -14,10 +14,12 @@ import pytest
 from tests.conftest import process_environment
 from tokenhub import paths
 from tokenhub.errors import SetupError
+from tokenhub.operations import hub as hub_module
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
 from tokenhub.store import revision
+from tokenhub.store.vault import load_master_key
 
 ONLY_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 
@@ -52,6 +54,28 @@ def test_an_installation_is_made_once(flags: dict[str, object], home: Home) -> N
     with pytest.raises(SetupError, match="already"):
         Hub.init(home, flags)
     Hub.open(home, flags).close()
+
+
+def test_an_init_beside_another_leaves_the_key_that_the_other_made(
+    flags: dict[str, object], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def the_other_is_first(mine: Home, **more: bool) -> bytes:
+        monkeypatch.undo()
+        Hub.init(mine, flags).close()
+        return load_master_key(mine, **more)
+
+    monkeypatch.setattr(hub_module, "load_master_key", the_other_is_first)
+    with Hub.init_or_open(home, flags) as second:
+        assert not second.is_new
+    Hub.open(home, flags).close()
+
+
+def test_an_init_puts_nothing_in_the_place_of_a_lost_key(flags: dict[str, object], home: Home) -> None:
+    Hub.init(home, flags).close()
+    home.master_key.unlink()
+    with pytest.raises(SetupError, match="master key"):
+        Hub.init_or_open(home, flags)
+    assert not home.master_key.exists()
 
 
 def test_t129_a_first_run_leaves_nothing_open_to_others(flags: dict[str, object], home: Home) -> None:

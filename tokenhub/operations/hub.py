@@ -98,9 +98,14 @@ class Hub:
         try:
             return cls.init(home, flags)
         except MadeBefore:
-            if not had_key:
-                home.master_key.unlink(missing_ok=True)
-            return cls.open(home, flags)
+            try:
+                return cls.open(home, flags)
+            except SetupError:
+                if had_key:
+                    raise
+        # A key made here opens nothing. One that opens the store is that of an ``init`` which ran beside this one.
+        home.master_key.unlink(missing_ok=True)
+        return cls.open(home, flags)
 
     @classmethod
     def open_or_init(cls, home: Home, flags: Flags | None = None) -> Self:
