@@ -173,6 +173,7 @@ def said(**part: Any) -> dict[str, Any]:
         (said(type="tool_result", tool_use_id="t"), Capability.CHAT, Wire.MESSAGES),
         (said(type="image", source={"type": "url"}), Capability.CHAT, Wire.MESSAGES),
         ({"messages": 7}, Capability.CHAT, Wire.CHAT),
+        (said(type=["image"]), Capability.CHAT, Wire.CHAT),
         ({"input": "Hello"}, Capability.CHAT, Wire.RESPONSES),
         ({"input": "Hello"}, Capability.EMBEDDINGS, Wire.EMBEDDINGS),
         ({"prompt": "Hello"}, Capability.CHAT, Wire.COMPLETIONS),

@@ -65,7 +65,7 @@ def _is_messages(body: Mapping[str, Any]) -> bool:
     return (
         not _MESSAGES_MEMBERS.isdisjoint(body)
         or any("input_schema" in one or _DATED.search(str(one.get("type"))) for one in _objects(body.get("tools")))
-        or any(one.get("type") in _MESSAGES_PARTS or not _MESSAGES_PART_MEMBERS.isdisjoint(one) for one in parts)
+        or any(str(one.get("type")) in _MESSAGES_PARTS or not _MESSAGES_PART_MEMBERS.isdisjoint(one) for one in parts)
     )
 
 
