@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.raw_client import RawClient, post
+from tests.fakes.raw_client import RawClient, eventually, post
 from tests.proxy.conftest import BODY, Site
 from tests.serving import DEADLINE_S, QUICK
 from tokenhub.store import ledger
@@ -111,6 +111,20 @@ def test_t67_signals_that_come_while_it_ends_do_not_make_its_end_a_failure(manag
             time.sleep(0.001)
         said, _ = running.communicate(timeout=DEADLINE_S)
     assert (running.returncode, b"Traceback" in said) == (0, False), said
+
+
+def test_t67_a_signal_that_comes_while_a_worker_hangs_in_its_start_is_passed_on(manager: Manager) -> None:
+    with manager.start("--workers", "2") as running:
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        assert eventually(lambda: bool(children.read_text()))
+        hanging = int(children.read_text().split()[0])
+        os.kill(hanging, signal.SIGSTOP)
+        time.sleep(0.3)
+        running.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        os.kill(hanging, signal.SIGCONT)
+        said, _ = running.communicate(timeout=DEADLINE_S)
+    assert (running.returncode, said) == (0, b"")
 
 
 def test_a_socket_for_another_process_is_left_alone(listening: socket.socket, manager: Manager) -> None:

@@ -8,6 +8,7 @@ is replaced, and its holds are released by the others.
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -205,7 +206,7 @@ class _Workers:
         with _signals_to(self._on_signal):
             for _ in range(self._number):
                 self._workers.append(self._spawn())
-            if all(_is_ready(one) for one in self._workers):
+            if all(self._is_ready(one) for one in self._workers):
                 ready()
             elif not self._signals:
                 raise SetupError("A worker process did not start; its message stands above.")
@@ -213,6 +214,14 @@ class _Workers:
                 time.sleep(_LOOK_S)
                 self._replace_the_dead()
             return self._end()
+
+    def _is_ready(self, worker: _Worker) -> bool:
+        """Wait until a worker takes requests; False when it ended instead, or when all are to end."""
+        assert worker.process.stdout is not None
+        while not self._signals:
+            if select.select([worker.process.stdout], [], [], _LOOK_S)[0]:
+                return worker.process.stdout.readline().strip() == b"READY"
+        return False
 
     def _spawn(self) -> _Worker:
         os.set_inheritable(self._listener.fileno(), True)
@@ -257,12 +266,6 @@ class _Workers:
 
     def _on_signal(self, _: int) -> None:
         self._signals += 1
-
-
-def _is_ready(worker: _Worker) -> bool:
-    """Wait until a worker takes requests; False when it ended instead."""
-    assert worker.process.stdout is not None
-    return worker.process.stdout.readline().strip() == b"READY"
 
 
 def _close(process: "subprocess.Popen[bytes]") -> None:
