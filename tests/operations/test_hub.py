@@ -59,10 +59,10 @@ def test_an_installation_is_made_once(flags: dict[str, object], home: Home) -> N
 def test_an_init_beside_another_leaves_the_key_that_the_other_made(
     flags: dict[str, object], home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def the_other_is_first(mine: Home, **more: bool) -> bytes:
+    def the_other_is_first(mine: Home, *, create: bool) -> bytes:
         monkeypatch.undo()
         Hub.init(mine, flags).close()
-        return load_master_key(mine, **more)
+        return load_master_key(mine, create=create)
 
     monkeypatch.setattr(hub_module, "load_master_key", the_other_is_first)
     with Hub.init_or_open(home, flags) as second:
