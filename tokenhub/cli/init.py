@@ -18,7 +18,7 @@ def init(door: Door) -> None:
         kind = {"sqlite": "SQLite", "postgres": "PostgreSQL"}[hub.database.kind]
         made = {"home": str(hub.home.path), "database": hub.database.kind, "instance": hub.instance, "new": hub.is_new}
         if not hub.is_new:
-            door.done(made, f"A TokenHub home is at {hub.home.path} already, on {kind}. Nothing was changed.")
+            door.done(made, f"A TokenHub home is at {hub.home.path} already, on {kind}. What was there is kept.")
             return
         door.done(
             made,
