@@ -78,7 +78,7 @@ class Settings:
     upstream_max_reply_bytes: int = _option(64 * MIB, "Largest reply of a provider", low=1024, high=4096 * MIB)
     upstream_retry_budget: float = _option(
         0.2,
-        "Second and third attempts at deployments that failed within the last minute, as a share of active requests",
+        "Second and third attempts at deployments where more than 1 in 20 failed within a minute, as a share of active requests",
         low=0,
         high=10,
     )

@@ -72,12 +72,13 @@ class Usage:
     def total(self) -> int:
         return self.prompt_total + self.output_total + self.unknown
 
-    def at_least(self, earlier: "Usage") -> "Usage":
-        """Return this cumulative count, with the prompt or the output of an earlier one where that was more.
+    def following(self, earlier: "Usage") -> "Usage":
+        """Return this cumulative count, with the side of an earlier one, prompt or output, from which it has fallen (T10).
 
-        Sides are compared, not buckets: a later count may say that a part of the same prompt came from a cache.
+        An output cannot fall. A prompt is as it was told last, since providers correct it by some tokens; only one that
+        has come to nothing keeps what was told of it.
         """
-        prompt = self if self.prompt_whole >= earlier.prompt_whole else earlier
+        prompt = self if self.prompt_whole or not earlier.prompt_whole else earlier
         output = self if self.total - self.prompt_whole >= earlier.total - earlier.prompt_whole else earlier
         if prompt is output:
             return prompt
@@ -95,16 +96,6 @@ class Usage:
             unknown_input=prompt.unknown_input,
             units=self.units,
         )
-
-    def with_output_of(self, earlier: "Usage") -> "Usage":
-        """Return this cumulative count, with the output of an earlier one where that was more."""
-        made = Usage(
-            output=earlier.output,
-            reasoning=earlier.reasoning,
-            image_output=earlier.image_output,
-            unknown=earlier.unknown - earlier.unknown_input,
-        )
-        return self.at_least(made)
 
 
 def units_to_data(units: tuple[Units, ...]) -> list[dict[str, Any]]:

@@ -176,7 +176,7 @@ def test_a_setting_in_json_has_the_type_of_its_default() -> None:
 def test_a_home_that_is_whole_is_left_as_it_is_by_another_init(home: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.read_bytes() for path in (home.home.config, home.home.master_key)}
     code, text = said("init")
-    assert (code, "already" in text and "Nothing was changed" in text) == (0, True)
+    assert (code, "already" in text and "What was there is kept" in text) == (0, True)
     told = json.loads(said("init --json")[1])
     assert (told["new"], told["instance"]) == (False, home.instance)
     assert {path: path.read_bytes() for path in before} == before

@@ -258,6 +258,21 @@ def test_half_of_twenty_attempts_in_a_minute_are_too_many() -> None:
     assert window.is_bad(T0)
 
 
+def test_one_failure_of_twenty_attempts_is_hardly_any() -> None:
+    window = Window()
+    assert window.is_good(T0)
+    window.attempt(T0)
+    window.failure(T0)
+    assert not window.is_good(T0)
+    for _ in range(19):
+        assert not window.is_good(T0)
+        window.attempt(T0)
+    assert window.is_good(T0)
+    window.failure(T0)
+    assert not window.is_good(T0)
+    assert window.is_good(T0 + 60_000)
+
+
 def test_few_attempts_say_nothing() -> None:
     window = Window()
     for _ in range(19):

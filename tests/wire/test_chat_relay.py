@@ -273,8 +273,9 @@ def test_t10_the_last_usage_counts_once():
 
 COUNTS = {
     "nothing": ((100, 50), (0, 0), Usage(input=80, cache_read=20, output=50)),
-    "less of both": ((100, 50), (90, 40), Usage(input=80, cache_read=20, output=50)),
-    "less of the prompt": ((100, 50), (90, 60), Usage(input=80, cache_read=20, output=60)),
+    "no prompt": ((100, 50), (0, 60), Usage(input=80, cache_read=20, output=60)),
+    "less of both": ((100, 50), (90, 40), Usage(input=90, output=50)),
+    "a corrected prompt": ((100, 50), (90, 60), Usage(input=90, output=60)),
     "more of both": ((100, 50), (110, 60), Usage(input=110, output=60)),
     "the same, divided otherwise": ((100, 50), (100, 50), Usage(input=100, output=50)),
 }

@@ -88,20 +88,27 @@ def add(hub: Hub, new: NewCredential) -> CredentialState:
             )
         _check_secret(new.secret, needed=provider.auth != "none")
         opened = Credential(0, provider.id, region, new.label, new.secret, base_url, new.weight, new.data_policy)
-        _refuse_kept(hub, provider, opened)
+        _refuse_kept(hub, provider.id, region, base_url, new.secret)
         credential_id = store.insert_credential(
             hub.database, hub.vault, opened, insecure_http=new.insecure_http, now_ms=clock.now_ms()
         )
         return _existing(hub, credential_id)
 
 
-def _refuse_kept(hub: Hub, provider: Provider, new: Credential) -> None:
-    """Refuse a key that is kept already for the same place: it would count twice, and fail twice."""
-    usual = provider.regions[new.region].base_url
+def _refuse_kept(hub: Hub, provider: str, region: str, base_url: str | None, secret: str, but: int = 0) -> None:
+    """Refuse a key that is kept already for the same address: it would count twice, and fail twice."""
+    known = models.catalog(hub.database).providers.get(provider)
+    usual = known.regions[region].base_url if known and region in known.regions else None
     for state in store.credential_states(hub.database):
-        is_there = (state.provider, state.region) == (new.provider, new.region)
-        if is_there and (state.base_url or usual) == (new.base_url or usual) and _holds(hub, state.id, new.secret):
-            raise Conflict(f"Credential {state.id} is this key, for the same address. See: tokenhub credentials list")
+        is_there = (state.provider, state.region) == (provider, region) and state.id != but
+        if is_there and (state.base_url or usual) == (base_url or usual) and _holds(hub, state.id, secret):
+            what = "has this key" if secret else "is there"
+            is_used = state.status == store.ACTIVE
+            hint = "list" if is_used else f"enable {state.id}"
+            out = "" if is_used else f", and is {state.status}"
+            raise Conflict(
+                f"Credential {state.id} {what} already, for the same address{out}. See: tokenhub credentials {hint}"
+            )
 
 
 def _holds(hub: Hub, credential_id: int, secret: str) -> bool:
@@ -206,6 +213,7 @@ def rotate(hub: Hub, credential_id: int, secret: str) -> CredentialState:
     with revision.change(hub.database):
         state = _existing(hub, credential_id)
         _check_secret(secret, needed=True)
+        _refuse_kept(hub, state.provider, state.region, state.base_url, secret, but=credential_id)
         store.replace_secret(hub.database, hub.vault, state, secret)
         mended(hub, credential_id)
         return _existing(hub, credential_id)

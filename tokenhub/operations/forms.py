@@ -31,6 +31,12 @@ def mail_address(text: str) -> None:
         raise ValueError("must be an e-mail address, such as ops@example.com")
 
 
+def mail_addresses(text: str) -> None:
+    """One e-mail address, or several with commas between them."""
+    for one in text.split(","):
+        mail_address(one.strip())
+
+
 def sender(text: str) -> None:
     """An e-mail address, with a name before it or not."""
     mail_address(parseaddr(text)[1])
@@ -68,7 +74,7 @@ _FORMS: Final[Mapping[str, Callable[[str], object]]] = {
     "stripe.api_base": stripe_api,
     "smtp.host": host,
     "smtp.from": sender,
-    "notices.email": mail_address,
+    "notices.email": mail_addresses,
     "notices.webhook_url": url,
 }
 

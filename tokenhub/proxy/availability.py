@@ -122,11 +122,11 @@ class Watch:
         self._keep(name, lambda database: circuits.swap(database, name, probing, after))
 
     def is_well(self, deployment: Deployment) -> bool:
-        """Whether nothing is known against a deployment: it is not out, and no attempt at it failed within a minute."""
+        """Whether nothing is known against a deployment: it is not out, and hardly any attempt of a minute failed."""
         now_ms, name = clock.now_ms(), deployment.id
         standing = self.view.state(name, deployment.credential.id, now_ms)
         window = self._windows.get(name)
-        return standing.available and not standing.code and (window is None or not window.has_failed(now_ms))
+        return standing.available and not standing.code and (window is None or window.is_good(now_ms))
 
     async def may_try(self, deployment: Deployment, *, alone: bool) -> bool:
         """Say whether an attempt may begin now; claims the probe of a circuit whose pause is over.

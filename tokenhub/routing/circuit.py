@@ -45,6 +45,7 @@ WINDOW_SLOTS: Final = 6
 WINDOW_ATTEMPTS: Final = 20
 """With fewer attempts in the window its failure rate says nothing."""
 WINDOW_FAILURE_RATE: Final = 0.5
+WINDOW_GOOD_RATE: Final = 0.05
 _SLOT_MS: Final = WINDOW_MS // WINDOW_SLOTS
 
 
@@ -186,10 +187,10 @@ class Window:
         attempts = sum(self._attempts)
         return attempts >= WINDOW_ATTEMPTS and sum(self._failures) >= attempts * WINDOW_FAILURE_RATE
 
-    def has_failed(self, now_ms: int) -> bool:
-        """Whether any attempt failed."""
+    def is_good(self, now_ms: int) -> bool:
+        """Whether hardly any attempt failed: what is asked often always has some that do."""
         self._at(now_ms)
-        return any(self._failures)
+        return sum(self._failures) <= sum(self._attempts) * WINDOW_GOOD_RATE
 
     def _at(self, now_ms: int) -> int:
         """Move to the slot of this moment and return its place; slots in between are empty. A clock set back empties all."""

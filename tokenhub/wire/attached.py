@@ -105,6 +105,11 @@ def _is_text(part: Mapping[str, Any]) -> bool:
     kind = part.get("type")
     if kind is None:
         return not any(name.endswith("_url") for name in part)
+    if kind == "tool_result":
+        inside = part.get("content")
+        if isinstance(inside, list):
+            return all(isinstance(one, dict) and _is_text(one) for one in inside)
+        return inside is None or isinstance(inside, str)
     return isinstance(kind, str) and kind in _TEXTS
 
 

@@ -70,7 +70,7 @@ class StreamFacts:
     def tell(self, usage: Usage | None) -> None:
         """Keep what a count tells, were it only of the prompt."""
         if usage is not None:
-            self.told = usage if self.told is None else usage.at_least(self.told)
+            self.told = usage if self.told is None else usage.following(self.told)
 
 
 class StreamReader(Protocol):

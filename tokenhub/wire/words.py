@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 _CODE = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
-_MODEL = re.compile(r"[A-Za-z0-9._:/@+~-]{1,128}", re.ASCII)
+_MODEL = re.compile(r"[A-Za-z0-9._:/@+~#-]{1,128}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9._:/@+~=-]{1,512}", re.ASCII)
 
 

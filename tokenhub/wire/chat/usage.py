@@ -74,7 +74,7 @@ def parse_usage(raw: object) -> Usage | None:
 
 
 def take_count(facts: StreamFacts, raw: dict[str, Any]) -> None:
-    """Take a usage out of a stream. Counts are cumulative: the last is the usage, and none falls below an earlier one.
+    """Take a usage out of a stream. Counts are cumulative: the last is the usage, and one that has fallen keeps the earlier one.
 
     One that has fallen, after content that nobody has counted, is none of that content (T10); one
     without an output still tells the prompt.

@@ -193,13 +193,10 @@ class GeminiReader:
             self._note_usage(usage)
 
     def _note_usage(self, usage: object) -> None:
-        """Take a count. An output that has fallen keeps the earlier one, and is none of content that came between uncounted (T10).
-
-        A prompt is as it was told last: Google corrects it by some tokens (recorded of gemini-2.0-flash-exp).
-        """
+        """Take a count. One that has fallen keeps the earlier one, and is none of content that came between uncounted (T10)."""
         counted, before = gemini.parse_usage(usage), self.facts.told
         self.facts.tell(counted)
-        whole = counted.with_output_of(before) if counted is not None and before is not None else counted
+        whole = counted.following(before) if counted is not None and before is not None else counted
         self._usage = whole if self._usage is not None or whole == counted else None
 
     def _end(self) -> None:

@@ -162,11 +162,11 @@ def parse_told(raw: Mapping[str, Any], input_count: InputCount = InputCount.WITH
 def parse_end(
     raw: Mapping[str, Any], told: Usage | None, input_count: InputCount = InputCount.WITHOUT_CACHE
 ) -> Usage | None:
-    """Return the usage of a whole stream. Its prompt is no less than the stream told of it before: counts cannot fall (T10)."""
+    """Return the usage of a whole stream. Its prompt does not come to nothing after the stream has told it (T10)."""
     counted = parse_usage(raw, input_count)
     if counted is None or told is None:
         return counted
-    return counted.at_least(replace(told, output=0, reasoning=0))
+    return counted.following(replace(told, output=0, reasoning=0))
 
 
 def counts_output(usage: object) -> bool:
