@@ -6,6 +6,7 @@ part of the output count (``notes/providers.md`` section 5 in the design materia
 this one is priced.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from tokenhub.values import value
@@ -82,18 +83,12 @@ class Usage:
         output = self if self.total - self.prompt_whole >= earlier.total - earlier.prompt_whole else earlier
         if prompt is output:
             return prompt
-        return Usage(
-            input=prompt.input,
-            cache_read=prompt.cache_read,
-            cache_write=prompt.cache_write,
-            cache_write_1h=prompt.cache_write_1h,
-            audio_input=prompt.audio_input,
-            image_input=prompt.image_input,
+        return replace(
+            prompt,
             output=output.output,
             reasoning=output.reasoning,
             image_output=output.image_output,
             unknown=prompt.unknown_input + output.unknown - output.unknown_input,
-            unknown_input=prompt.unknown_input,
             units=self.units,
         )
 

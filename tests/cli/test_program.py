@@ -169,14 +169,14 @@ def test_an_internal_error_shows_no_traceback_and_no_text_of_it(home: Path) -> N
     assert ended.stderr.count("\n") == 1
 
 
+def opened(home: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """The program at work, with a pipe from each of its outputs."""
+    outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command(*arguments), **outputs, text=True, env=surroundings(home))
+
+
 def test_a_reader_that_leaves_early_sees_no_traceback(home: Path) -> None:
-    with subprocess.Popen(
-        command("config", "list", "--json"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=surroundings(home),
-    ) as process:
+    with opened(home, "config", "list", "--json") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -314,13 +314,7 @@ def test_output_that_a_terminal_cannot_encode_is_spelled_out(tmp_path: Path) -> 
 
 
 def test_t124_an_interrupt_ends_a_followed_list_quietly(home: Path) -> None:
-    with subprocess.Popen(
-        command("requests", "list", "--follow"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=surroundings(home),
-    ) as process:
+    with opened(home, "requests", "list", "--follow") as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("Ended (UTC)")
         time.sleep(0.2)
@@ -332,13 +326,7 @@ def test_t124_an_interrupt_ends_a_followed_list_quietly(home: Path) -> None:
 
 def test_a_request_that_is_waited_for_is_said_to_be(home: Path) -> None:
     request = f"req_{'0' * 32}"
-    with subprocess.Popen(
-        command("requests", "show", request, "--follow"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=surroundings(home),
-    ) as process:
+    with opened(home, "requests", "show", request, "--follow") as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith(f"Waiting for request {request} to end")
         process.send_signal(signal.SIGINT)
