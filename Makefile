@@ -12,8 +12,8 @@
 #   make clean      remove everything that make made
 
 PYTHON ?= python3
-# Tests often wait: one process more than there are processors.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Tests often wait: two processes more than there are processors.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 ARGS ?=
 
 VENV := .venv
@@ -93,7 +93,7 @@ $(VENV)/.postgres: $(VENV)/.run requirements/postgres.lock
 
 $(VENV)/.test: $(VENV)/.run requirements/test.lock
 	@echo 'Installing what the tests need ...'
-	@$(PIP) $(LOCKED) -r requirements/test.lock
+	@$(PIP) $(LOCKED) --no-compile -r requirements/test.lock  # what is imported is compiled then
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.made requirements/tools.lock

@@ -4,6 +4,7 @@ One server serves a whole run, all its xdist workers included; each test gets a 
 home of its own, copied from a template that each worker makes once.
 """
 
+import importlib
 import os
 import shutil
 import signal
@@ -44,6 +45,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _roll_dice()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import a share of the modules first: pytest compiles them, and each worker of a first run would compile all."""
+    if given := getattr(session.config, "workerinput", None):
+        number, count = int(given["workerid"].removeprefix("gw")), given["workercount"]
+        asked = [session.config.rootpath / one.partition("::")[0] for one in session.config.args]
+        found = {module for one in asked for module in (one.rglob("test_*.py") if one.is_dir() else [one])}
+        for module in sorted(found)[number::count]:
+            with suppress(Exception):  # pytest says so when it collects
+                importlib.import_module(".".join(module.relative_to(session.config.rootpath).with_suffix("").parts))
 
 
 def _roll_dice() -> None:

@@ -155,7 +155,8 @@ def _run(command: list[str], place: Path | None = None, more: dict[str, str] | N
 _GO_OWN = {
     "GOPATH": str(CACHE / "gopath"),
     "GOCACHE": str(CACHE / "gocache"),
-    "GOFLAGS": "-modcacherw '-gcflags=all=-N -l'",  # unoptimized, the SDK is compiled in half the time
+    "GOFLAGS": "-modcacherw '-gcflags=all=-N -l -dwarf=false'",  # unoptimized, the SDK is compiled in half the time
+    "GOGC": "400",  # the compiler's own garbage
     "GOTOOLCHAIN": "local",
     "CGO_ENABLED": "0",  # nothing here needs C
 }
