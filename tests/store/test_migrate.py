@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import create_store, process_environment
-from tests.fakes.bank import Bank
+from tests.fakes.bank import DAY, NOW, Bank
+from tokenhub.accounts.accounts import SpendPeriod
+from tokenhub.billing.periods import period_start_ms
 from tokenhub.errors import SetupError
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
@@ -246,3 +248,25 @@ def test_keys_that_were_rotated_count_in_the_newest_one_s_row_after_the_upgrade(
     for number in range(5):
         bank.do(bank.settle(f"r{number}", "a-0", 10))
     bank.check()
+
+
+def test_a_rotated_key_s_hold_of_a_period_that_the_newest_one_has_not_entered_ends_after_the_upgrade(
+    database: Database, home: Home
+) -> None:
+    bank = Bank(database, home)
+    account = bank.account("a", 1_000, keys=0)
+    terms = {"spend_limit": 100, "spend_period": "day"}
+    bank.key(account, "old", **terms)
+    bank.do(bank.place("r0", "old", 30))
+    bank.key(account, "new", **terms, period_start=period_start_ms(SpendPeriod.DAY, NOW - DAY), period_spent=5)
+    with database.write():
+        database.execute("UPDATE keys SET replaced_by = 'new' WHERE id = 'old'")
+        database.execute("DELETE FROM migrations WHERE name = '0007_shared_limits'")
+    migrate.migrate(database, home)
+    bank.check()
+    bank.do(bank.place("r1", "new", 40))
+    bank.check()
+    for request in ("r0", "r1"):
+        bank.do(bank.settle(request, "old", 10))
+    bank.check()
+    assert database.rows("SELECT period_spent, period_held FROM keys WHERE id = 'new'") == [(10, 0)]
