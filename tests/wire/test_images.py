@@ -387,6 +387,15 @@ def test_several_whole_images_are_summed():
     assert reader.facts.usage.units[0].count == 2
 
 
+def test_a_stream_that_is_left_halfway_is_known_by_the_images_that_came():
+    reader = ImagesReader(call(stream=True, n=4), per_image=True)
+    reader.feed(partial() + completed(usage=None) + completed(usage=None))
+    assert (reader.facts.complete, reader.facts.usage.units[0].count) == (False, 2)
+    told = ImagesReader(call(stream=True, n=4), per_image=False)
+    told.feed(partial() + completed() + completed())
+    assert (told.facts.usage.image_output, told.facts.usage.input, told.facts.estimated) == (2 * 1056, 2 * 43, False)
+
+
 def test_fewer_whole_images_than_asked_are_what_is_billed():
     reader = ImagesReader(call(stream=True, n=3), per_image=True)
     heard(reader, completed(usage=None))

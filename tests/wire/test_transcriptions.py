@@ -10,7 +10,7 @@ from tests.wire.cuts import assert_cuts_do_not_show, read
 from tokenhub.call import Call
 from tokenhub.errors import InvalidRequest, UpstreamFailed
 from tokenhub.usage import Units, Usage
-from tokenhub.wire import forms, multipart
+from tokenhub.wire import estimate, forms, multipart
 from tokenhub.wire.audio import transcriptions
 from tokenhub.wire.audio.transcriptions import TranscriptEvents, TranscriptionsSurface, TranslationsSurface
 from tokenhub.wire.faults import UpstreamFault
@@ -306,9 +306,19 @@ def test_a_stream_that_is_left_halfway_is_known_by_its_seconds() -> None:
     reader = TranscriptEvents(call(stream="true"), by_second=True)
     reader.feed(stream(*DELTAS[:2], done=False))
     assert reader.facts.usage == Usage(units=seconds(4))
-    blind = TranscriptEvents(call(stream="true"), by_second=False)
-    blind.feed(stream(*DELTAS[:2], done=False))
-    assert (blind.facts.usage is not None, blind.facts.estimated) == (True, True)
+
+
+@pytest.mark.parametrize("events", [DELTAS, [*DELTAS, SEGMENT]])
+def test_a_stream_that_is_left_halfway_is_estimated_by_its_sound_and_what_was_said(
+    events: list[dict[str, Any]],
+) -> None:
+    reader = TranscriptEvents(call(stream="true"), by_second=False)
+    reader.feed(stream(*events, done=False))
+    usage = reader.facts.usage
+    assert usage is not None
+    assert reader.facts.estimated
+    assert usage.audio_input > 0
+    assert usage.output == estimate.of_bytes(len("Ruby is here."))
 
 
 def test_a_stream_that_shows_nothing_is_empty() -> None:

@@ -299,15 +299,28 @@ class TranscriptEvents(EventReader):
     def __init__(self, call: Call, *, by_second: bool, seconds_min: int = 0, classify: Classify = unclassified) -> None:
         super().__init__(classify=classify)
         self._call, self._by_second, self._seconds_min = call, by_second, seconds_min
+        self._said_bytes = {DELTA: 0, SEGMENT: 0}
 
     def shows(self, event: Event) -> bool:
-        piece = event.get("delta") if event.get("type") == DELTA else event.get("text")
-        if event.get("type") not in (DELTA, SEGMENT) or not isinstance(piece, str) or not piece:
+        kind = event.get("type")
+        piece = event.get("delta") if kind == DELTA else event.get("text")
+        if kind not in (DELTA, SEGMENT) or not isinstance(piece, str) or not piece:
             return False
-        self.facts.output_bytes += len(piece.encode("utf-8", "replace"))
-        if self.facts.usage is None:
-            self.facts.usage, self.facts.estimated = self._usage({}, "")
+        self._said_bytes[kind] += len(piece.encode("utf-8", "replace"))
+        self._count()
         return True
+
+    def _count(self) -> None:
+        """Put into the facts what is charged of what has come so far, should nobody be there to read on.
+
+        Segments say once more what the pieces have said.
+        """
+        facts = self.facts
+        facts.output_bytes = max(self._said_bytes.values())
+        if facts.usage is None:
+            facts.usage, facts.estimated = self._usage({}, "")
+        if not self._by_second:
+            facts.usage = replace(facts.usage, output=estimate.of_bytes(facts.output_bytes))
 
     def ends(self, event: Event) -> None:
         text = text_of(event.get("text")) or ""

@@ -190,16 +190,15 @@ class ImagesReader:
         shows = made([event])
         if shows and not self.facts.content:
             self.facts.content = True
-            # What is charged should nobody be there to read on to the end.
-            self.facts.usage, self.facts.estimated = counted(
-                None, self._call, 1, self._variant, per_image=self._per_image
-            )
+            self._count()
         if not (isinstance(kind, str) and kind.endswith(".completed")):
             return frame
         self._kept.append(frame)
         self._made += shows
         self._variant = images.variant_of(event, self._call.image_words)
         self._add(event.get("usage"))
+        if self._made:
+            self._count()
         if len(self._kept) >= self._call.choices:
             self._complete()
         return b""
@@ -213,16 +212,19 @@ class ImagesReader:
         for name in ("input", "image_input", "cache_read", "output", "image_output", "unknown"):
             self._told[name] = self._told.get(name, 0) + getattr(usage, name)
 
-    def _complete(self) -> None:
-        facts = self.facts
-        if not self._made:
-            self._fail("no_images")
-            return
-        facts.complete = True
-        usage, facts.estimated = counted(None, self._call, self._made, self._variant, per_image=self._per_image)
-        if self._told is not None:
+    def _count(self) -> None:
+        """Put into the facts what is charged of what has come so far, should nobody be there to read on: an image at least."""
+        facts, number = self.facts, max(self._made, 1)
+        usage, facts.estimated = counted(None, self._call, number, self._variant, per_image=self._per_image)
+        if self._told:
             usage, facts.estimated = Usage(**self._told, units=usage.units), False
         facts.usage = usage
+
+    def _complete(self) -> None:
+        if self._made:
+            self.facts.complete = True
+        else:
+            self._fail("no_images")
 
     def _fail(self, code: str) -> None:
         self.facts.failure = Failure(FaultKind.PROTOCOL, code=code)
