@@ -262,6 +262,17 @@ def test_t10_a_usage_that_more_text_follows_counts_nothing(last, unread):
     assert (relay.facts.complete, relay.facts.usage, relay.facts.output_bytes) == (True, None, 101)
 
 
+@pytest.mark.parametrize(
+    "none", [{}, {"prompt_tokens": 5}, {"prompt_tokens": -1}, {"prompt_tokens": 0, "completion_tokens": 0}]
+)
+def test_t10_a_text_whose_own_usage_counts_nothing_is_not_counted_by_an_earlier_one(none):
+    relay, so_far = ChatRelay(), {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+    texts = b"".join(said("word ", usage=none) for _ in range(20))
+    read(relay, [frame(ROLE) + said("a", usage=so_far) + texts + finish(usage=none) + sse.DONE])
+    assert (relay.facts.complete, relay.facts.usage, relay.facts.output_bytes) == (True, None, 101)
+    assert relay.facts.told == Usage(input=5, output=1)
+
+
 def test_t10_the_last_usage_counts_once():
     relay = ChatRelay()
     u = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}

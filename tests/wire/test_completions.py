@@ -133,6 +133,9 @@ def test_t10_a_usage_that_more_text_follows_counts_nothing() -> None:
     stream = event("a", usage=so_far) + event("word ") + event("", "stop") + b"data: [DONE]\n\n"
     _, _, facts = read(CompletionsRelay(), [stream])
     assert (facts["complete"], facts["usage"]) == (True, None)
+    stream = event("a", usage=so_far) + event("word ", usage={}) + event("", "stop") + b"data: [DONE]\n\n"
+    _, _, facts = read(CompletionsRelay(), [stream])
+    assert (facts["complete"], facts["usage"]) == (True, None)
 
 
 def test_usage_beside_the_last_choice_is_taken_out() -> None:

@@ -220,9 +220,9 @@ class ChatRelay:
         """Take a chunk: note its facts, take its usage out, and let it pass, wait, or be kept back."""
         changed = self._mender is not None and self._mender.chunk(payload)
         usage, choices = take_usage(payload), choices_of(payload)
-        if usage is None and any(has_content(choice.get("delta")) for choice in choices):
-            self.facts.usage = None
-        elif usage is not None:
+        if any(has_content(choice.get("delta")) for choice in choices):
+            self.facts.usage = None  # a count that more follows is none of all (T10)
+        if usage is not None:
             take_count(self.facts, usage)
         if not choices:
             return b"" if usage is not None else self._gate.put(whole)

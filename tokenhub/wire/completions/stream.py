@@ -61,11 +61,11 @@ class CompletionsRelay(FrameReader):
         """Note a chunk's facts, take its usage out, and let it pass, wait, or be kept back."""
         facts, choices = self.facts, choices_of(payload)
         usage = take_usage(payload)
+        if any(map(size_of, choices)):
+            facts.usage = None  # a count that more follows is none of all (T10)
         if usage is not None:
             take_count(facts, usage)
             whole = sse.encode(orjson.dumps(payload))
-        elif any(map(size_of, choices)):
-            facts.usage = None  # a count that more follows is none of all (T10)
         if not choices:
             return b"" if usage is not None else self._gate.put(whole)
         facts.upstream_id = facts.upstream_id or text_of(payload.get("id"))
