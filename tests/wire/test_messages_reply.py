@@ -19,6 +19,7 @@ from tokenhub.wire import sse
 from tokenhub.wire.chat.over_messages import request
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.messages import reply as messages_reply
+from tokenhub.wire.messages.native_stream import NativeMessagesReader
 from tokenhub.wire.messages.stream import MessagesReader
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "anthropic"
@@ -275,6 +276,17 @@ def test_t10_the_last_cumulative_counts_win():
     stream = reader()
     read(stream, [START + TEXT + piece("x") + end(None, output_tokens=5) + end(input_tokens=9, output_tokens=7) + STOP])
     assert stream.facts.usage == Usage(input=9, output=7)
+
+
+def test_t10_a_count_that_more_content_follows_counts_nothing():
+    for stream in (reader(), NativeMessagesReader()):
+        counted = START + TEXT + piece("x") + end(None, output_tokens=5)
+        read(
+            stream,
+            [counted + piece(" and on and on") + event(type="message_delta", delta={"stop_reason": "end_turn"}) + STOP],
+        )
+        assert (stream.facts.complete, stream.facts.usage) == (True, None)
+        assert stream.facts.told.output == 5
 
 
 def test_t10_a_second_stop_reason_is_not_shown():

@@ -160,7 +160,9 @@ class NativeMessagesReader:
         return kept
 
     def _show(self, whole: bytes, content: bool) -> bytes:
-        """Let a frame pass; the first one with content commits. What follows the end stays behind it."""
+        """Let a frame pass; the first one with content commits. What follows the end stays behind it, uncounted (T10)."""
+        if content:
+            self.facts.usage = None
         if not content or self.facts.content:
             return self._gate.put(whole)
         self.facts.content = True

@@ -243,7 +243,8 @@ class MessagesReader(FrameReader):
         return self._show(self._chunks.texts(texts.literals))
 
     def _show(self, frame: bytes) -> bytes:
-        """Let a frame with content pass; the first one commits."""
+        """Let a frame with content pass; the first one commits. A count that comes before it does not count it (T10)."""
+        self.facts.usage = None
         if self.facts.content:
             return self._gate.put(frame)
         self.facts.content = True
