@@ -182,7 +182,9 @@ def test_hosted_tool_that_messages_force_is_refused(choice):
     assert (refused.value.code, refused.value.param) == ("unpriced_feature", "tool_choice")
 
 
-@pytest.mark.parametrize("field", ["billing_policy", "compaction", "fallback_credit_token", "fallbacks"])
+@pytest.mark.parametrize(
+    "field", ["anthropic_beta", "betas", "billing_policy", "compaction", "fallback_credit_token", "fallbacks"]
+)
 def test_fields_of_messages_that_change_payer_model_or_length_are_left_out(field):
     assert features.check(body(**{field: ["x"]}), Wire.MESSAGES) == (body(), (field,))
     assert features.check(body(**{field: ["x"]}), Wire.CHAT)[1] == ()
@@ -192,3 +194,41 @@ def test_stored_thread_is_refused():
     with pytest.raises(InvalidRequest) as refused:
         features.check(body(thread={"id": "t"}), Wire.MESSAGES)
     assert refused.value.param == "thread"
+
+
+def added(**tool: object) -> dict[str, object]:
+    """A request in which a turn adds a tool to those before it."""
+    turn = {"role": "system", "content": [{"type": "tool_addition", "tool": tool}]}
+    return body(messages=[{"role": "user", "content": "Hi"}, turn])
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "tool_reference", "name": "web_search"},
+        {"type": "tool_definition", "definition": {"name": "f", "input_schema": {}}},
+        {"type": "tool_definition", "definition": {"type": "bash_20250124", "name": "bash"}},
+    ],
+)
+def test_a_turn_may_add_a_tool_that_its_client_runs(tool):
+    asked = added(**tool)
+    assert features.check(asked, Wire.MESSAGES) == (asked, ())
+
+
+def test_hosted_tool_that_a_turn_adds_is_refused():
+    asked = added(type="tool_definition", definition={"type": "web_search_20250305", "name": "web_search"})
+    with pytest.raises(InvalidRequest) as refused:
+        features.check(asked, Wire.MESSAGES)
+    assert (refused.value.code, refused.value.param) == ("unpriced_feature", "messages")
+
+
+def test_extra_body_that_an_upstream_may_unpack_is_held_to_the_same_table():
+    asked = body(extra_body={"service_tier": "priority", "google": {"x": 1}})
+    kept, dropped = features.check(asked, Wire.CHAT)
+    assert kept == body(extra_body={"google": {"x": 1}})
+    assert dropped == ("extra_body.service_tier",)
+    same = body(extra_body={"google": {"x": 1}})
+    assert features.check(same, Wire.CHAT)[0] is same
+    with pytest.raises(InvalidRequest) as refused:
+        features.check(body(extra_body={"extra_body": {"plugins": [{"id": "web"}]}}), Wire.CHAT)
+    assert refused.value.code == "unpriced_feature"

@@ -339,6 +339,29 @@ def test_tokens_are_counted_by_google_or_estimated_and_never_billed(running: Run
     assert (gateway.balance(), len(gateway.rows("SELECT id FROM requests"))) == (before, rows)
 
 
+def test_t42_what_chooses_an_address_is_refused_inside_a_wrapped_request_too(running: Running) -> None:
+    gateway, fake = running
+    asked = len(fake.received)
+    answer = ask(gateway, NATIVE, "countTokens", {"generateContentRequest": {**BODY, "base_url": "https://x.example"}})
+    assert (answer.status, len(fake.received)) == (400, asked)
+
+
+@pytest.mark.parametrize(
+    ("extra", "param"),
+    [
+        ({"provider": {"only": ["openai"]}}, "extra_body.provider"),
+        ({"api_base": "https://x.example"}, "extra_body.api_base"),
+    ],
+)
+def test_extra_body_is_looked_into_in_googles_form_too(running: Running, extra: dict[str, Any], param: str) -> None:
+    gateway, fake = running
+    asked = len(fake.received)
+    answer = ask(gateway, NATIVE, "generateContent", {**BODY, "extra_body": extra})
+    assert answer.status == 400
+    assert param.encode() in answer.body
+    assert len(fake.received) == asked
+
+
 @pytest.mark.parametrize("version", ["v1", "v1beta"])
 def test_models_are_listed_in_googles_form_to_googles_clients(running: Running, version: str) -> None:
     gateway, _ = running

@@ -494,6 +494,8 @@ def test_openrouters_fields_are_taken_and_never_sent_on(world: World, fields: di
         ({"provider": "alpha"}, "provider"),
         ({"models": "other-model"}, "models"),
         ({"models": ["no-such-model"]}, "model"),
+        ({"extra_body": {"provider": {"only": ["alpha"]}}}, "extra_body.provider"),
+        ({"extra_body": {"models": [OTHER]}}, "extra_body.models"),
     ],
 )
 def test_what_is_not_known_is_a_client_error_that_names_it(world: World, fields: dict[str, Any], param: str) -> None:

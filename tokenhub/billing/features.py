@@ -101,6 +101,8 @@ _MORE_RULES: Mapping[Wire, Mapping[str, Callable[[Any], bool]]] = {
     # Other models than the one that is held for, other payers, tokens beside the reply's, conversations that are
     # stored (anthropic SDK 2.12.0, beta messages, 2026-11).
     Wire.MESSAGES: {
+        "anthropic_beta": _strip,  # flags in the body, as Bedrock and Vertex take them: past the header's, some dearer
+        "betas": _strip,
         "billing_policy": _strip,
         "compaction": _strip,
         "fallback_credit_token": _strip,
@@ -144,7 +146,28 @@ def check(body: Body, wire: Wire) -> tuple[Body, tuple[str, ...]]:
     if wire is Wire.RESPONSES:
         kept, hosted = _without_hosted_in_items(kept)
         said += hosted
+    if wire is Wire.MESSAGES:
+        _refuse_hosted_in_turns(body)
+    if isinstance(body.get("extra_body"), dict):
+        more, left = check(body["extra_body"], wire)
+        kept = {**kept, "extra_body": more} if left else kept
+        said += [f"extra_body.{name}" for name in left]
     return kept, tuple(sorted(said))
+
+
+def _refuse_hosted_in_turns(body: Body) -> None:
+    """Refuse a hosted tool that a turn of Messages adds by its definition (``inline-tools`` beta, langchain-anthropic 1.5.12, 2026-10)."""
+    turns = body.get("messages")
+    for turn in turns if isinstance(turns, list) else ():
+        content = turn.get("content") if isinstance(turn, Mapping) else None
+        for block in content if isinstance(content, list) else ():
+            added = block.get("tool") if isinstance(block, Mapping) and block.get("type") == "tool_addition" else None
+            if not isinstance(added, Mapping) or "definition" not in added:
+                continue
+            if hosted := _sorted_out([added["definition"]], _OWN_BY_WIRE[Wire.MESSAGES])[1]:
+                raise _unpriced(
+                    "messages", f"the hosted tool {_type_of(hosted[0])!r} that a turn adds has no price here"
+                )
 
 
 def _without_hosted_in_items(body: Body) -> tuple[Body, list[str]]:

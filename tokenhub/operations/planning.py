@@ -42,9 +42,20 @@ _SERVED_BY_ALL: Final = TRANSLATED | {Wire.CHAT}
 
 def hints_of(body: Mapping[str, Any], left_out: tuple[str, ...]) -> Hints:
     """Read a request's ``provider`` and ``models``; raises InvalidRequest for what cannot be honoured."""
+    if body.get("extra_body") is not None:
+        _refuse_misplaced(body["extra_body"])
     if body.get("provider") is None and body.get("models") is None and not left_out:
         return NO_HINTS
     return Hints(preferences.of_request(body), preferences.fallbacks(body), left_out)
+
+
+def _refuse_misplaced(extra: Any) -> None:
+    """Refuse hints in ``extra_body`` itself, which only OpenAI's Python SDK unpacks: nobody would keep to them (T106)."""
+    for name in ("provider", "models") if isinstance(extra, Mapping) else ():
+        if extra.get(name) is not None:
+            raise InvalidRequest(
+                f"{name} is not read inside extra_body: send it beside the other fields.", param=f"extra_body.{name}"
+            )
 
 
 def planned(
@@ -87,6 +98,30 @@ def planned(
         refuses=_refuses(snapshot, call, hints, body, native) if strict else None,
         serves=None if call.wire in _SERVED_BY_ALL else partial(_serves, snapshot, call),
     )
+
+
+def refused_by_all(
+    snapshot: Snapshot, call: Call, planned: Route, body: Mapping[str, Any], native: Mapping[str, Any]
+) -> InvalidRequest | None:
+    """Return what a client is told when whatever would be tried finds the request impossible before it is sent, as ``attempts`` does."""
+    refusal = None
+    for candidate in planned.candidates:
+        refusal = _impossible(snapshot, call, candidate.deployment, body, native)
+        if refusal is None:
+            return None
+    return refusal
+
+
+def _impossible(
+    snapshot: Snapshot, call: Call, deployment: Deployment, body: Mapping[str, Any], native: Mapping[str, Any]
+) -> InvalidRequest | None:
+    adapter = snapshot.adapter(deployment, call)
+    assert adapter is not None, "a route holds nothing that cannot be called"
+    try:
+        adapter.request(call, native if adapter.wire is call.wire else body, deployment, None)
+    except InvalidRequest as error:
+        return error
+    return None
 
 
 def still_inside(

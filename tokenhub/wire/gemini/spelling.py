@@ -22,7 +22,7 @@ def _camel(name: str) -> str:
 
 _NOT_GOOGLES: Mapping[str, str] = {
     spelled: name
-    for name in GATEWAY_FIELDS | FORBIDDEN_FIELDS | {"prompt_cache_key"}
+    for name in GATEWAY_FIELDS | FORBIDDEN_FIELDS | {"extra_body", "prompt_cache_key"}
     for spelled in (name, _camel(name))
 }
 """Members of a body that speak to the gateway, or are refused, in both spellings: they have the name by which they are read."""

@@ -129,4 +129,7 @@ class CountSurface(GenerateSurface):
     def parse(self, raw: bytes) -> dict[str, Any]:
         body = super().parse(raw)
         wrapped = body.pop("generateContentRequest", None)
-        return {**body, **wrapped} if isinstance(wrapped, dict) else body
+        if not isinstance(wrapped, dict):
+            return body
+        chat.refuse_control_fields(wrapped)
+        return {**body, **wrapped}
