@@ -93,6 +93,15 @@ def test_a_boundary_as_openais_sdk_writes_it_into_a_form_is_kept(
     assert not {name for name in form_of(fake) if name.startswith(("provider", "session_id"))}
 
 
+@pytest.mark.parametrize("name", ["url", "file_url", "file_id"])
+def test_a_recording_that_lies_elsewhere_is_refused(running: tuple[RunningGateway, FakeUpstream], name: str) -> None:
+    gateway, fake = running
+    before = len(fake.received)
+    answer = transcribe(gateway, sound.wav(3.2), model="whisper-1", **{name: "https://example.com/long.mp3"})
+    assert (answer.status, answer.json()["error"]["param"]) == (400, name)
+    assert len(fake.received) == before
+
+
 def row_of(gateway: RunningGateway, answer: Answer) -> dict[str, Any]:
     gateway.settled()
     return gateway.rows(f"SELECT * FROM requests WHERE id = '{answer.headers['x-request-id']}'")[0]

@@ -158,3 +158,15 @@ def test_a_model_for_something_else_is_refused(running: tuple[RunningGateway, Fa
     assert rerank(gateway, "gpt-4o-mini").status in (400, 404)
     assert gateway.call("POST", "/v1/rerank", {"model": "rerank-v3.5", "query": "q", "documents": []}).status == 400
     assert len(fake.received) == asked
+
+
+@pytest.mark.parametrize("image", [{"image_url": {"url": "file:///etc/passwd"}}, {"file_id": "file-1"}])
+def test_pictures_in_the_operators_store_are_not_judged(
+    running: tuple[RunningGateway, FakeUpstream], image: dict[str, Any]
+) -> None:
+    gateway, fake = running
+    before = len(fake.received)
+    answer = gateway.call("POST", "/v1/moderations", {"input": [{"type": "image_url", **image}]})
+    assert answer.status == 400
+    assert answer.json()["error"]["param"].startswith("input[0]")
+    assert len(fake.received) == before

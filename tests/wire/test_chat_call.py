@@ -187,6 +187,17 @@ def test_t42_what_extra_body_would_put_into_the_body_is_refused_too():
     assert refused.value.param == "extra_body.extra_body.api_base"
 
 
+def test_sound_of_an_earlier_reply_is_not_asked_for_by_its_id():
+    def said(audio):
+        return {**PLAIN, "messages": [*PLAIN["messages"], {"role": "assistant", "content": "Hello", "audio": audio}]}
+
+    assert chat.parse_call(said(None), 10) == chat.parse_call(said({}), 10)
+    with pytest.raises(InvalidRequest) as refused:
+        chat.parse_call(said({"id": "audio_1"}), 10)
+    place = f"messages[{len(PLAIN['messages'])}].audio.id"
+    assert (refused.value.param, refused.value.code) == (place, "unsupported_parameter")
+
+
 def test_fields_that_gateways_clients_send_pass():
     fields = {"models": ["a"], "provider": {}, "route": "fallback", "transforms": [], "plugins": [], "usage": {}}
     more = {"reasoning": {}, "top_a": 1, "min_p": 0.1, "chat_template_kwargs": {}, "guided_json": {}, "metadata": {}}

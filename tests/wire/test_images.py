@@ -170,6 +170,9 @@ def test_t51_edit_without_a_picture_that_can_be_read_is_refused(fields, param):
         ({"image": [{"url": {"file_id": "file-1"}}]}, "image"),
         ({"image": "oss://bucket/a.png"}, "image"),
         ({"image": ["https://example.com/film.mp4"]}, "image"),
+        ({"images": [{"image_url": "https://example.com/a.png", "more": {"file_id": "file-1"}}]}, "images"),
+        ({"reference_images": [{"file_id": "file-1"}]}, "reference_images"),
+        ({"reference_images": ["oss://bucket/a.png"]}, "reference_images"),
     ],
 )
 def test_t51_pictures_of_a_generation_are_checked_as_an_edits_are(fields, param):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage
+from tokenhub.wire import attached
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat import request as chat
 from tokenhub.wire.chat.parts import text_of
@@ -48,6 +49,8 @@ def parse_call(body: Mapping[str, Any], size_bytes: int, now_s: int = 0) -> Call
     parts = isinstance(given, list) and all(_is_part(entry) for entry in given)
     if not given or not (isinstance(given, str) or texts or parts):
         raise InvalidRequest("input must be a text, a list of texts, or a list of text and image parts.", param="input")
+    for position, part in enumerate(given if parts else ()):
+        attached.refuse_stored(part, f"input[{position}]")
     if len(given) > MAX_INPUTS and not isinstance(given, str):
         raise InvalidRequest(f"input can hold at most {MAX_INPUTS} inputs.", param="input")
     return Call(

@@ -37,6 +37,8 @@ TEXTS = frozenset({"text", "srt", "vtt"})
 """Forms of reply that are no JSON; they have no place for usage."""
 PLAIN_TEXT = "text/plain; charset=utf-8"
 TRANSLATIONS = "translations"
+_ELSEWHERE = ("file_id", "file_url", "url")
+"""Where Groq and Mistral take a recording beside, or for, a file (their API pages, audio transcription, 2026-11)."""
 AUDIO_TOKENS_PER_SECOND = 25
 """The most: 10 are recorded (gpt-4o-transcribe, 2026-11), 17 follow from OpenAI's price of a minute."""
 USUAL_AUDIO_TOKENS = 10
@@ -124,6 +126,13 @@ def parse_call(form: Mapping[str, Any], operation: str = "", now_s: int = 0) -> 
     file = form.get("file")
     if not isinstance(file, Upload) or not len(file.data):
         raise InvalidRequest("file must be a recording, sent as a file.", param="file")
+    for name in _ELSEWHERE:
+        if form.get(name):
+            raise InvalidRequest(
+                f"{name} names a recording that lies elsewhere, whose length nobody here can tell: send it as file alone.",
+                code="unsupported_parameter",
+                param=name,
+            )
     stream = form.get("stream")
     if stream is not None and (not isinstance(stream, str) or stream.lower() not in ("true", "false", "1", "0")):
         raise InvalidRequest("stream must be true or false.", param="stream")

@@ -285,7 +285,19 @@ def _read_messages(body: Mapping[str, Any]) -> dict[str, int]:
         if calls is not None and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
             raise _bad_message(position, "must have a list of objects as its tool_calls.", "tool_calls")
         attached.count(_pictures_of(message, position), counts)
+        _refuse_kept_sound(message, position)
     return counts
+
+
+def _refuse_kept_sound(message: Mapping[str, Any], position: int) -> None:
+    """Refuse an earlier reply's sound by its id: it lies in the operator's store, and is as long as it is."""
+    sound = message.get("audio")
+    if isinstance(sound, dict) and sound.get("id") not in (None, ""):
+        raise InvalidRequest(
+            f"messages[{position}].audio has an id, and no sound is kept here: send its transcript as content.",
+            code="unsupported_parameter",
+            param=f"messages[{position}].audio.id",
+        )
 
 
 def _bad_message(position: int, words: str, member: str | None = None) -> InvalidRequest:

@@ -54,6 +54,7 @@ def parse_call(body: Mapping[str, Any], now_s: int = 0, *, edits: bool = False) 
     for name in ("size", "quality"):
         _check_word(body, name)
     given = [*inputs_of(body), *_loose_inputs(body)]
+    _refuse_stored(body)
     if edits and not body.get("images"):
         raise InvalidRequest("image is missing: an edit needs one to start from.", param="image")
     if body.get("images") == [] and not edits:
@@ -146,6 +147,18 @@ def _loose_inputs(body: Mapping[str, Any]) -> list[Any]:
         if not attached.holds_picture(part):
             raise InvalidRequest("image is the address of something else than an image.", param="image")
     return found
+
+
+def _refuse_stored(body: Mapping[str, Any]) -> None:
+    """Refuse what names a stored file anywhere else: members that only some servers know, and more of a picture's own."""
+    for name, found in body.items():
+        if isinstance(found, dict | list) and name not in (*chat.GATEWAY_FIELDS, "image", "metadata"):
+            attached.refuse_stored({"type": "image", "image": found}, name[:60])
+
+
+def without_empty(body: dict[str, Any]) -> dict[str, Any]:
+    """Leave a mask out that is an empty text: so forms, and clients that fill in every field, say that there is none."""
+    return {name: found for name, found in body.items() if name != "mask"} if body.get("mask") == "" else body
 
 
 def from_form(fields: Mapping[str, Any]) -> dict[str, Any]:
