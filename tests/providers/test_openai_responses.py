@@ -156,6 +156,13 @@ def test_reasoning_that_this_provider_cannot_read_is_left_out() -> None:
     assert passed({"input": [user, own, foreign, spoken, stored]}, target())[0]["input"] == [user, own, spoken]
 
 
+def test_a_picture_that_was_never_made_is_left_out_and_not_looked_up() -> None:
+    user = {"role": "user", "content": "Hi"}
+    made = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBO"}
+    none = [{**made, "result": ""}, {**made, "status": "failed", "result": None}]
+    assert passed({"input": [user, made, *none]}, target())[0]["input"] == [user, made]
+
+
 def test_limits_and_hints_are_the_gateways() -> None:
     to = target(quirks={"prompt_cache_key": True}, sampling=False)
     sent, dropped = passed({"max_output_tokens": 9_000, "temperature": 0.5}, to, 300, CacheHints(key="abc"))

@@ -110,6 +110,20 @@ def test_edit_as_json_goes_upstream_as_json(gallery: Gallery) -> None:
     assert_paid(gallery.row(answer), 43 * 5_000 + 388 * 8_000 + 308 * 10_000 + 1056 * 32_000)
 
 
+def test_a_mask_that_is_an_empty_text_is_none(gallery: Gallery) -> None:
+    given = [{"image_url": f"data:image/png;base64,{B64}"}]
+    gallery.play(json_reply(DRAWN))
+    assert gallery.ask("gpt-image-1.5", "edits", images=given, mask="").status == 200
+    assert "mask" not in gallery.received[-1].json()
+    content_type, pieces = multipart.render(
+        {"model": "gpt-image-1.5", "prompt": "green", "image": Upload("image", "a.png", "image/png", PNG), "mask": ""}
+    )
+    answer = gallery.send("edits", content_type, b"".join(pieces))
+    assert answer.status == 200, answer.body
+    sent = gallery.received[-1]
+    assert "mask" not in multipart.parse(sent.header("content-type") or "", sent.body)
+
+
 def test_response_format_that_a_model_does_not_know_is_left_out_and_named(gallery: Gallery) -> None:
     gallery.play(json_reply(DRAWN))
     answer = gallery.ask("gpt-image-2", response_format="url")

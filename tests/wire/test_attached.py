@@ -145,6 +145,8 @@ def test_pictures_of_a_reply_that_is_given_back_count() -> None:
         ({"type": "later_output", "output": [{"type": ["odd"]}]}, FILE),
         ({"type": "shell_call_output", "call_id": "c", "output": [{"stdout": "ms://x", "stderr": ""}]}, TEXT),
         ({"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBO"}, IMAGE),
+        ({"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": ""}, TEXT),
+        ({"type": "image_generation_call", "id": "ig_1", "status": "failed", "result": None}, TEXT),
         ({"type": "web_search_call", "id": "ws_1", "status": "completed"}, TEXT),
         ({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}, TEXT),
         ({"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"}, TEXT),

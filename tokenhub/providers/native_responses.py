@@ -19,6 +19,7 @@ from tokenhub.wire.chat.request import GATEWAY_FIELDS
 from tokenhub.wire.faults import Failure
 from tokenhub.wire.opaque import is_packed
 from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.responses import common as responses
 from tokenhub.wire.responses import native as responses_native
 from tokenhub.wire.responses.native import NativeResponses
 
@@ -78,9 +79,9 @@ def _left_out(deployment: Deployment) -> tuple[str, ...]:
 
 
 def _is_unreadable(item: Any) -> bool:
-    """Whether an item holds reasoning that another provider made, or that this one would look up in its store."""
+    """Whether an item holds reasoning that another provider made, or is one that this one would look up in its store."""
     if not isinstance(item, dict) or item.get("type") != "reasoning":
-        return False
+        return isinstance(item, dict) and responses.made_nothing(item)
     sealed = item.get("encrypted_content")
     return is_packed(sealed) or not (sealed or item.get("content"))
 

@@ -12,7 +12,6 @@ from tokenhub.wire import forms, multipart, sse
 from tokenhub.wire.chat import frames as chat_frames
 from tokenhub.wire.images import reply as images_reply
 from tokenhub.wire.images import request as images
-from tokenhub.wire.json_body import parse_object
 from tokenhub.wire.openai_surfaces import OpenAISurface
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.surface import Arrival, End, Rendered
@@ -27,6 +26,9 @@ class ImagesSurface(OpenAISurface):
     def __init__(self, arrival: Arrival) -> None:
         super().__init__(arrival)
         self._told: Mapping[str, Any] = {}
+
+    def parse(self, raw: bytes) -> dict[str, Any]:
+        return images.without_empty(super().parse(raw))
 
     def call(self, body: dict[str, Any], size_bytes: int) -> tuple[Call, dict[str, Any]]:
         del size_bytes  # pictures are bounded as pictures, not by their bytes
@@ -73,5 +75,5 @@ class ImageEditsSurface(ImagesSurface):
 
     def parse(self, raw: bytes) -> dict[str, Any]:
         if forms.is_form(self._content_type):
-            return images.from_form(forms.parse(self._content_type, raw))
-        return parse_object(raw)
+            return images.without_empty(images.from_form(forms.parse(self._content_type, raw)))
+        return super().parse(raw)

@@ -21,6 +21,7 @@ _KEPT = {
 }
 _SEARCH = "web_search_call"
 """OpenAI's older SDKs give it back with nothing but its id."""
+_NOT_MADE = ("failed", "incomplete")
 _LATEST_S = 2**40
 _INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _REASONS = {reason: word for word, reason in _INCOMPLETE.items()}
@@ -69,9 +70,19 @@ def _is_only_named(item: Mapping[str, Any]) -> bool:
     """Return whether a hosted tool's item holds nothing of what came of it, which would be looked up by its id."""
     kind = item.get("type")
     if kind == "image_generation_call":
-        return not item.get("result")
+        return not (item.get("result") or made_nothing(item))
     hosted = isinstance(kind, str) and kind.endswith("_call") and kind not in (*CALLS, _SEARCH)
     return hosted and item.keys() <= {"id", "status", "type"}
+
+
+def made_nothing(item: Mapping[str, Any]) -> bool:
+    """Return whether an item says of a picture that there is none: it failed, or its client has emptied it.
+
+    Nothing is left of it but its id, which would be looked up.
+    """
+    if item.get("type") != "image_generation_call":
+        return False
+    return item.get("result") == "" or (item.get("result") is None and item.get("status") in _NOT_MADE)
 
 
 def _parts_of(item: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
@@ -100,7 +111,7 @@ def count_parts(given: Any) -> dict[str, int]:
     counts = dict.fromkeys(attached.FACTS, 0)
     for item in items_of(given):
         attached.count([part for part, _ in _parts_of(item)], counts)
-        counts[attached.IMAGES] += item.get("type") == "image_generation_call"
+        counts[attached.IMAGES] += item.get("type") == "image_generation_call" and not made_nothing(item)
     return counts
 
 
