@@ -145,6 +145,23 @@ def test_an_embeddings_model_is_asked_in_its_own_way(hub: Hub, account: int) -> 
     assert found.decision.considered[0].verdict == "try"
 
 
+def test_a_model_that_a_key_may_not_call_is_refused_as_that_on_its_own_surface(hub: Hub, account: int) -> None:
+    key = keys.create(hub, account, KeyTerms(models=(MODEL,))).state.key
+    for body in ({"input": ["a", "b"]}, {"input": [1, 2]}):
+        found = explain.explain(hub, Question("text-embedding-3-small", key=key.id, body=orjson.dumps(body)))
+        assert found.refusal is not None
+        assert found.refusal.code == "permission_denied"
+
+
+def test_what_all_that_would_be_tried_find_impossible_is_a_refusal(hub: Hub, account: int) -> None:
+    credentials.add(hub, NewCredential("google", "sk-upstream-secret-000001"))
+    found = explain.explain(hub, Question("gemini-embedding-001", body=b'{"input": [1, 2]}'))
+    assert found.refusal is not None
+    assert (found.refusal.status, found.refusal.param) == (400, "input")
+    assert list(states(found).values()) == [("try", "")]
+    assert explain.explain(hub, Question("gemini-embedding-001", body=b'{"input": "a"}')).refusal is None
+
+
 @pytest.mark.parametrize("capability", list(Capability))
 def test_hello_is_a_request_of_the_models_own_kind(capability: Capability) -> None:
     surface, raw = hello.to("some-model", capability, 1_795_000_000)

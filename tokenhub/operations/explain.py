@@ -10,7 +10,7 @@ from tokenhub import clock
 from tokenhub.accounts.accounts import Account, ApiKey, Caller, KeyStatus
 from tokenhub.billing import features
 from tokenhub.call import Call, Capability
-from tokenhub.catalog import data_policy
+from tokenhub.catalog import data_policy, names
 from tokenhub.catalog.data_policy import DataPolicy
 from tokenhub.catalog.models import Credential
 from tokenhub.catalog.prices import PriceCard
@@ -106,7 +106,7 @@ def explain(hub: Hub, question: Question) -> Explanation:
     decision: Decision | None
     refusal: HubError | None = None
     try:
-        decision = planning.planned(
+        route = planning.planned(
             snapshot,
             caller,
             call,
@@ -118,7 +118,10 @@ def explain(hub: Hub, question: Question) -> Explanation:
             now_ms=now_ms,
             settings=hub.settings,
             pinned=pinned,
-        ).decision
+        )
+        decision = route.decision
+        if question.body is not None:  # hello may lack what a model cannot do without
+            refusal = planning.refused_by_all(snapshot, call, route, inside, native)
     except HubError as error:
         refusal, decision = error, getattr(error, "decision", None)
     cards, shares = _cards_and_shares(snapshot, caller, call, hints, decision, now_ms)
@@ -135,7 +138,7 @@ def explain(hub: Hub, question: Question) -> Explanation:
         cards,
         shares,
         tuple(advice.instead_of(snapshot, caller, call, hints, decision, now_ms=now_ms))
-        if refusal is not None and decision is not None
+        if refusal is not None and decision is not None and not any(one.verdict == TRY for one in decision.considered)
         else (),
         _policies(decision),
     )
@@ -191,10 +194,10 @@ def _asked(snapshot: Snapshot, caller: Caller, question: Question, now_ms: int) 
 
 
 def _capability(snapshot: Snapshot, caller: Caller, model: str) -> Capability:
-    try:
-        return snapshot.resolve(model, caller).models[0].capability
-    except HubError:
-        return Capability.CHAT  # that there is no such model is said by the plan
+    """Return what a name is asked for, also one that this key may not call: the plan says so, on the right surface."""
+    spelled = caller.plan.model_names.get(model, (model,))
+    targets = (names.target_of(snapshot.catalog, one) for one in spelled)
+    return next((target.model.capability for target in targets if target is not None), Capability.CHAT)
 
 
 def _session_key(hub: Hub) -> bytes:

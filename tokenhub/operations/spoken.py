@@ -31,7 +31,8 @@ def surface_of(
 ) -> tuple[Surface, dict[str, Any]]:
     """Return the surface of a JSON body, and the body for this model: Google's clients name it in the path alone.
 
-    What chat and Anthropic's Messages spell alike is read as chat: it goes where it would go as Messages.
+    What chat and Anthropic's Messages spell alike is read as chat: but for where every field must be taken as it
+    is, it goes where it would go as Messages.
     """
     headers = {"Content-Type": JSON}
     if method := _method(body, capability):
