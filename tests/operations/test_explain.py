@@ -8,7 +8,7 @@ import pytest
 
 from tokenhub import clock
 from tokenhub.call import Capability, Wire
-from tokenhub.errors import InvalidRequest, ModelNotFound
+from tokenhub.errors import InvalidRequest, ModelNotFound, NotFound
 from tokenhub.operations import accounts, credentials, explain, hello, keys, preferences, spoken
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.explain import Question
@@ -135,6 +135,17 @@ def test_questions_that_cannot_be_asked_are_refused(hub: Hub, account: int) -> N
     accounts.create(hub, "other")
     with pytest.raises(InvalidRequest, match="belongs to account acme"):
         explain.explain(hub, Question(MODEL, account="other", key=key.id))
+    with pytest.raises(NotFound, match="no account 'nobody'"):
+        explain.explain(hub, Question(MODEL, account="nobody", key=key.id))
+
+
+@pytest.mark.parametrize("named", ["Größe", "Gro\u0308\u00dfe", "1"])
+def test_a_key_s_account_is_named_as_any_account_is(hub: Hub, named: str) -> None:
+    account = accounts.create(hub, "Größe").account
+    assert account.id == 1
+    key = keys.create(hub, account.id).state.key
+    found = explain.explain(hub, Question("smollm2-135m", account=named, key=key.id))
+    assert found.caller.account.id == account.id
 
 
 def test_an_embeddings_model_is_asked_in_its_own_way(hub: Hub, account: int) -> None:

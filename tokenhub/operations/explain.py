@@ -159,7 +159,7 @@ def _caller(hub: Hub, question: Question, now_ms: int) -> Caller:
     caller = accounts_store.caller_of_key(hub.database, key.id)
     if caller is None:
         raise NotFound(f"Key {key.id} is gone.")
-    if question.account is not None and caller.account.name != question.account:
+    if question.account is not None and accounts.the_account(hub, question.account).id != caller.account.id:
         raise InvalidRequest(f"Key {key.id} belongs to account {caller.account.name}.", param="account")
     return caller
 
