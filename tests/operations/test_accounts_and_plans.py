@@ -52,6 +52,17 @@ def test_names_of_every_language_are_taken(hub: Hub) -> None:
         assert accounts.the_account(hub, name).name == name
 
 
+@pytest.mark.parametrize(
+    "email", ["pay,ops@acme.example", "<pay@acme.example>", "pay;ops@acme.example", "pay\u200b@acme.example"]
+)
+def test_an_address_that_no_notice_could_go_to_is_refused(hub: Hub, email: str) -> None:
+    with pytest.raises(InvalidRequest, match="is not an e-mail address"):
+        accounts.create(hub, "acme", email=email)
+    account = accounts.create(hub, "acme", email="o'brien@acme.example").account
+    with pytest.raises(InvalidRequest, match="is not an e-mail address"):
+        accounts.change(hub, account.id, {"email": email})
+
+
 def test_an_unknown_plan_makes_no_account(hub: Hub) -> None:
     with pytest.raises(NotFound, match="enterprise, pro, starter"):
         accounts.create(hub, "acme", plan="gold")

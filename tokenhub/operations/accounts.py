@@ -1,6 +1,5 @@
 """Accounts: create, find, list, change, disable."""
 
-import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from tokenhub.store.database import StoreRejected
 DEFAULT_PLAN: Final = "starter"
 
 _NAME_LENGTH: Final = 100
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 _LISTED: Final = 20
 
 
@@ -59,9 +57,15 @@ def check_name(name: str) -> None:
 
 
 def check_email(email: str | None) -> None:
-    """Refuse what is plainly no e-mail address."""
-    if email is not None and (not email.isprintable() or _EMAIL.fullmatch(email) is None):
-        raise InvalidRequest(f"{email[:40]!r} is not an e-mail address.", param="email")
+    """Refuse what no notice could be sent to."""
+    if email is None:
+        return
+    from tokenhub.operations import forms
+
+    try:
+        forms.mail_address(email)
+    except ValueError:
+        raise InvalidRequest(f"{email[:40]!r} is not an e-mail address.", param="email") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a text must look like that names a host, an address or a URL: of a setting, a subscription, an option.
+"""What a text must look like that names a host, an address or a URL: of a setting, a subscription, an account, an option.
 
 Each function takes the text and raises ValueError, in words that follow the text's name ("must be …").
 A gateway starts with settings that are not so, as it always did; ``config set`` and the doctor tell of them.
@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from tokenhub.providers import addresses
 from tokenhub.settings import OPTIONS, Settings
 
-_MAIL: Final = re.compile(r"[^\s@<>,;\"'\\\x00-\x1f]{1,64}@[^\s@<>,;\"'\\\x00-\x1f]{1,255}")
+_MAIL: Final = re.compile(r'[^\s@<>,;"\\]{1,64}@[^\s@<>,;"\\]{1,255}')
 _HOST: Final = re.compile(r"[^\s/@?#\[\]\\,:]{1,255}")
 _STRIPE: Final = re.compile(r"https://[^/\s]+|http://(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?")
 _LONGEST_URL: Final = 2000
@@ -27,7 +27,7 @@ def host(text: str) -> None:
 
 def mail_address(text: str) -> None:
     """An e-mail address."""
-    if not _MAIL.fullmatch(text):
+    if not (text.isprintable() and _MAIL.fullmatch(text)):
         raise ValueError("must be an e-mail address, such as ops@example.com")
 
 
