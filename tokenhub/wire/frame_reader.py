@@ -1,6 +1,6 @@
 """What readers of event streams share: bytes to frames, a gate, and the two ways a stream is over.
 
-A subclass takes frame by frame what its wire means. It ends with ``_complete`` at the wire's
+A subclass takes frame by frame what its wire means, or lets whole blocks pass unread. It ends with ``_complete`` at the wire's
 terminal marker or with ``_fail``; a stream that closes before either was cut (T72).
 """
 
@@ -14,7 +14,7 @@ from tokenhub.wire.replies import StreamFacts
 
 
 class FrameReader(ABC):
-    """A StreamReader whose frames are all read. ``classify`` sorts an error inside the stream."""
+    """A StreamReader. ``classify`` sorts an error inside the stream."""
 
     def __init__(self, *, classify: Classify = unclassified, limit_bytes: int = sse.FRAME_LIMIT_BYTES) -> None:
         self.facts = StreamFacts()
@@ -26,7 +26,8 @@ class FrameReader(ABC):
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the stream; return the frames that can go to the client."""
         try:
-            return self._take_block(self._splitter.feed(data))
+            block = self._splitter.feed(data)
+            return self._take_block(block) if block else block
         except sse.FrameTooLarge:
             return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
 
@@ -49,7 +50,7 @@ class FrameReader(ABC):
         return self._gate.ending()
 
     def _take_block(self, block: bytes) -> bytes:
-        """Read whole frames."""
+        """Read whole frames; return what can go to the client now."""
         return b"".join([self._take(frame) for frame in sse.frames_of(block)])
 
     @abstractmethod

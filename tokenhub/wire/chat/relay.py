@@ -31,8 +31,7 @@ from tokenhub.wire.chat.reply import (
 )
 from tokenhub.wire.chat.usage import take_count
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
-from tokenhub.wire.gate import Gate
-from tokenhub.wire.replies import StreamFacts
+from tokenhub.wire.frame_reader import FrameReader
 from tokenhub.wire.words import code_word
 
 _PLAIN = b"data: {"
@@ -54,7 +53,7 @@ _TAIL_FRAMES = 3
 """The finish reason, the usage and ``[DONE]``: what ends most streams."""
 
 
-class ChatRelay:
+class ChatRelay(FrameReader):
     """A StreamReader for upstreams that speak OpenAI's wire.
 
     ``choices``: how many the client asked for; with several, every frame is read, since one
@@ -72,11 +71,8 @@ class ChatRelay:
         mender: Mender | None = None,
         limit_bytes: int = sse.FRAME_LIMIT_BYTES,
     ) -> None:
-        self.facts = StreamFacts()
-        self._blocks = sse.BlockSplitter(limit_bytes)
-        self._gate = Gate(limit_bytes)
+        super().__init__(classify=classify, limit_bytes=limit_bytes)
         self._ends_with_close = ends_with_close
-        self._classify = classify
         self._mender = mender
         self._seen: set[int] = set()
         self._finished: set[int] = set()
@@ -85,31 +81,9 @@ class ChatRelay:
         self._opening = b""
         self._envelope_bytes = 0
         """How the frame that was read last begins its text, and how long it is without: those that pass unread are like it."""
-        self._over = False
 
-    def feed(self, data: bytes) -> bytes:
-        try:
-            block = self._blocks.feed(data)
-            return self._take_block(block) if block else block
-        except sse.FrameTooLarge:
-            return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-
-    def close(self) -> None:
-        try:
-            rest = self._blocks.rest()
-            if rest:
-                self._gate.take_back(self._take(rest))
-        except sse.FrameTooLarge:
-            self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-        if self._over:
-            return
-        if self._ends_with_close and self._finished and self._finished >= self._seen:
-            self._complete()
-        else:
-            self._fail(Failure(FaultKind.PROTOCOL, code="stream_cut"))
-
-    def ending(self) -> bytes:
-        return self._gate.ending()
+    def _may_end(self) -> bool:
+        return self._ends_with_close and bool(self._finished) and self._finished >= self._seen
 
     def _take_block(self, block: bytes) -> bytes:
         """Let a block pass whole if nothing in it matters; else take its halves, until what matters stands alone."""
@@ -290,16 +264,6 @@ class ChatRelay:
                 self.facts.finish_reason = self._mender.missing_finish(index)
                 self._gate.keep(self._mender.finish_frame(index))
         self._complete()
-        return b""
-
-    def _complete(self) -> None:
-        self.facts.complete = self._over = True
-        self._gate.is_open = False
-
-    def _fail(self, failure: Failure) -> bytes:
-        self.facts.failure = self.facts.failure or failure
-        self._over = True
-        self._gate.is_open = False
         return b""
 
 

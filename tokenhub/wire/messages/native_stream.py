@@ -15,12 +15,11 @@ from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.chat.reply import Classify
 from tokenhub.wire.faults import Failure, FaultKind
-from tokenhub.wire.gate import Gate
+from tokenhub.wire.frame_reader import FrameReader
 from tokenhub.wire.messages import common as messages
 from tokenhub.wire.messages import native as messages_native
 from tokenhub.wire.messages import reply as messages_reply
 from tokenhub.wire.messages.common import InputCount
-from tokenhub.wire.replies import StreamFacts
 
 _PLAIN_EVENT = b"event: content_block_"
 _PLAIN_DATA = b'\ndata: {"type":"content_block_'
@@ -30,7 +29,7 @@ _TEXT = re.compile(rb'"(?:text|thinking|partial_json|name)": ?"([^"\\]*(?:\\.[^"
 """What of a content event the model has written."""
 
 
-class NativeMessagesReader:
+class NativeMessagesReader(FrameReader):
     """A StreamReader for a Messages upstream and a Messages client; complete at ``message_stop``."""
 
     def __init__(
@@ -40,36 +39,15 @@ class NativeMessagesReader:
         limit_bytes: int = sse.FRAME_LIMIT_BYTES,
         input_count: InputCount = InputCount.WITHOUT_CACHE,
     ) -> None:
-        self.facts = StreamFacts()
-        self._classify = classify
+        super().__init__(classify=classify, limit_bytes=limit_bytes)
         self._input_count = input_count
-        self._blocks = sse.BlockSplitter(limit_bytes)
-        self._gate = Gate(limit_bytes)
         self._usage: dict[str, Any] = {}
-        self._calls_tool = self._begun = self._over = False
+        self._calls_tool = self._begun = False
 
-    def feed(self, data: bytes) -> bytes:
-        try:
-            block = self._blocks.feed(data)
-            if not block:
-                return b""
-            if self._gate.is_open and self._is_plain(block):
-                return block
-            return b"".join([self._take(frame) for frame in sse.frames_of(block)])
-        except sse.FrameTooLarge:
-            return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-
-    def close(self) -> None:
-        try:
-            for frame in sse.frames_of(self._blocks.rest()):
-                self._gate.take_back(self._take(frame))
-        except sse.FrameTooLarge:
-            self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-        if not self._over:
-            self._fail(Failure(FaultKind.PROTOCOL, code="stream_cut"))
-
-    def ending(self) -> bytes:
-        return self._gate.ending()
+    def _take_block(self, block: bytes) -> bytes:
+        if self._gate.is_open and self._is_plain(block):
+            return block
+        return super()._take_block(block)
 
     def _is_plain(self, block: bytes) -> bool:
         """Return whether a block is nothing but content events, two lines each, as Anthropic writes them."""
@@ -156,7 +134,7 @@ class NativeMessagesReader:
         if self.facts.finish_reason is None:
             return self._fail(Failure(FaultKind.PROTOCOL, code="no_stop_reason"))
         kept = self._gate.keep(whole)
-        self.facts.complete = self._over = True
+        self._complete()
         return kept
 
     def _show(self, whole: bytes, content: bool) -> bytes:
@@ -171,11 +149,6 @@ class NativeMessagesReader:
     def _note_usage(self, usage: Any) -> None:
         self._usage.update({name: value for name, value in _object(usage).items() if value is not None})
         self.facts.tell(messages.parse_told(self._usage, self._input_count))
-
-    def _fail(self, failure: Failure) -> bytes:
-        self.facts.failure = self.facts.failure or failure
-        self._over = True
-        return b""
 
 
 _EVENTS: Mapping[str, Callable[[NativeMessagesReader, Mapping[str, Any], bytes], bytes]] = {

@@ -16,8 +16,8 @@ from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.chat.reply import Classify, unclassified
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
-from tokenhub.wire.gate import Gate
-from tokenhub.wire.replies import Reply, StreamFacts
+from tokenhub.wire.frame_reader import FrameReader
+from tokenhub.wire.replies import Reply
 from tokenhub.wire.responses import common as responses
 
 _ENDS = ("response.completed", "response.incomplete")
@@ -61,40 +61,14 @@ def reply(raw: dict[str, Any], _call: Call, *, classify: Classify = unclassified
     )
 
 
-class NativeResponses:
+class NativeResponses(FrameReader):
     """A StreamReader whose frames stay responses' events; complete at ``response.completed`` or ``.incomplete``."""
-
-    def __init__(self, *, classify: Classify = unclassified, limit_bytes: int = sse.FRAME_LIMIT_BYTES) -> None:
-        self.facts = StreamFacts()
-        self._blocks = sse.BlockSplitter(limit_bytes)
-        self._gate = Gate(limit_bytes)
-        self._classify = classify
-        self._over = False
-
-    def feed(self, data: bytes) -> bytes:
-        try:
-            block = self._blocks.feed(data)
-            return self._take_block(block) if block else block
-        except sse.FrameTooLarge:
-            return self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-
-    def close(self) -> None:
-        try:
-            if rest := self._blocks.rest():
-                self._gate.take_back(self._take(rest))
-        except sse.FrameTooLarge:
-            self._fail(Failure(FaultKind.PROTOCOL, code="frame_too_large"))
-        if not self._over:
-            self._fail(Failure(FaultKind.PROTOCOL, code="stream_cut"))
-
-    def ending(self) -> bytes:
-        return self._gate.ending()
 
     def _take_block(self, block: bytes) -> bytes:
         if self._gate.is_open and _is_plain(block):
             self._count(block)
             return block
-        return b"".join([self._take(frame) for frame in sse.frames_of(block)])
+        return super()._take_block(block)
 
     def _count(self, block: bytes) -> None:
         """Count the text that passes, for a reply whose end is never seen."""
@@ -145,7 +119,7 @@ class NativeResponses:
         facts.content = facts.content or any(map(responses.shows, items))
         facts.output_bytes = responses.text_bytes(items) or facts.output_bytes
         facts.binds = responses.binds(items)
-        facts.complete = self._over = True
+        self._complete()
         return self._gate.keep(whole)
 
     def _fail_stray(self, body: bytes) -> bytes:
@@ -154,12 +128,6 @@ class NativeResponses:
         if payload is not None and payload.get("error"):
             return self._fail(failure_of(payload, self._classify))
         return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
-
-    def _fail(self, failure: Failure) -> bytes:
-        self.facts.failure = self.facts.failure or failure
-        self._over = True
-        self._gate.is_open = False
-        return b""
 
 
 def with_usage(frames: bytes, told: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> bytes:
