@@ -26,6 +26,15 @@ def loads(text: bytes | bytearray | str) -> Any:
     return value
 
 
+def object_of(text: bytes | str) -> dict[str, Any] | None:
+    """Return the JSON object that a text is; None for anything else."""
+    try:
+        value = loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def written(value: Any) -> bytes:
     """Return the value as JSON inside as many lists as it must leave room for; raises TypeError for one too deep."""
     for _ in range(_WRITTEN_LEVELS - MAX_LEVELS):

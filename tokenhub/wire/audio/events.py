@@ -52,7 +52,7 @@ class EventReader(FrameReader):
             return b""
         if data == b"[DONE]":
             return self._take_end()
-        event = object_of(data)
+        event = json_text.object_of(data)
         if event is None:
             return self._fail(Failure(FaultKind.PROTOCOL, code="malformed_frame"))
         if name == "error" or event.get("type") == "error" or error_in(event):
@@ -75,7 +75,7 @@ class EventReader(FrameReader):
 
     def _take_stray(self, body: bytes) -> bytes:
         """Take what is no event: a whole reply or an error in place of the stream, a web page (T74)."""
-        payload = object_of(body)
+        payload = json_text.object_of(body)
         if payload is not None and error_in(payload):
             return self._fail(self._classify(payload))
         try:
@@ -98,21 +98,12 @@ class EventReader(FrameReader):
         return self._is_done
 
 
-def object_of(data: bytes) -> Event | None:
-    """Return the JSON object that these bytes are, or None."""
-    try:
-        value = json_text.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def told(frames: bytes, done: str, usage_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> bytes:
     """Return the frames of an end with the usage of the done event rewritten from its own; all others stay as they are."""
     shown = []
     for frame in sse.frames_of(frames):
         _, data = sse.parse(frame)
-        event = object_of(data) if data is not None else None
+        event = json_text.object_of(data) if data is not None else None
         if event is None or event.get("type") != done:
             shown.append(frame + b"\n\n")
             continue

@@ -18,7 +18,7 @@ import orjson
 from tokenhub.call import Call, Capability, Wire
 from tokenhub.errors import HubError, InvalidRequest
 from tokenhub.usage import Units, Usage, count
-from tokenhub.wire import estimate, sse
+from tokenhub.wire import estimate, json_text, sse
 from tokenhub.wire.audio import events as audio_events
 from tokenhub.wire.audio.events import Event, EventReader
 from tokenhub.wire.chat import request as chat
@@ -258,7 +258,7 @@ class SpeechBytes:
         return self._shown(self._last) + end
 
     def _judge(self, body: bytes) -> None:
-        payload = audio_events.object_of(body)
+        payload = json_text.object_of(body)
         if payload is not None and error_in(payload):
             self.facts.failure = self._classify(payload)
         else:

@@ -253,7 +253,7 @@ def reply(
     A text travels inside as ``{"text": …}``.
     """
     bare = content.removeprefix(codecs.BOM_UTF8).strip()
-    raw = audio_events.object_of(bare) if bare.startswith(b"{") else None
+    raw = json_text.object_of(bare) if bare.startswith(b"{") else None
     if raw is None and call.encoding in TEXTS:
         raw = {"text": _plain(content, bare, call.encoding)}
     elif raw is not None and chat_reply.error_in(raw):

@@ -7,8 +7,6 @@ whole response, and its usage.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
-
 from tokenhub.call import Call
 from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat import over_responses_reply as chat_over_responses_reply
@@ -42,7 +40,7 @@ class ResponsesReader(FrameReader):
         _, data = (None, frame) if stray else sse.parse(frame)
         if data is None or data == b"[DONE]":
             return b""
-        event = _parsed(data)
+        event = json_text.object_of(data)
         if event is None:
             code = "not_an_event_stream" if stray else "malformed_frame"
             return self._fail(Failure(FaultKind.PROTOCOL, code=code))
@@ -174,14 +172,6 @@ _EVENTS: Mapping[str, Callable[[ResponsesReader, Mapping[str, Any]], bytes]] = {
     "response.completed": ResponsesReader._end,
     "response.incomplete": ResponsesReader._end,
 }
-
-
-def _parsed(data: bytes) -> dict[str, Any] | None:
-    try:
-        value = json_text.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -157,7 +157,7 @@ class ChatRelay(FrameReader):
             return b""
         if data == b"[DONE]":
             return self._take_done()
-        payload = _object(data)
+        payload = json_text.object_of(data)
         if payload is None:
             return self._fail(Failure(FaultKind.PROTOCOL, code="malformed_frame"))
         if event == "error" or error_in(payload):
@@ -166,7 +166,7 @@ class ChatRelay(FrameReader):
 
     def _take_stray(self, body: bytes) -> bytes:
         """Take what is no event: a whole reply or an error in place of the stream, a web page (T74)."""
-        payload = _object(body)
+        payload = json_text.object_of(body)
         if payload is not None and error_in(payload):
             return self._fail(self._classify(payload))
         if payload is None or self._seen:
@@ -265,11 +265,3 @@ class ChatRelay(FrameReader):
                 self._gate.keep(self._mender.finish_frame(index))
         self._complete()
         return b""
-
-
-def _object(data: bytes) -> dict[str, Any] | None:
-    try:
-        value = json_text.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None

@@ -50,7 +50,7 @@ class CompletionsRelay(FrameReader):
                 return self._fail(Failure(FaultKind.PROTOCOL, code="no_choices"))
             self._complete()
             return b""
-        payload = _object(data)
+        payload = json_text.object_of(data)
         if payload is not None and (event == "error" or error_in(payload)):
             return self._fail(self._classify(payload))
         if payload is None or bare:
@@ -90,11 +90,3 @@ class CompletionsRelay(FrameReader):
 
     def _may_end(self) -> bool:
         return len(self._finished) >= self._choices
-
-
-def _object(data: bytes) -> dict[str, Any] | None:
-    try:
-        value = json_text.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None

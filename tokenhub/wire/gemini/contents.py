@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire import json_text
 from tokenhub.wire.gemini import parts as gemini_parts
@@ -149,11 +147,9 @@ def _arguments(arguments: Any) -> dict[str, Any]:
 
 
 def _object(text: Any) -> dict[str, Any] | None:
-    try:
-        value = json_text.loads(text) if isinstance(text, str) else text
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
+    if isinstance(text, str):
+        return json_text.object_of(text)
+    return text if isinstance(text, dict) else None
 
 
 def _signature(holder: Any) -> str | None:

@@ -7,8 +7,6 @@ in both, as Google sends them.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
 from tokenhub.wire import json_text
 from tokenhub.wire.chat.parts import calls_of, choices_of, text_of
 from tokenhub.wire.gemini import signatures as gemini_signatures
@@ -132,11 +130,8 @@ class CallMaker:
     def part(self) -> Part | None:
         """Return the call as Google has it; None when its arguments are no JSON object (they were cut)."""
         text = "".join(self._arguments)
-        try:
-            args = json_text.loads(text) if text.strip() else {}
-        except orjson.JSONDecodeError:
-            return None
-        if not isinstance(args, dict) or not self._name:
+        args = json_text.object_of(text) if text.strip() else {}
+        if args is None or not self._name:
             return None
         named = {"id": self._id} if self._id else {}
         return {"functionCall": {**named, "name": self._name, "args": args}} | self._signature

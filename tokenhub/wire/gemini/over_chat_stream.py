@@ -91,10 +91,7 @@ class GeminiEvents:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = json_text.loads(data)
-    except orjson.JSONDecodeError:
-        value = None
-    if not isinstance(value, dict):
+    value = json_text.object_of(data)
+    if value is None:
         raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="malformed_frame"))
     return value

@@ -173,11 +173,8 @@ class ImagesReader:
             if self._kept:
                 self._complete()
             return b""
-        try:
-            event = json_text.loads(data)
-        except orjson.JSONDecodeError:
-            event = None
-        if not isinstance(event, dict):
+        event = json_text.object_of(data)
+        if event is None:
             self._fail("not_json")
             return b""
         return self._event(event, frame + b"\n\n")

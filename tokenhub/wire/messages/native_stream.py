@@ -78,7 +78,7 @@ class NativeMessagesReader(FrameReader):
         data = sse.parse(frame)[1]
         if data is None:
             return whole if self._gate.is_open and frame.startswith(b":") else b""
-        event = _parsed(data)
+        event = json_text.object_of(data)
         if event is None:
             return self._fail(Failure(FaultKind.PROTOCOL, code="malformed_frame"))
         kind = event.get("type")
@@ -92,7 +92,7 @@ class NativeMessagesReader(FrameReader):
 
     def _take_stray(self, body: bytes) -> bytes:
         """Take what is no event: an error or a web page in place of the stream (T74)."""
-        payload = _parsed(body)
+        payload = json_text.object_of(body)
         if payload is not None and payload.get("error"):
             return self._fail(self._classify(payload))
         return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
@@ -168,7 +168,7 @@ def with_usage(frames: bytes, usage: Mapping[str, Any], cost: Mapping[str, Any],
     found = sse.frames_of(frames)
     places = [place for place, frame in enumerate(found) if b"message_delta" in frame]
     if places:
-        event = _parsed(sse.parse(found[places[-1]])[1] or b"") or {}
+        event = json_text.object_of(sse.parse(found[places[-1]])[1] or b"") or {}
         event["usage"] = {**(usage if estimated else _object(event.get("usage")) or usage), **cost}
         found[places[-1]] = sse.encode(orjson.dumps(event), "message_delta")[:-2]
     return b"".join([frame + b"\n\n" for frame in found])
@@ -179,14 +179,6 @@ def _named(whole: bytes, kind: Any) -> bytes:
     if whole.startswith(b"event:") or b"\nevent:" in whole or not isinstance(kind, str):
         return whole
     return b"event: %b\n%b" % (kind.encode(), whole)
-
-
-def _parsed(data: bytes) -> dict[str, Any] | None:
-    try:
-        value = json_text.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -4,8 +4,6 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from tokenhub.usage import Usage
 from tokenhub.wire import json_text, opaque
 from tokenhub.wire.chat.parts import calls_of, choices_of, text_of
@@ -134,8 +132,5 @@ def arguments(text: Any) -> dict[str, Any]:
         return text
     if not isinstance(text, str) or not text.strip():
         return {}
-    try:
-        value = json_text.loads(text)
-    except orjson.JSONDecodeError:
-        value = None
-    return value if isinstance(value, dict) else {"INVALID_JSON": text}
+    value = json_text.object_of(text)
+    return {"INVALID_JSON": text} if value is None else value

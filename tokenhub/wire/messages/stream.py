@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from tokenhub.call import Call
 from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat.frames import ChunkWriter
@@ -69,7 +67,7 @@ class MessagesReader(FrameReader):
         _, data = sse.parse(frame)
         if data is None:
             return b""
-        event = _parsed(data)
+        event = json_text.object_of(data)
         if event is None:
             return self._fail(Failure(FaultKind.PROTOCOL, code="malformed_frame"))
         kind = event.get("type")
@@ -95,7 +93,7 @@ class MessagesReader(FrameReader):
 
     def _take_stray(self, body: bytes) -> bytes:
         """Take what is no event: an error or a web page in place of the stream (T74)."""
-        payload = _parsed(body)
+        payload = json_text.object_of(body)
         if payload is not None and payload.get("error"):
             return self._fail(self._classify(payload))
         return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
@@ -283,14 +281,6 @@ _DELTAS: Mapping[str, Callable[[MessagesReader, _Block, Mapping[str, Any]], byte
     "signature_delta": MessagesReader._add_signature,
     "citations_delta": MessagesReader._add_citation,
 }
-
-
-def _parsed(data: bytes) -> dict[str, Any] | None:
-    try:
-        value = json_text.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _index(event: Mapping[str, Any]) -> int:

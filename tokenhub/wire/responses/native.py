@@ -84,7 +84,7 @@ class NativeResponses(FrameReader):
             return self._fail_stray(frame) if stray else self._gate.put(whole)
         if data == b"[DONE]":
             return b""
-        event = _object(data)
+        event = json_text.object_of(data)
         if event is None:
             return self._fail(Failure(FaultKind.PROTOCOL, code="malformed_frame"))
         kind = event.get("type")
@@ -124,7 +124,7 @@ class NativeResponses(FrameReader):
 
     def _fail_stray(self, body: bytes) -> bytes:
         """Take what is no event: an error or a web page in place of the stream (T74)."""
-        payload = _object(body)
+        payload = json_text.object_of(body)
         if payload is not None and payload.get("error"):
             return self._fail(failure_of(payload, self._classify))
         return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
@@ -135,7 +135,7 @@ def with_usage(frames: bytes, told: Callable[[Mapping[str, Any]], Mapping[str, A
     written = []
     for frame in sse.frames_of(frames):
         name, data = sse.parse(frame)
-        event = _object(data) if data is not None else None
+        event = json_text.object_of(data) if data is not None else None
         response = event.get("response") if event is not None and event.get("type") in _ENDS else None
         if event is None or not isinstance(response, dict):
             written.append(frame + b"\n\n")
@@ -161,11 +161,3 @@ def _has_content(event: Mapping[str, Any]) -> bool:
     if event.get("type") == "response.output_item.added":
         return item.get("type") not in ("message", "reasoning")
     return event.get("type") == "response.output_item.done" and responses.shows(item)
-
-
-def _object(data: bytes) -> dict[str, Any] | None:
-    try:
-        value = json_text.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
