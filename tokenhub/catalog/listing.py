@@ -20,17 +20,6 @@ _TOKEN_PRICES: Mapping[str, str] = {
     "internal_reasoning": "output_thinking",
 }
 """OpenRouter's names of prices to rates."""
-_ALWAYS = ("prompt", "completion")
-_SAME_AS = {
-    "input_cache_read": "prompt",
-    "input_cache_write": "prompt",
-    "input_cache_write_1h": "input_cache_write",
-    "audio": "prompt",
-    "image": "prompt",
-    "image_output": "completion",
-    "internal_reasoning": "completion",
-}
-"""A price that says no more than this one is left out."""
 _CHAT_PARAMETERS = ("max_completion_tokens", "max_tokens", "n", "seed", "stop", "stream", "stream_options")
 
 
@@ -74,8 +63,8 @@ def prices_of(card: PriceCard) -> dict[str, Any]:
 
 
 def _shown(rates: Rates) -> dict[str, str]:
-    price = {name: exact_price(getattr(rates, rate)) for name, rate in _TOKEN_PRICES.items()}
-    return {name: text for name, text in price.items() if name in _ALWAYS or text != price[_SAME_AS[name]]}
+    stated = rates.stated
+    return {name: exact_price(getattr(rates, rate)) for name, rate in _TOKEN_PRICES.items() if rate in stated}
 
 
 def _architecture(model: Model) -> dict[str, Any]:

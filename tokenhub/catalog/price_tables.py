@@ -1,7 +1,7 @@
 """Price tables of an offering to a PriceSchedule.
 
 Prices are decimals in quotes, USD per million tokens; what is not a token (``UNIT_PRICES``)
-is USD each, or per million where the name says so. A bucket without a price costs what ``_DEFAULTS`` says; an
+is USD each, or per million where the name says so. A bucket without a price costs what ``DEFAULTS`` says; an
 offering without any price is not sold (T14), and free is an explicit "0".
 """
 
@@ -12,13 +12,13 @@ from itertools import pairwise
 
 from tokenhub.call import Capability
 from tokenhub.catalog.fields import Fields
-from tokenhub.catalog.prices import DAY_S, PriceCard, PricePeriod, PriceSchedule, PriceWindow, Rates
+from tokenhub.catalog.prices import DAY_S, DEFAULTS, PriceCard, PricePeriod, PriceSchedule, PriceWindow, Rates
 from tokenhub.money import InvalidAmount, parse_decimal, parse_price_per_million
 
 Calendars = Mapping[str, frozenset[str]]
 
 _SPAN = re.compile(r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", re.ASCII)
-_RATES = {
+RATES: Mapping[str, str] = {
     "input": "input",
     "output": "output",
     "cached_input": "cache_read",
@@ -29,17 +29,7 @@ _RATES = {
     "image_output": "image_output",
     "output_thinking": "output_thinking",
 }
-"""Names of prices in the data to buckets."""
-_DEFAULTS = {
-    "cache_read": "input",
-    "cache_write": "input",
-    "cache_write_1h": "cache_write",
-    "audio_input": "input",
-    "image_input": "input",
-    "image_output": "output",
-    "output_thinking": "output",
-}
-"""A bucket without a price of its own costs what this one costs; in this order."""
+"""Names of prices, in the data and as options, to buckets."""
 UNIT_PRICES: Mapping[str, tuple[str, Callable[[str], int]]] = {
     "per_image": ("image", lambda text: parse_decimal(text, 18)),
     "per_second": ("second", lambda text: parse_decimal(text, 18)),
@@ -77,14 +67,14 @@ def schedule(fields: Fields, capability: Capability, calendars: Calendars) -> Pr
 
 def _rates(fields: Fields, capability: Capability) -> Rates:
     """Take one price of each bucket; chat must state input and output, the rest has defaults."""
-    stated = {_RATES[name]: _price(fields, name) for name in _RATES if name in fields.left}
+    stated = {RATES[name]: _price(fields, name) for name in RATES if name in fields.left}
     if "input" not in stated:
         raise fields.bad("input is missing")
     if "output" not in stated:
         if capability is Capability.CHAT:
             raise fields.bad("output is missing")
         stated["output"] = 0
-    for bucket, other in _DEFAULTS.items():
+    for bucket, other in DEFAULTS.items():
         stated.setdefault(bucket, stated[other])
     return Rates(**stated)
 
@@ -124,7 +114,7 @@ def _changed(
 ) -> PriceCard:
     """Return a card that takes the place of another; units, and tokens beside them, that it does not name stay."""
     units = _units(fields)
-    stays = bool(base.units) and not any(name in fields.left for name in _RATES)
+    stays = bool(base.units) and not any(name in fields.left for name in RATES)
     return PriceCard(base.rates if stays else _rates(fields, capability), tiers, units or base.units)
 
 

@@ -16,6 +16,16 @@ from functools import cached_property
 from tokenhub.money import InvalidAmount, parse_decimal
 
 DAY_S = 86_400
+DEFAULTS: Mapping[str, str] = {
+    "cache_read": "input",
+    "cache_write": "input",
+    "cache_write_1h": "cache_write",
+    "audio_input": "input",
+    "image_input": "input",
+    "image_output": "output",
+    "output_thinking": "output",
+}
+"""A bucket without a price of its own costs what this one costs; in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,15 @@ class Rates:
     image_output: int
     output_thinking: int
     """Per output token of a reply that reasoned; equal to ``output`` almost everywhere."""
+
+    @property
+    def stated(self) -> list[str]:
+        """The buckets whose price says something: all but those that cost what they cost by default."""
+        return [
+            bucket
+            for bucket in Rates.__slots__
+            if bucket not in DEFAULTS or getattr(self, bucket) != getattr(self, DEFAULTS[bucket])
+        ]
 
     @property
     def prompt_dearest(self) -> int:

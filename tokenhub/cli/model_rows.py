@@ -8,19 +8,6 @@ if TYPE_CHECKING:
     from tokenhub.catalog.prices import PriceCard
     from tokenhub.operations.models import ModelState, Place
 
-_BUCKETS = {
-    "input": "input",
-    "output": "output",
-    "cached_input": "cache_read",
-    "cache_write": "cache_write",
-    "cache_write_1h": "cache_write_1h",
-    "audio_input": "audio_input",
-    "image_input": "image_input",
-    "image_output": "image_output",
-    "output_thinking": "output_thinking",
-}
-"""Option and field names of prices, to the rates of a price card."""
-
 
 def row(state: "ModelState") -> dict[str, Any]:
     """Return a model as it is shown in a list: with its lowest price."""
@@ -69,11 +56,11 @@ def place_row(place: "Place") -> dict[str, Any]:
 
 def card_prices(card: "PriceCard") -> dict[str, str]:
     """Return the prices of a card that say something: input, output, and what differs from them."""
-    rates = {name: getattr(card.rates, field) for name, field in _BUCKETS.items()}
-    usual = {"cached_input": "input", "cache_write": "input", "cache_write_1h": "cache_write", "audio_input": "input",
-             "image_input": "input", "image_output": "output", "output_thinking": "output"}  # fmt: skip
-    stated = {name: rate for name, rate in rates.items() if name not in usual or rate != rates[usual[name]]}
-    return {**{name: per_million(rate) for name, rate in stated.items()}, **unit_prices(card)}
+    from tokenhub.catalog.price_tables import RATES
+
+    stated = card.rates.stated
+    prices = {name: per_million(getattr(card.rates, rate)) for name, rate in RATES.items() if rate in stated}
+    return {**prices, **unit_prices(card)}
 
 
 def unit_prices(card: "PriceCard") -> dict[str, str]:
