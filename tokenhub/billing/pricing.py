@@ -1,9 +1,10 @@
 """What a reply costs: usage times price card, exactly, rounded up once for each of the two fees."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tokenhub.catalog.prices import PriceCard, Rates
-from tokenhub.money import ATTO_PER_NANO, fee, nano_from_atto
+from tokenhub.money import ATTO_PER_NANO, exact, fee, nano_from_atto, number
 from tokenhub.usage import Units, Usage
 from tokenhub.values import value
 
@@ -27,6 +28,22 @@ class Charge:
     @property
     def total_nano(self) -> int:
         return self.model_fee_nano + self.service_fee_nano
+
+    def shown(self, *, estimated: bool) -> dict[str, Any]:
+        """Return what a usage object says of the cost: a number, as OpenRouter's, and exact decimal strings."""
+        return {
+            "cost": number(self.total_nano),
+            "is_byok": False,
+            "cost_details": {
+                "upstream_inference_cost": number(self.model_fee_nano),
+                "upstream_inference_prompt_cost": number(self.split.prompt_nano),
+                "upstream_inference_completions_cost": number(self.split.completion_nano),
+                "model_fee": exact(self.model_fee_nano),
+                "service_fee": exact(self.service_fee_nano),
+                "total": exact(self.total_nano),
+                "estimated": estimated,
+            },
+        }
 
     def cut(self, model_fee_nano: int, service_fee_nano: int) -> "Charge":
         """Return this charge as it was booked, with less than it came to; the completion's part gives way first."""

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from tokenhub import money
+from tokenhub.billing.pricing import Charge, Split
 from tokenhub.errors import NotFound
 from tokenhub.operations.hub import Hub
 from tokenhub.store import jobs as store
@@ -41,20 +41,8 @@ def shown(database: Database, job: Job) -> dict[str, Any]:
 
 
 def _usage(row: requests.EndedRequest) -> dict[str, Any]:
-    return {
-        "units": orjson.loads(row.units) if row.units else [],
-        "cost": money.number(row.charged),
-        "is_byok": False,
-        "cost_details": {
-            "upstream_inference_cost": money.number(row.model_fee),
-            "upstream_inference_prompt_cost": 0,
-            "upstream_inference_completions_cost": money.number(row.model_fee),
-            "model_fee": money.exact(row.model_fee),
-            "service_fee": money.exact(row.service_fee),
-            "total": money.exact(row.charged),
-            "estimated": row.estimated,
-        },
-    }
+    charge = Charge(row.model_fee, row.service_fee, Split(0, row.model_fee))
+    return {"units": orjson.loads(row.units) if row.units else [], **charge.shown(estimated=row.estimated)}
 
 
 def find(hub: Hub, job_id: str) -> Job:

@@ -10,7 +10,6 @@ from tokenhub.billing import pricing
 from tokenhub.billing.holds import End, Ended, Release, RequestRecord, Settle
 from tokenhub.call import Capability
 from tokenhub.errors import HubError, Unavailable
-from tokenhub.money import exact, number
 from tokenhub.proxy import sessions
 from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
@@ -49,21 +48,8 @@ class Bill:
     estimated: bool
 
     def cost(self) -> dict[str, Any]:
-        """What a usage object says of the cost: a number, as OpenRouter's, and exact decimal strings."""
-        split = self.charge.split
-        return {
-            "cost": number(self.charge.total_nano),
-            "is_byok": False,
-            "cost_details": {
-                "upstream_inference_cost": number(self.charge.model_fee_nano),
-                "upstream_inference_prompt_cost": number(split.prompt_nano),
-                "upstream_inference_completions_cost": number(split.completion_nano),
-                "model_fee": exact(self.charge.model_fee_nano),
-                "service_fee": exact(self.charge.service_fee_nano),
-                "total": exact(self.charge.total_nano),
-                "estimated": self.estimated,
-            },
-        }
+        """What a usage object says of the cost."""
+        return self.charge.shown(estimated=self.estimated)
 
 
 _MADE = frozenset({Capability.IMAGES, Capability.SPEECH})
