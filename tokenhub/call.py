@@ -71,7 +71,6 @@ class Call:
     choices: int = 1
     max_output: int | None = None
     uses_tools: bool = False
-    forces_tool: bool = False
     wants_json_schema: bool = False
     effort: str | None = None
     """How much reasoning was asked for, in OpenAI's words; None: nothing was said."""

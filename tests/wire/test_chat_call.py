@@ -261,7 +261,6 @@ def test_a_rich_request_is_counted_whole():
         choices=3,
         max_output=200,
         uses_tools=True,
-        forces_tool=True,
         wants_json_schema=True,
         one_tool_call=True,
     )
@@ -278,22 +277,6 @@ def test_a_rich_request_is_counted_whole():
 )
 def test_usage_is_wanted_in_streams_that_ask_for_it(fields, wanted):
     assert chat.parse_call({**PLAIN, **fields}, 10).include_usage is wanted
-
-
-@pytest.mark.parametrize(
-    ("choice", "forced"),
-    [
-        ("auto", False),
-        ("none", False),
-        ("required", True),
-        ("any", True),
-        ({"type": "function", "function": {"name": "f"}}, True),
-        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [TOOL]}}, False),
-        ({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [TOOL]}}, True),
-    ],
-)
-def test_a_forced_tool_is_seen(choice, forced):
-    assert chat.parse_call({**PLAIN, "tools": [TOOL], "tool_choice": choice}, 10).forces_tool is forced
 
 
 @pytest.mark.parametrize("limit", [1, 4_096])

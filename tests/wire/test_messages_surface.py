@@ -27,7 +27,7 @@ def test_call_has_the_facts_that_admission_needs():
     call, inside = surface(**{"anthropic-beta": "one-2025-01-01, two-2026-01-01"}).call(BODY, 321)
     assert (call.capability, call.wire, call.model, call.stream) == (Capability.CHAT, Wire.MESSAGES, "m", True)
     assert (call.max_output, call.input_bytes, call.messages, call.choices) == (64, 321, 1, 1)
-    assert (call.uses_tools, call.forces_tool, call.one_tool_call) == (True, True, True)
+    assert (call.uses_tools, call.one_tool_call) == (True, True)
     assert (call.include_usage, call.created_s) == (False, 1_763_800_000)
     assert call.betas == ("one-2025-01-01", "two-2026-01-01")
     assert inside["messages"] == [{"role": "user", "content": "Hi"}]

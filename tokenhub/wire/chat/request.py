@@ -216,7 +216,6 @@ def parse_call(body: Mapping[str, Any], size_bytes: int, now_s: int = 0) -> Call
         choices=body.get("n") or 1,
         max_output=body.get("max_completion_tokens") or body.get("max_tokens"),
         uses_tools=bool(body.get("tools") or body.get("functions")),
-        forces_tool=_forces_tool(body),
         wants_json_schema=(body.get("response_format") or {}).get("type") == "json_schema",
         effort=asked_effort(body),
         one_tool_call=body.get("parallel_tool_calls") is False,
@@ -333,10 +332,3 @@ def wants_usage(body: Mapping[str, Any]) -> bool:
         if not isinstance(wanted, bool | None):
             raise InvalidRequest(f"{param} must be true or false.", param=param)
     return bool(options.get("include_usage") or usage.get("include"))
-
-
-def _forces_tool(body: Mapping[str, Any]) -> bool:
-    choice = body.get("tool_choice") or body.get("function_call")
-    if isinstance(choice, dict):
-        return choice.get("type") != "allowed_tools" or choice["allowed_tools"]["mode"] == "required"
-    return choice in ("required", "any")
