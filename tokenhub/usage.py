@@ -17,13 +17,10 @@ class Units:
     """So many of what is sold and is not a token."""
 
     kind: str
-    """``image``, ``second``, ``video``, ``character`` or ``search``: a name of ``UNIT_KINDS``."""
+    """``image``, ``second``, ``video``, ``character`` or ``search``: a kind of ``catalog.price_tables.UNIT_PRICES``."""
     count: int
     variant: str = ""
     """What the price may depend on, as the price card spells it: ``1080p``, ``high 1024x1024``."""
-
-
-UNIT_KINDS = ("image", "second", "video", "character", "search")
 
 
 @value

@@ -239,7 +239,7 @@ def test_t3_reasoning_that_the_limit_leaves_out_is_held_too():
     deployment, card = deployed("alibaba/qwen3.8-flash@cn-beijing")
     limits = bound(call(max_output=10), [(deployment, card)], 0)
     usage = Usage(input=1000, output=10 + 81_920, reasoning=81_920)
-    assert pricing.cost_of(usage, card) <= limits.wanted_nano
+    assert pricing.charge_for(usage, card, 0).model_fee_nano <= limits.wanted_nano
 
 
 @pytest.mark.parametrize(

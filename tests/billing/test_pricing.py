@@ -100,7 +100,7 @@ def test_t16_random_charges_equal_exact_rational_arithmetic():
     ],
 )
 def test_t12_each_bucket_has_its_own_price_and_reasoning_is_output(usage, usd):
-    assert exact(pricing.cost_of(usage, SONNET)) == usd
+    assert exact(pricing.charge_for(usage, SONNET, 0).model_fee_nano) == usd
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_t12_each_bucket_has_its_own_price_and_reasoning_is_output(usage, usd):
 def test_t12_usage_as_providers_report_it_is_priced_by_bucket(reported, usd):
     usage = parse_usage(reported)
     assert usage is not None
-    assert exact(pricing.cost_of(usage, SONNET)) == usd
+    assert exact(pricing.charge_for(usage, SONNET, 0).model_fee_nano) == usd
 
 
 BUCKETS = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input")
@@ -129,7 +129,7 @@ def test_t13_threshold_is_crossed_by_the_whole_prompt_whatever_its_bucket(bucket
     base = rates(input="1", output="1")
     card = PriceCard(base, ((1000, base.times(10, 1)),))
     usage = Usage(**{bucket: 1000 + beyond}, output=7, image_output=3)
-    assert pricing.cost_of(usage, card) == scale * (1010 + beyond) * 1000
+    assert pricing.charge_for(usage, card, 0).model_fee_nano == scale * (1010 + beyond) * 1000
 
 
 def test_t13_tiers_of_the_shipped_catalogue_hold_for_every_bucket():
@@ -147,7 +147,7 @@ def test_t15_card_taken_with_the_hold_outlives_a_price_change():
     prices = endpoint("gemini-4-argon", "google@global").prices
     before, after = prices.at(1_796_083_199_999), prices.at(1_796_083_200_000)
     usage = Usage(input=1000, output=100)
-    assert pricing.cost_of(usage, before) * 2 == pricing.cost_of(usage, after)
+    assert pricing.charge_for(usage, before, 0).model_fee_nano * 2 == pricing.charge_for(usage, after, 0).model_fee_nano
     assert before.version != after.version
 
 
@@ -160,8 +160,8 @@ def test_t30_tiny_charge_is_rounded_up_to_a_nano_usd_and_never_to_nothing():
 
 def test_reply_that_reasoned_is_billed_at_the_thinking_rate_whole():
     card = endpoint("qwen-plus", "alibaba@ap-southeast-1").prices.at(0)
-    assert exact(pricing.cost_of(Usage(input=1000, output=1000, reasoning=1), card)) == "0.0044"
-    assert exact(pricing.cost_of(Usage(input=1000, output=1000), card)) == "0.0016"
+    assert exact(pricing.charge_for(Usage(input=1000, output=1000, reasoning=1), card, 0).model_fee_nano) == "0.0044"
+    assert exact(pricing.charge_for(Usage(input=1000, output=1000), card, 0).model_fee_nano) == "0.0016"
 
 
 def test_explicit_zero_costs_nothing():
@@ -229,7 +229,7 @@ def test_t13_prompt_tokens_of_an_unknown_kind_count_for_the_tier():
     raw = {"prompt_tokens": 250_000, "completion_tokens": 10, "prompt_tokens_details": details}
     usage = parse_usage(raw)
     assert usage is not None
-    assert pricing.cost_of(usage, card) == 100_000 * 3_000 + 150_000 * 4_000 + 10 * 4_000
+    assert pricing.charge_for(usage, card, 0).model_fee_nano == 100_000 * 3_000 + 150_000 * 4_000 + 10 * 4_000
     spoken = parse_usage({**raw, "prompt_tokens": 200_000, "prompt_tokens_details": None, "completion_tokens_details": {"smell_tokens": 5}})  # fmt: skip
     assert spoken is not None
-    assert pricing.cost_of(spoken, card) == 200_000 * 1_000 + 10 * 2_000
+    assert pricing.charge_for(spoken, card, 0).model_fee_nano == 200_000 * 1_000 + 10 * 2_000

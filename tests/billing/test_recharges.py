@@ -6,16 +6,13 @@ from datetime import UTC, datetime
 import pytest
 
 from tokenhub.billing.recharges import (
-    CARD_GONE,
     COOLDOWN_MS,
-    DISPUTED,
     Claim,
     Declined,
     Recharge,
     RechargeState,
     Wait,
     claim,
-    cleared_by_payment,
     declined,
     month_start_ms,
     with_attempt,
@@ -139,13 +136,6 @@ def test_s35_three_other_refusals_in_a_row_suspend():
     counts = [declined(n, code="card_declined", decline_code="insufficient_funds", advice_code=None) for n in range(3)]
     assert [one.declines for one in counts] == [1, 2, 3]
     assert [bool(one.suspended) for one in counts] == [False, False, True]
-
-
-def test_another_card_ends_a_suspension_about_the_card_only():
-    assert cleared_by_payment(RechargeState.SUSPENDED, CARD_GONE)
-    assert cleared_by_payment(RechargeState.SUSPENDED, "the card was refused: lost_card")
-    assert not cleared_by_payment(RechargeState.SUSPENDED, DISPUTED)
-    assert not cleared_by_payment(RechargeState.OFF, "")
 
 
 def test_months_are_calendar_months_in_utc():

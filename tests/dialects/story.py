@@ -138,12 +138,6 @@ class Outcome:
         return self.thought, self.text, [(call.name, call.arguments) for call in self.calls], self.finish
 
 
-def seals_of(conversation: Conversation) -> list[str]:
-    """Return the proofs that stand in a conversation."""
-    parts = [part for turn in conversation.turns for part in turn.parts]
-    return [part.seal for part in parts if isinstance(part, Thought) and part.seal]
-
-
 def plainly(conversation: Conversation) -> Conversation:
     """Return what of a conversation every dialect keeps.
 

@@ -12,10 +12,11 @@ from tokenhub.catalog.prices import PriceCard, PricePeriod, PriceSchedule, Rates
 from tokenhub.catalog.quirks import QUIRKS, TRAITS, filled
 from tokenhub.catalog.resolve import Resolution, Scope
 from tokenhub.routing import route, survey
+from tokenhub.routing.availability import Observed
 from tokenhub.routing.boundaries import Chain, Scoped
 from tokenhub.routing.preferences import Preferences
 from tokenhub.routing.route import Route
-from tokenhub.routing.standing import AllAvailable, Availability, Standing
+from tokenhub.routing.standing import Availability, Standing
 from tokenhub.routing.survey import Survey
 
 NOW_MS = 1_800_000_000_000
@@ -70,7 +71,7 @@ def surveyed(groups: Sequence[Sequence[Deployment]], around: Chain = (), name: s
 
 def planned(groups: Sequence[Sequence[Deployment]], around: Chain = (), **options: Any) -> Route:
     """Plan a small chat call."""
-    given: dict[str, Any] = {"availability": AllAvailable(), "seed": b"session", "now_ms": NOW_MS, "max_attempts": 3}
+    given: dict[str, Any] = {"availability": Observed(), "seed": b"session", "now_ms": NOW_MS, "max_attempts": 3}
     call = options.pop("call", CALL)
     return route.plan(call, [surveyed(groups, around)], **{**given, **options})
 

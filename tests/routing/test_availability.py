@@ -49,12 +49,6 @@ def test_speeds_are_told_with_the_standing_whatever_it_is() -> None:
     assert view.state("third", 1, T0).latency_ms is None
 
 
-def test_a_credential_that_is_gone_is_forgotten() -> None:
-    view = Observed(cooldowns={1: Cooldown(T0 + 10**6, 10**6), 2: Cooldown(T0 + 10**6, 10**6)}, failed={1, 3})
-    view.forget_credentials([2, 3])
-    assert (set(view.cooldowns), view.failed) == ({2}, {3})
-
-
 # ---- cool-downs
 
 

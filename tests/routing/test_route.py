@@ -8,7 +8,8 @@ import pytest
 
 from tests.routing.made import CALL, NOW_MS, Standings, chain, deployment, model, planned, provider, surveyed
 from tokenhub.routing import preferences, route
-from tokenhub.routing.standing import AllAvailable, Standing
+from tokenhub.routing.availability import Observed
+from tokenhub.routing.standing import Standing
 
 ONE, TWO = model("one"), model("two")
 GROUP = [
@@ -122,7 +123,7 @@ def test_a_pinned_deployment_goes_first_before_any_wish_and_any_other_model() ->
 
 def test_a_name_that_comes_twice_is_considered_once() -> None:
     surveys = [surveyed([GROUP], name="one"), surveyed([GROUP[:1], GROUP[1:]], name="plan/one")]
-    found = route.plan(CALL, surveys, availability=AllAvailable(), seed=b"s", now_ms=NOW_MS, max_attempts=3)
+    found = route.plan(CALL, surveys, availability=Observed(), seed=b"s", now_ms=NOW_MS, max_attempts=3)
     assert len(found.decision.considered) == 3
     assert found.decision.asked == ("one", "plan/one")
 

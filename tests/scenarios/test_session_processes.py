@@ -25,7 +25,7 @@ from tokenhub.operations import planning, snapshots
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
 from tokenhub.routing import session
-from tokenhub.routing.standing import AllAvailable
+from tokenhub.routing.availability import Observed
 from tokenhub.store import accounts
 from tokenhub.wire.chat import request as chat
 
@@ -42,7 +42,7 @@ with Hub.open(Home(Path(home), explicit=True)) as hub:
         found = session.of(body, None, account_id=caller.account.id, key=secret)
         route = planning.planned(
             snapshot, caller, chat.parse_call(body, len(orjson.dumps(body))), planning.NO_HINTS, body, body,
-            availability=AllAvailable(), seed=found.id, now_ms=now_ms, settings=hub.settings,
+            availability=Observed(), seed=found.id, now_ms=now_ms, settings=hub.settings,
         )
         print(found.id.hex(), *(one.deployment.id for one in route.candidates))
 """

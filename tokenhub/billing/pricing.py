@@ -99,8 +99,3 @@ def saved_by_cache(usage: Usage, card: PriceCard) -> int:
         return 0
     rates = card.rates_for(usage.prompt_whole)
     return usage.cache_read * max(0, rates.input - rates.cache_read) // ATTO_PER_NANO
-
-
-def cost_of(usage: Usage, card: PriceCard) -> int:
-    """Return the model fee in nano-USD: the tier of the whole prompt, one sum, one rounding up (T13, T16)."""
-    return charge_for(usage, card, 0).model_fee_nano

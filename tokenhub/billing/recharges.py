@@ -134,8 +134,3 @@ def declined(declines: int, *, code: str | None, decline_code: str | None, advic
     if declines >= MOST_DECLINES:
         return Declined(declines, f"the card was refused {declines} times: {decline_code or code or 'declined'}")
     return Declined(declines, "")
-
-
-def cleared_by_payment(state: RechargeState, reason: str) -> bool:
-    """Whether another card, or credit bought by hand, ends a suspension: one about the card."""
-    return state is RechargeState.SUSPENDED and reason != DISPUTED

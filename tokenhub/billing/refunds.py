@@ -68,7 +68,6 @@ def following(state: RefundState, read: RefundState) -> RefundState:
 class Refusal(StrEnum):
     """Why a top-up is not refunded."""
 
-    NOT_PAID = "not_paid"
     TOO_LATE = "too_late"
     DISPUTED = "disputed"
     NOTHING_LEFT = "nothing_left"

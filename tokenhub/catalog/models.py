@@ -268,11 +268,3 @@ class Catalog:
         held = tuple(credentials)
         found = ((model_id, self.deployments(model_id, held)) for model_id in self.endpoints)
         return {model_id: deployments for model_id, deployments in found if deployments}
-
-
-_WIRES = {"anthropic": Wire.MESSAGES, "gemini": Wire.GEMINI}
-
-
-def wire_of(provider: Provider) -> Wire:
-    """Return the body format in which a provider's chat is called."""
-    return _WIRES.get(provider.adapter, Wire.CHAT)

@@ -5,7 +5,7 @@ the route. No request data is in it (T118), and it only ever orders and leaves o
 put nothing inside a boundary that is not.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -96,9 +96,3 @@ class Observed:
     def know_speeds(self, speeds: Mapping[str, Speed]) -> None:
         """Take what is known of every deployment's speed, instead of what was known before."""
         self._well = {name: Standing(True, "", 0, one.latency_ms, one.throughput) for name, one in speeds.items()}
-
-    def forget_credentials(self, living: Iterable[int]) -> None:
-        """Drop credentials that are no more."""
-        kept = set(living)
-        self.failed &= kept
-        self.cooldowns = {name: one for name, one in self.cooldowns.items() if name in kept}

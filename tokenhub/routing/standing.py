@@ -29,11 +29,3 @@ class Availability(Protocol):
 
 
 WELL: Final = Standing()
-
-
-class AllAvailable:
-    """An availability that knows of no trouble: for planning without a running gateway."""
-
-    def state(self, deployment_id: str, credential_id: int, now_ms: int) -> Standing:  # noqa: ARG002
-        """Say that all is well."""
-        return WELL

@@ -26,7 +26,6 @@ class Event:
     object_id: str
     tries: int
     next_try_at_ms: int
-    received_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def known(database: Database, event_id: str) -> bool:
 def due(database: Database, now_ms: int, limit: int) -> list[Event]:
     """Return events to be worked now, the longest due first."""
     rows = database.rows(
-        "SELECT id, type, object_id, tries, next_try_at, received_at FROM stripe_events "
+        "SELECT id, type, object_id, tries, next_try_at FROM stripe_events "
         "WHERE next_try_at <= ? ORDER BY next_try_at, received_at, id LIMIT ?",
         (now_ms, limit),
     )

@@ -90,12 +90,6 @@ def listing(database: Database, account_id: int | None = None, *, limit: int = 1
     return [_topup(row) for row in database.rows(sql, (*params, limit))]
 
 
-def in_state(database: Database, state: str, *, limit: int = 100) -> list[Topup]:
-    """Return top-ups in a state, the oldest first."""
-    sql = f"SELECT {_COLUMNS} FROM topups WHERE state = ? ORDER BY created_at, id LIMIT ?"
-    return [_topup(row) for row in database.rows(sql, (state, limit))]
-
-
 def update(database: Database, topup_id: str, now_ms: int, changes: Mapping[str, Any]) -> None:
     """Change columns of a top-up, by their names in the table, in the caller's write."""
     unknown = changes.keys() - _CHANGEABLE

@@ -96,13 +96,6 @@ class Payer(Books):
             self.emit("payment_intent.canceled", intent)
             return dict(intent)
 
-    def succeed_payment(self, payment: str | Object) -> Object:
-        """A PaymentIntent without an answer so far succeeds."""
-        with self.lock:
-            intent = self.kept(payment, "payment_intent")
-            self._settle(intent, "card")
-            return dict(intent)
-
     def decline_next(
         self, code: str = "card_declined", decline_code: str | None = "generic_decline", advice_code: str | None = None
     ) -> None:
