@@ -20,6 +20,7 @@ import pytest
 from tokenhub.call import Capability
 from tokenhub.catalog.load import load
 from tokenhub.errors import SetupError
+from tokenhub.operations import models
 from tokenhub.proxy import local_model, local_server
 from tokenhub.proxy.local_model import LocalEndpoint, LocalModel
 
@@ -325,7 +326,7 @@ def test_a_process_gone_before_it_was_given_its_key_is_reported(monkeypatch: pyt
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local_model.available() is None
-    monkeypatch.setattr(local_model, "PACKAGES", {"no_such_module": "no-such-package"})
+    monkeypatch.setattr(models, "LOCAL_PACKAGES", {"no_such_module": "no-such-package"})
     reason = local_model.available()
     assert reason is not None
     assert "no-such-package not installed" in reason

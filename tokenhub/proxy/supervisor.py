@@ -24,6 +24,7 @@ from tokenhub import clock
 from tokenhub.catalog.models import Credential
 from tokenhub.errors import SetupError
 from tokenhub.observability import log
+from tokenhub.operations import models
 from tokenhub.operations.hub import Hub
 from tokenhub.proxy import service
 from tokenhub.proxy.app import Gateway
@@ -105,7 +106,7 @@ def _credential_of(model: LocalModel) -> tuple[Credential, ...]:
     except SetupError as error:
         log.event("local_model_off", level="warning", reason=error.message)
         return ()
-    return (Credential(0, "local", "local", "embedded model", endpoint.api_key, endpoint.base_url),)
+    return (models.local_credential(endpoint.api_key, endpoint.base_url),)
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
