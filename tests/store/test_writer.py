@@ -60,6 +60,16 @@ async def test_outcomes_come_in_order_after_one_commit_for_many(bank, writer):
     bank.check()
 
 
+async def test_a_hand_over_that_is_called_off_before_its_turn_is_no_failure(bank, writer, caplog):
+    bank.account("a", 1000)
+    await writer.submit(bank.place("r", "a-0", 100))
+    pause = Pause(writer)
+    assert writer.hand_over("r", lambda _: None).cancel()
+    pause.end()
+    assert writer.run(lambda _: "after it").result(10) == "after it"
+    assert caplog.records == []
+
+
 async def test_outcome_is_on_disk_when_it_is_told(bank, writer):
     bank.account("a", 1000)
     await writer.submit(bank.place("r", "a-0", 100))

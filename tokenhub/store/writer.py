@@ -142,7 +142,12 @@ class Writer:
     def hand_over(self, request_id: str, write: Callable[[Database], T]) -> "Future[T]":
         """Run a write that makes a hold somebody else's to end: this process will not look after it any more."""
         future = self.run(write)
-        future.add_done_callback(lambda done: None if done.exception() else self._open.discard(request_id))
+
+        def done(_: "Future[T]") -> None:
+            if not future.cancelled() and future.exception() is None:
+                self._open.discard(request_id)
+
+        future.add_done_callback(done)
         return future
 
     def place_planned(self, plan: Callable[[Database], Place]) -> "asyncio.Future[Outcome]":
