@@ -1,9 +1,10 @@
 """Periodic work of a serving process, in threads beside its event loop.
 
 Several, so that nothing slow holds up what cannot wait: *keeping* (dead holders, expiry),
-*jobs* (videos), *payments* (Stripe), *chores* (outages, notices, books), *probes* (idle providers, if that is wanted). Every process looks for holders that have died;
-what only one process needs to do for all runs under a named lease. All of it can be killed at
-any moment and done again: at shutdown a thread that waits for a network is not waited for long.
+*jobs* (videos), *payments* (Stripe), *chores* (outages, notices, books), *probes* (idle
+providers, if that is wanted). Every process looks for holders that have died; what only one
+process needs to do for all runs under a named lease. All of it can be killed at any moment and
+done again: at shutdown a thread that waits for a network is not waited for long.
 """
 
 import asyncio
