@@ -8,7 +8,7 @@ from typing import Final
 from tokenhub import clock
 from tokenhub.catalog import data_policy
 from tokenhub.catalog.data_policy import DataPolicy
-from tokenhub.catalog.models import Catalog, Credential, Provider
+from tokenhub.catalog.models import Credential, Provider
 from tokenhub.errors import Conflict, InvalidRequest, NotFound, SetupError
 from tokenhub.operations import models
 from tokenhub.operations.hub import Hub
@@ -66,7 +66,7 @@ class Found:
 
 def takes_secret(hub: Hub, provider_id: str) -> bool:
     """Tell whether a provider needs a key at all; asked before a person is asked for one."""
-    return _provider(models.catalog(hub.database), provider_id).auth != "none"
+    return models.provider(models.catalog(hub.database), provider_id).auth != "none"
 
 
 def add(hub: Hub, new: NewCredential) -> CredentialState:
@@ -75,7 +75,7 @@ def add(hub: Hub, new: NewCredential) -> CredentialState:
         raise InvalidRequest(f"--label has at most {_LABEL_LENGTH} printable characters.", param="label")
     base_url = new.base_url and addresses.validate_base_url(new.base_url, new.insecure_http)
     with revision.change(hub.database):
-        provider = _provider(models.catalog(hub.database), new.provider)
+        provider = models.provider(models.catalog(hub.database), new.provider)
         region = _region(provider, new.region)
         if base_url is None and "{" in provider.regions[region].base_url:
             raise InvalidRequest(
@@ -117,15 +117,6 @@ def _holds(hub: Hub, credential_id: int, secret: str) -> bool:
         return store.credential(hub.database, hub.vault, credential_id).secret == secret
     except SetupError:
         return False
-
-
-def _provider(catalog: Catalog, provider_id: str) -> Provider:
-    provider = catalog.providers.get(provider_id)
-    if provider is None:
-        raise NotFound(
-            f"There is no provider {provider_id[:40]!r}. See: tokenhub providers list; add your own: tokenhub providers add"
-        )
-    return provider
 
 
 def _region(provider: Provider, region: str | None) -> str:

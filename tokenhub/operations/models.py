@@ -9,7 +9,7 @@ from tokenhub import clock
 from tokenhub.call import Capability
 from tokenhub.catalog import load, names, regions
 from tokenhub.catalog.load import Override
-from tokenhub.catalog.models import Catalog, Credential, Endpoint, Lifecycle, Model
+from tokenhub.catalog.models import Catalog, Credential, Endpoint, Lifecycle, Model, Provider
 from tokenhub.catalog.names import Target
 from tokenhub.catalog.prices import PriceCard, Rates
 from tokenhub.errors import InvalidRequest, NotFound, SetupError
@@ -51,6 +51,16 @@ class ModelState:
 def catalog(database: Database) -> Catalog:
     """Return the catalogue with the operator's overrides."""
     return load.load(store.overrides(database))
+
+
+def provider(found: Catalog, provider_id: str) -> Provider:
+    """Return a provider that must exist."""
+    known = found.providers.get(provider_id)
+    if known is None:
+        raise NotFound(
+            f"There is no provider {provider_id[:40]!r}. See: tokenhub providers list; add your own: tokenhub providers add"
+        )
+    return known
 
 
 def changed(database: Database) -> Catalog:

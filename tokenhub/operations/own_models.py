@@ -58,11 +58,7 @@ def add(
     with revision.change(hub.database):
         overrides = store.overrides(hub.database)
         before = load.load(overrides)
-        provider = before.providers.get(provider_id)
-        if provider is None:
-            raise NotFound(
-                f"There is no provider {provider_id[:40]!r}. See: tokenhub providers list; add your own: tokenhub providers add"
-            )
+        provider = models.provider(before, provider_id)
         if like and one.name in before.names:
             raise InvalidRequest(f"{one.name!r} is known and keeps its facts: leave --like out.", param="like")
         sample = load.model_table(overrides, models.target(before, like).model.id) if like else None
