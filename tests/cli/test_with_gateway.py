@@ -172,6 +172,26 @@ def test_chat_says_that_an_answer_broke_off(served: tuple[RunningGateway, FakeUp
     assert ended.err.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("asked", "reply", "said"),
+    [
+        ((), json_reply({"object": "list", "data": [{"id": "llama", "object": "model"}]}), "is no TokenHub gateway"),
+        ((), json_reply(["llama"]), "is no TokenHub gateway"),
+        ((), json_reply({"error": "no such page"}, status=404), "HTTP 404"),
+        (("--model", "llama"), json_reply({"choices": []}), "is no TokenHub gateway"),
+    ],
+)
+def test_chat_says_that_another_server_has_the_address(
+    tmp_path: Path, asked: tuple[str, ...], reply: object, said: str
+) -> None:
+    with FakeUpstream([reply]) as stranger:  # type: ignore[list-item]
+        place = stranger.url.removeprefix("http://").partition("/")[0]
+        ended = run(tmp_path, "chat", "hi", *asked, "--address", place, more={"TOKENHUB_API_KEY": "th-" + "a" * 43})
+    assert (ended.code, ended.out) == (1, "")
+    assert said in ended.err
+    assert "Internal error" not in ended.err
+
+
 def test_chat_says_that_no_gateway_runs(tmp_path: Path) -> None:
     run(tmp_path / "home", "init")
     ended = run(

@@ -20,6 +20,7 @@ app = verb("chat")
 KEY_VARIABLE = "TOKENHUB_API_KEY"
 _TIMEOUT_S = 300.0
 _LINE_MAX = 1_000_000
+_EVENTS = "text/event-stream"
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what is listened on, not bound here)
 
 
@@ -61,8 +62,16 @@ def chat(
         ) from None
     except (TimeoutError, http.client.HTTPException) as error:
         raise HubError(f"The gateway on {host}:{port} broke off ({_reason(error)}).") from None
+    except _Stranger:
+        raise HubError(
+            f"What answers on {host}:{port} is no TokenHub gateway. Name another: --address HOST:PORT"
+        ) from None
     finally:
         connection.close()
+
+
+class _Stranger(Exception):
+    """What answered did not answer as a gateway does."""
 
 
 def _reason(error: Exception) -> str:
@@ -111,7 +120,9 @@ def _first_model(connection: http.client.HTTPConnection, key: str) -> str:
     """Return the cheapest chat model that this key may call."""
     connection.request("GET", "/v1/models", headers=_headers(key))
     response = connection.getresponse()
-    models = _checked(response, response.read())["data"]
+    models = _checked(response, response.read()).get("data")
+    if not isinstance(models, list) or not all(isinstance(one, dict) and "capability" in one for one in models):
+        raise _Stranger
     chats = [one for one in models if one["capability"] == "chat" and one["lifecycle"] != "retired"]
     if not chats:
         raise InvalidRequest(
@@ -140,6 +151,8 @@ def _events(connection: http.client.HTTPConnection, key: str, body: dict[str, An
     response = connection.getresponse()
     if response.status != 200:
         _checked(response, response.read())
+    if response.getheader("Content-Type", "").partition(";")[0] != _EVENTS:
+        raise _Stranger
     while line := response.readline(_LINE_MAX):
         data = line.strip().removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
         if data and data != b"[DONE]":
@@ -147,14 +160,16 @@ def _events(connection: http.client.HTTPConnection, key: str, body: dict[str, An
 
 
 def _checked(response: http.client.HTTPResponse, raw: bytes) -> dict[str, Any]:
-    """Return the JSON of a reply; an error is shown in the gateway's words and ends the command."""
+    """Return the JSON object of a reply; an error is shown in the gateway's words and ends the command."""
     try:
-        body = json.loads(raw)
+        found = json.loads(raw)
     except ValueError:
-        body = {}
+        found = None
+    body: dict[str, Any] = found if isinstance(found, dict) else {}
     if response.status != 200:
-        _fail(body.get("error") or {"message": f"HTTP {response.status}"}, response.status)
-    return dict(body)
+        error = body.get("error")
+        _fail(error if isinstance(error, dict) and error else {"message": f"HTTP {response.status}"}, response.status)
+    return body
 
 
 def _fail(error: dict[str, Any], status: int = 200) -> None:
