@@ -278,6 +278,11 @@ def line_of(text: str, key: str) -> int:
     return opened
 
 
+def called_at(host: str) -> str:
+    """Return the host at which this machine calls a gateway that listens on one: an address that means every one cannot be called."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - what is listened on, not bound here
+
+
 def without_password(url: str) -> str:
     """Return a database address as it may be shown: passwords are three stars."""
     shown = re.sub(r"(?<=//)([^:/?#@]*):.*@", r"\1:***@", url, count=1)

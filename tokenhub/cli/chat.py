@@ -21,7 +21,6 @@ KEY_VARIABLE = "TOKENHUB_API_KEY"
 _TIMEOUT_S = 300.0
 _LINE_MAX = 1_000_000
 _EVENTS = "text/event-stream"
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what is listened on, not bound here)
 
 
 @command(
@@ -103,7 +102,7 @@ def _address(door: Door, address: str | None) -> tuple[str, int]:
             raise InvalidRequest("--address is not of the form HOST:PORT.", param="address")
         return _host(host.strip("[]"), "--address"), int(port)
     chosen = settings.load(door.home)
-    return _host(_ANYWHERE.get(chosen.server_host, chosen.server_host), "server.host"), chosen.server_port
+    return _host(settings.called_at(chosen.server_host), "server.host"), chosen.server_port
 
 
 def _host(host: str, origin: str) -> str:

@@ -303,7 +303,7 @@ _OF_THE_HUB: Final[tuple[Check, ...]] = (
 
 def _port(chosen: Settings) -> Finding:
     """Tell whether the gateway answers, the port is free, or something else has it."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(chosen.server_host, chosen.server_host)  # noqa: S104
+    host = settings.called_at(chosen.server_host)
     place = f"{host}:{chosen.server_port}"
     if chosen.server_port == 0:
         return Finding("port", Health.OK, "A free one is taken at each start.")

@@ -11,12 +11,12 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from tokenhub import settings
 from tokenhub.billing.topups import TopupState
 from tokenhub.operations.hub import Hub
 from tokenhub.settings import Settings
 from tokenhub.store import topups
 
-_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 _PREFIX: Final = "topup_"
 _ID_BYTES: Final = 16
 _PROOF_BYTES: Final = 11
@@ -53,11 +53,11 @@ def short_link(hub: Hub, topup_id: str) -> str | None:
     return f"{public}/t/{token(hub, topup_id)}" if public else None
 
 
-def return_url(settings: Settings, page: str) -> str:
+def return_url(chosen: Settings, page: str) -> str:
     """Return where Stripe sends the person afterwards: ``done`` or ``cancelled``."""
-    public = settings.server_public_url.rstrip("/")
-    host = _ANYWHERE.get(settings.server_host, settings.server_host)
-    here = f"http://{f'[{host}]' if ':' in host else host}:{settings.server_port}"
+    public = chosen.server_public_url.rstrip("/")
+    host = settings.called_at(chosen.server_host)
+    here = f"http://{f'[{host}]' if ':' in host else host}:{chosen.server_port}"
     return f"{public or here}/topup/{page}"
 
 
