@@ -97,6 +97,20 @@ class Topup:
     updated_at_ms: int
 
 
+def payment_metadata(
+    instance: str, topup_id: str, account_id: int, since_ms: int, *, credit_nano: int, rate_micro: int
+) -> dict[str, str]:
+    """Return what Stripe keeps of a top-up with its payment: enough to make its row again (``payments/finding.py``)."""
+    return {
+        TOPUP: topup_id,
+        INSTANCE: instance,
+        ACCOUNT: str(account_id),
+        ACCOUNT_SINCE: str(since_ms),
+        CREDIT: str(credit_nano // 1000),
+        RATE: str(rate_micro),
+    }
+
+
 def intended(
     topup_id: str,
     account_id: int,

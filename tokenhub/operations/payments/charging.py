@@ -15,18 +15,7 @@ from tokenhub.billing import recharges as rules
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import PaymentFacts
 from tokenhub.billing.recharges import Claim
-from tokenhub.billing.topups import (
-    ACCOUNT,
-    ACCOUNT_SINCE,
-    CREDIT,
-    INSTANCE,
-    RATE,
-    RECHARGE,
-    TOPUP,
-    Topup,
-    TopupState,
-    intended,
-)
+from tokenhub.billing.topups import RECHARGE, Topup, TopupState, intended, payment_metadata
 from tokenhub.ids import new_id
 from tokenhub.money import exact
 from tokenhub.operations import notices
@@ -93,14 +82,14 @@ def _intent(hub: Hub, account_id: int, amount_minor: int, customer: store.Custom
         "error_on_requires_action": True,
         "allowed_payment_method_types": ["card"],
         "description": f"TokenHub credit, {exact(credit_nano)} USD",
-        "metadata": {
-            TOPUP: topup_id,
-            INSTANCE: hub.instance,
-            ACCOUNT: str(account_id),
-            ACCOUNT_SINCE: str(since_ms),
-            CREDIT: str(credit_nano // 1000),
-            RATE: str(credits.RATE_UNIT),
-        },
+        "metadata": payment_metadata(
+            hub.instance,
+            topup_id,
+            account_id,
+            since_ms,
+            credit_nano=credit_nano,
+            rate_micro=credits.RATE_UNIT,
+        ),
     }
     return intended(
         topup_id,

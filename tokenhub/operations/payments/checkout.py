@@ -8,18 +8,13 @@ from typing import Any, Final
 
 from tokenhub.billing import credits
 from tokenhub.billing.topups import (
-    ACCOUNT,
-    ACCOUNT_SINCE,
     CHECKOUT,
-    CREDIT,
-    INSTANCE,
-    RATE,
-    TOPUP,
     WANTED,
     Topup,
     TopupState,
     intended,
     next_poll_ms,
+    payment_metadata,
 )
 from tokenhub.errors import InvalidRequest, SetupError
 from tokenhub.ids import new_id
@@ -96,14 +91,14 @@ def intent(hub: Hub, owner: AccountState, order: Order, customer: str | None, no
         raise SetupError("Stripe is not set up. Give its secret key: tokenhub config set stripe.secret_key")
     topup_id = new_id("topup", now_ms)
     expires_at_ms = now_ms + OPEN_MS
-    metadata = {
-        TOPUP: topup_id,
-        INSTANCE: hub.instance,
-        ACCOUNT: str(owner.account.id),
-        ACCOUNT_SINCE: str(owner.created_at_ms),
-        CREDIT: str(order.credit_nano // 1000),
-        RATE: str(order.rate_micro),
-    }
+    metadata = payment_metadata(
+        hub.instance,
+        topup_id,
+        owner.account.id,
+        owner.created_at_ms,
+        credit_nano=order.credit_nano,
+        rate_micro=order.rate_micro,
+    )
     if order.wanted:
         metadata[WANTED] = ",".join(order.wanted)
     params = _params(hub, topup_id, order, customer, metadata, expires_at_ms)
