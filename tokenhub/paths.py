@@ -1,7 +1,10 @@
 """Where a hub lives: one folder with its settings, its database, its master key and its lock files."""
 
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +48,17 @@ class Home:
     def run(self) -> Path:
         """The folder of lock files; what lies in it means nothing once no process runs."""
         return self.path / "run"
+
+    @contextmanager
+    def alone(self, subject: str) -> Iterator[None]:
+        """Wait until no other process is at this subject in this home, and keep others out; the lock ends with the process."""
+        make_folder(self.run)
+        lock = open_private(self.run / f"{subject}.lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
 
 def home(explicit: Path | None = None) -> Home:

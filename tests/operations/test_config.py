@@ -1,6 +1,7 @@
 """``tokenhub config``: options are shown with where they come from, and written without harm."""
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,15 @@ def test_a_file_in_any_style_can_be_changed(home: Home, text: str) -> None:
     for key in ("server.host", "server.port", "upstream.idle_s", "upstream.idle_s"):
         config.reset(home, key)
     assert settings.from_file(home.config) == {}
+
+
+def test_changes_at_the_same_moment_are_all_kept(home: Home) -> None:
+    with ThreadPoolExecutor() as threads:
+        for number in range(9001, 9021):
+            pairs = {"server.port": str(number), "server.workers": str(number - 9000)}
+            list(threads.map(lambda pair: config.change(home, *pair), pairs.items()))
+            chosen = settings.load(home, environment={})
+            assert (chosen.server_port, chosen.server_workers) == (number, number - 9000)
 
 
 def test_the_first_change_makes_the_file(home: Home) -> None:

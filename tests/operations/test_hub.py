@@ -14,11 +14,12 @@ import pytest
 from tests.conftest import process_environment
 from tokenhub import paths
 from tokenhub.errors import SetupError
+from tokenhub.operations import accounts, first_run
 from tokenhub.operations import hub as hub_module
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
-from tokenhub.store import revision
+from tokenhub.store import migrate, revision
 from tokenhub.store.vault import load_master_key
 
 ONLY_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -68,6 +69,43 @@ def test_an_init_beside_another_leaves_the_key_that_the_other_made(
     with Hub.init_or_open(home, flags) as second:
         assert not second.is_new
     Hub.open(home, flags).close()
+
+
+@pytest.mark.parametrize("place", ["applied", "known"])
+def test_an_init_that_another_overtakes_opens_what_that_one_made(
+    flags: dict[str, object], home: Home, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(migrate, place)
+
+    def the_other_is_first(*given: object) -> object:
+        found = real(*given)
+        monkeypatch.undo()
+        Hub.init(home, flags).close()
+        return found
+
+    monkeypatch.setattr(migrate, place, the_other_is_first)
+    with Hub.init_or_open(home, flags) as second:
+        assert not second.is_new
+
+
+@ONLY_SQLITE
+def test_a_first_serve_that_another_overtakes_makes_no_second_account(
+    flags: dict[str, object], default_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Hub.init(default_home, flags).close()
+    listing = accounts.listing
+
+    def the_other_is_first(hub: Hub) -> list[accounts.AccountState]:
+        found = listing(hub)
+        monkeypatch.undo()
+        if not hub.database.in_write:
+            assert first_run.first_key(hub) is not None
+        return found
+
+    monkeypatch.setattr(accounts, "listing", the_other_is_first)
+    with Hub.open(default_home, flags) as hub:
+        first_run.first_key(hub)
+        assert len(listing(hub)) == 1
 
 
 def test_an_init_puts_nothing_in_the_place_of_a_lost_key(flags: dict[str, object], home: Home) -> None:

@@ -1,8 +1,10 @@
 """Another master key: everything that was sealed opens with it, or is given up by name; the books do not notice."""
 
 import base64
+import fcntl
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from tests.conftest import hub_flags, process_environment
 from tests.fakes import rekey_process
 from tests.fakes.bank import Bank
-from tests.forked import Forked
+from tests.forked import Forked, Piped
 from tokenhub import clock
 from tokenhub.errors import Conflict, InvalidRequest, SetupError
 from tokenhub.failpoints import REKEY_FAILPOINTS
@@ -131,6 +133,49 @@ def test_a_gateway_that_runs_would_go_on_with_the_old_key(sealed, hub_settings):
     assert not sealed.home.next_master_key.exists()
     leases.end(sealed.database, lease)
     master_key.replace(sealed.home, new_key=None, lost=False, flags=flags)
+
+
+def test_of_two_at_once_one_replaces_the_key_and_the_other_nothing(
+    sealed, hub_settings, monkeypatch: pytest.MonkeyPatch
+):
+    flags, environment = hub_flags(hub_settings), process_environment(hub_settings, sealed.home)
+    open_hub, flock, others = Hub.open, fcntl.flock, []
+
+    def the_other_is_first(home, flags):
+        hub = open_hub(home, flags)
+        others.append(running.enter_context(Piped(rekey_process.replace_and_wait, environment=environment)))
+        assert others[0].stdout.readline() == "rekey.sealed\n"
+        return hub
+
+    def the_other_goes_on(descriptor, operation):
+        others[0].stdin.write("\n")
+        others[0].stdin.flush()
+        flock(descriptor, operation)
+
+    with ExitStack() as running:
+        monkeypatch.setattr(Hub, "open", the_other_is_first)
+        monkeypatch.setattr(fcntl, "flock", the_other_goes_on)
+        with pytest.raises(Conflict, match="has just set a new master key"):
+            master_key.replace(sealed.home, new_key=None, lost=False, flags=flags)
+        monkeypatch.undo()
+        assert others[0].wait(30) == 0
+    assert not sealed.home.next_master_key.exists()
+    with Hub.open(sealed.home, flags) as hub:
+        assert opened(hub) == ALL
+
+
+def test_who_began_before_seals_nothing_with_the_old_key(sealed, hub_settings):
+    flags = hub_flags(hub_settings)
+    master_key.replace(sealed.home, new_key=None, lost=False, flags=flags)
+    for change in (
+        lambda: credentials.add(sealed, credentials.NewCredential("deepseek", SECRET)),
+        lambda: credentials.rotate(sealed, 1, f"{SECRET}-new"),
+        lambda: secrets.set(sealed, secrets.SMTP_PASSWORD, "another"),
+    ):
+        with pytest.raises(Conflict, match="run the command again"):
+            change()
+    with Hub.open(sealed.home, flags) as hub:
+        assert opened(hub) == ALL
 
 
 def test_a_secret_that_does_not_open_stops_all_of_it(sealed, hub_settings):

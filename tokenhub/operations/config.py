@@ -75,7 +75,7 @@ def without_database(home: Home) -> str:
     """Return the text of ``config.toml`` without the database's address: what goes into a backup, which has its own."""
     option = BY_KEY["database.url"]
     text = home.config.read_text(encoding="utf-8") if home.config.exists() else ""
-    return _edited(text, option, None) if option.name in settings.from_text(text) else text
+    return _edited(text, option, None)
 
 
 def _existing(key: str) -> Option:
@@ -92,11 +92,12 @@ def _origin(option: Option, in_file: Mapping[str, Any]) -> str:
 
 def _write(home: Home, option: Option, value: Any) -> None:
     settings.from_file(home.config)  # a broken file is refused here, with its line, and left as it is
-    text = home.config.read_text(encoding="utf-8") if home.config.exists() else ""
-    edited = _edited(text, option, value)
-    settings.from_text(edited)
     make_folder(home.path)
-    write_private(home.config, edited.encode())
+    with home.alone("config"):
+        text = home.config.read_text(encoding="utf-8") if home.config.exists() else ""
+        edited = _edited(text, option, value)
+        settings.from_text(edited)
+        write_private(home.config, edited.encode())
 
 
 def _edited(text: str, option: Option, value: Any) -> str:
@@ -107,6 +108,8 @@ def _edited(text: str, option: Option, value: Any) -> str:
     """
     wanted = settings.from_text(text)
     there = option.name in wanted
+    if value is None and not there:
+        return text
     wanted = {name: kept for name, kept in (wanted | {option.name: value}).items() if kept is not None}
     section, _, name = option.key.partition(".")
     entry = "" if value is None else tomli_w.dumps({name: value})

@@ -5,6 +5,7 @@ from tokenhub.catalog.models import Lifecycle
 from tokenhub.operations import accounts, keys, models
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.keys import KeyTerms, NewKey
+from tokenhub.store import revision
 
 ACCOUNT = "default"
 KEY_NAME = "first key"
@@ -15,9 +16,11 @@ def first_key(hub: Hub) -> NewKey | None:
 
     Only the default home gets them: whoever names a home or a database sets up accounts too.
     """
-    if hub.home.explicit or hub.settings.database_url or accounts.listing(hub):
+    if hub.home.explicit or hub.settings.database_url:
         return None
-    with hub.database.write():
+    with revision.change(hub.database):
+        if accounts.listing(hub):
+            return None
         state = accounts.create(hub, ACCOUNT)
         return keys.create(hub, state.account.id, KeyTerms(name=KEY_NAME))
 

@@ -7,9 +7,10 @@ the first use of the vault, ``psycopg`` by a PostgreSQL store.
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from tokenhub import clock, settings
 from tokenhub.errors import SetupError
@@ -21,6 +22,9 @@ from tokenhub.store.migrate import MadeBefore
 from tokenhub.store.vault import ENVIRONMENT, Vault, load_master_key, read_master_key
 
 Flags = Mapping[str, object]
+
+REKEY: Final = "rekey"
+"""What one process of a home does at a time: give it another master key, and put that in its place."""
 
 FIRST_CONFIG = b"""\
 # TokenHub's settings. `tokenhub config list` names every one, with its default.
@@ -115,7 +119,7 @@ class Hub:
         """
         empty = not any(part.exists() for part in (home.config, home.database, home.master_key))
         if empty and not home.explicit and not settings.load(home, flags).database_url:
-            return cls.init(home, flags)
+            return cls.init_or_open(home, flags)
         return cls.open(home, flags)
 
     def warnings(self) -> list[str]:
@@ -158,11 +162,13 @@ def _vault_of(home: Home, vault: Vault, instance: str, key_check: bytes) -> Vaul
     """Return the vault that opens what a database holds; a master key that was just replaced takes its place here."""
     if vault.knows(instance, key_check):
         return vault
-    if not os.environ.get(ENVIRONMENT) and home.next_master_key.exists():
-        following = Vault(read_master_key(home.next_master_key))
-        if following.knows(instance, key_check):
-            home.take_next_master_key()
-            return following
+    if not os.environ.get(ENVIRONMENT):
+        with home.alone(REKEY) if home.next_master_key.exists() else nullcontext():
+            for path in (home.master_key, home.next_master_key):
+                if path.exists() and (kept := Vault(read_master_key(path))).knows(instance, key_check):
+                    if path == home.next_master_key:
+                        home.take_next_master_key()
+                    return kept
     raise SetupError(
         f"the master key ({_key_source(home)}) is not the one this database was made with, so stored "
         "credentials could not be opened. Restore the right one; if it is lost: tokenhub rekey --lost"

@@ -7,6 +7,7 @@ leaves both files, and :meth:`Hub.open` takes the one that the database was seal
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,7 @@ from typing import Final
 from tokenhub import failpoints
 from tokenhub.errors import Conflict, InvalidRequest, SetupError
 from tokenhub.operations import gateways, models
-from tokenhub.operations.hub import Flags, Hub
+from tokenhub.operations.hub import REKEY, Flags, Hub
 from tokenhub.paths import Home, write_private
 from tokenhub.store import catalog, revision
 from tokenhub.store import secrets as secret_rows
@@ -49,25 +50,31 @@ def replace(home: Home, *, new_key: Path | None, lost: bool, flags: Flags | None
         )
     key = read_master_key(new_key.expanduser(), is_kept=False) if new_key else secrets.token_bytes(KEY_BYTES)
     vault = Vault(key)
-    with Hub.open_without_key(home, vault, flags) if lost else Hub.open(home, flags) as hub:
-        if lost and _opens(home, hub):
-            raise InvalidRequest(
-                "The master key is not lost: it opens what is stored here, and nothing needs to be given up. "
-                "Replace it with: tokenhub rekey"
-            )
-        if gateways.seen(hub).runs:
-            raise Conflict("A gateway runs, which would go on with the old key. Stop it first.")
-        if not os.environ.get(ENVIRONMENT):
-            write_private(home.next_master_key, encoded(key))
-        failpoints.hit("rekey.kept")
+    is_kept = not os.environ.get(ENVIRONMENT)
+    with (
+        Hub.open_without_key(home, vault, flags) if lost else Hub.open(home, flags) as hub,
+        home.alone(REKEY) if is_kept else nullcontext(),
+    ):
         with revision.change(hub.database):
+            if not lost:
+                revision.refuse_other_key(hub.database, hub.vault)
+            elif _opens(home, hub):
+                raise InvalidRequest(
+                    "The master key is not lost: it opens what is stored here, and nothing needs to be given up. "
+                    "Replace it with: tokenhub rekey"
+                )
+            if gateways.seen(hub).runs:
+                raise Conflict("A gateway runs, which would go on with the old key. Stop it first.")
+            if is_kept:
+                write_private(home.next_master_key, encoded(key))
+            failpoints.hit("rekey.kept")
             done = _given_up(hub, vault) if lost else _resealed(hub, vault)
             revision.set_key_check(hub.database, vault.check_value(hub.instance))
             revision.bump(hub.database, "installation")
             revision.bump(hub.database, "catalog")
         failpoints.hit("rekey.sealed")
-    if not os.environ.get(ENVIRONMENT):
-        home.take_next_master_key()
+        if is_kept:
+            home.take_next_master_key()
     return done
 
 

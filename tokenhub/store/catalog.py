@@ -132,6 +132,7 @@ def _state(row: Sequence[Any]) -> CredentialState:
 
 def insert_credential(database: Database, vault: Vault, new: Credential, *, insecure_http: bool, now_ms: int) -> int:
     """Add a credential and return its id; the id of ``new`` is not used."""
+    revision.refuse_other_key(database, vault)
     credential_id = int(
         CredentialRow.insert(
             provider=new.provider,
@@ -152,6 +153,7 @@ def insert_credential(database: Database, vault: Vault, new: Credential, *, inse
 
 def replace_secret(database: Database, vault: Vault, state: CredentialState, secret: str) -> None:
     """Put a new secret in the place of a credential's old one; it is active again."""
+    revision.refuse_other_key(database, vault)
     _seal(vault, state.id, Credential(state.id, state.provider, state.region, state.label, secret, state.base_url))
     label = "" if state.label == NO_KEY else state.label
     _update(state.id, status=ACTIVE, status_reason="", label=label)

@@ -5,8 +5,6 @@ in the table ``migrations``. They run in one transaction, under a lock that ends
 process: a file lock in the home for SQLite, an advisory lock for PostgreSQL.
 """
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING
 import peewee
 
 from tokenhub.errors import SetupError
-from tokenhub.paths import Home, make_folder, open_private
+from tokenhub.paths import Home
 from tokenhub.store.failures import StoreError, StoreRejected, translated
 from tokenhub.store.sqlite import Sqlite
 
@@ -54,8 +52,9 @@ def migrate(
     a wrong address would be filled silently (T91).
     """
     try:
-        done = applied(database)
-        foreign = not done and bool(database.peewee.get_tables())
+        with database.read():
+            done = applied(database)
+            foreign = not done and bool(database.peewee.get_tables())
     except (StoreError, StoreRejected, peewee.PeeweeException) as error:
         raise SetupError(f"the database cannot be read: {translated(error)}") from error
     refuse_newer(done, files)
@@ -76,7 +75,7 @@ def migrate(
 
 def _fill(database: "Database", names: list[str], create: Callable[["Database"], None]) -> None:
     if not names:
-        raise SetupError("another process has just made this database: tokenhub serve uses it as it is")
+        raise MadeBefore("another process has just made this database: tokenhub serve uses it as it is")
     create(database)
 
 
@@ -115,14 +114,9 @@ def _alone(database: "Database", home: Home) -> Iterator[None]:
     if not isinstance(backend, Sqlite):
         yield
         return
-    make_folder(home.run)
-    lock = open_private(home.run / "migrate.lock", os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with home.alone("migrate"):
         backend.set_foreign_keys(enforced=False)
         try:
             yield
         finally:
             backend.set_foreign_keys(enforced=True)
-    finally:
-        os.close(lock)

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from tokenhub.errors import Conflict
 from tokenhub.store.database import Database
+from tokenhub.store.vault import Vault
 
 Scope = Literal["installation", "catalog"]
 
@@ -38,6 +40,12 @@ def key_check(database: Database) -> bytes:
 def set_key_check(database: Database, key_check: bytes) -> None:
     """Note by which master key everything is sealed from now on, inside the write that seals it."""
     database.execute("UPDATE installation SET key_check = ?", (key_check,))
+
+
+def refuse_other_key(database: Database, vault: Vault) -> None:
+    """Refuse to seal with a master key that was replaced after a command had read it, inside the change that seals (T43)."""
+    if not vault.knows(instance(database), key_check(database)):
+        raise Conflict("Another process has just set a new master key. Nothing was changed; run the command again.")
 
 
 def instance(database: Database) -> str:

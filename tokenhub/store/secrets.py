@@ -27,7 +27,8 @@ class SecretState:
 def put(database: Database, vault: Vault, name: str, value: str, now_ms: int) -> SecretState:
     """Keep a secret, in the place of an older one of this name."""
     hint = value[-_HINT_LENGTH:] if len(value) >= _HINT_WORTH else ""
-    with database.write():
+    with revision.change(database):
+        revision.refuse_other_key(database, vault)
         database.execute(
             "INSERT INTO secrets (name, sealed, hint, created_at) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE "
             "SET sealed = excluded.sealed, hint = excluded.hint, created_at = excluded.created_at",
