@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli import rows
 from tokenhub import cli
-from tokenhub.cli import app, render
+from tokenhub.cli import app, render, requests
 from tokenhub.cli.render import Column
 from tokenhub.operations import accounts, credentials, grants, keys, plans, subscriptions
 from tokenhub.operations.credentials import NewCredential
@@ -197,3 +197,29 @@ def test_a_list_shows_what_it_does_in_a_pipe_or_says_what_is_left_out(
         assert set(piped.getvalue().split()) - set(text.split()) == set()
     for one in set(ID.findall(piped.getvalue())):
         assert one in text or left_out
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_a_list_that_goes_on_fits_or_says_what_is_left_out(
+    home: Path, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupted)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TOKENHUB_HOME", str(home))
+    with redirect_stdout(Terminal()) as out, redirect_stderr(io.StringIO()) as err:
+        assert app.run(["requests", "list", "--follow", "--account", "acme"]) == 130
+        assert app.run(["requests", "list", "--follow", "--account", "internal"]) == 130
+    text = COLOURS.sub("", out.getvalue())
+    assert f"req_{'0123456789abcdef' * 2}" in text
+    assert "$1.27" in text
+    if width == 60:
+        assert "\nModel        qwen3-vl-235b-a22b-thinking\n" in text
+        assert err.getvalue() == ""
+    else:
+        heading = text.splitlines()[0]
+        assert len(heading) <= width
+        told = err.getvalue().splitlines()[0]
+        assert all(column.title in heading or f" {column.title}" in told for column in requests.COLUMNS)

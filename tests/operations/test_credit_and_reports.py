@@ -180,6 +180,25 @@ def test_a_followed_list_shows_each_request_once_in_the_order_of_their_ends(hub:
     stream.close()
 
 
+def test_a_followed_list_goes_on_after_a_pause_where_it_was(
+    hub: Hub, account_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped, a terminal that took no more lines, a laptop that slept."""
+    from tokenhub.operations import requests
+
+    monkeypatch.setattr(requests, "_PAGE", 2)
+    now_ms = requests.clock.now_ms()
+    request(hub, account_id, now_ms)
+    stream = requests.follow(hub, requests.RequestFilter(), limit=1, poll_s=0.0)
+    assert next(stream).ended_at == now_ms
+    later = [now_ms + seconds * 1000 for seconds in (-1, 1, 20, 40, 60, 119)]
+    for ended_at in later:
+        request(hub, account_id, ended_at)
+    monkeypatch.setattr(requests.clock, "now_ms", lambda: now_ms + 120_000)
+    assert [next(stream).ended_at for _ in later] == later
+    stream.close()
+
+
 def test_a_request_is_found_by_its_own_id_and_by_the_providers(hub: Hub, account_id: int) -> None:
     from tokenhub.operations import requests
 

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
@@ -32,7 +32,9 @@ _BETWEEN: Final = 2
 _UNLIMITED_WIDTH: Final = 100_000
 """Columns of a line that no terminal shows: nothing is folded in a pipe."""
 _LINE_WIDTH: Final = 9
-_LINE_WIDTHS: Final = {"ended_at": 19, "id": 36, "model": 24, "account": 14}
+_LINE_WIDTHS: Final = {
+    "ended_at": 19, "id": 36, "account": 14, "model": 22, "provider": 10, "status": 4, "end": 8, "charged_usd": 11
+}  # fmt: skip
 """Columns of a list that goes on: its widths are fixed before its rows are known."""
 
 
@@ -163,7 +165,11 @@ def print_table(rows: Iterable[Row], columns: Sequence[Column]) -> None:
             *(Text(_folded(_parts(column, text), widths[column])) for column, text in zip(widths, texts, strict=True))
         )
     _print(table)
-    if out := ", ".join(column.title for column in columns if column not in widths):
+    _tell_left_out(columns, widths)
+
+
+def _tell_left_out(columns: Sequence[Column], kept: Collection[Column]) -> None:
+    if out := ", ".join(column.title for column in columns if column not in kept):
         say(f"Too narrow here for: {out}. A wider window shows all, and so does --json.")
 
 
@@ -215,18 +221,37 @@ def _folded(parts: Sequence[str], width: int) -> str:
     return "\n".join(lines)
 
 
-def print_heading(columns: Sequence[Column]) -> None:
-    """Begin a table that goes on: its columns are wide enough for most values."""
-    print_line("  ".join(_padded(column.title, column) for column in columns).rstrip())
+def print_heading(columns: Sequence[Column]) -> list[Column]:
+    """Begin a table that goes on, with columns wide enough for most values, and return those that it has.
+
+    What may go is left out where there is no room; none is left where the rest is still too wide, and each
+    row has to be shown as a record.
+    """
+    kept = list(columns)
+    while sum(_line_width(column) + _BETWEEN for column in kept) - _BETWEEN > _width():
+        if not (spare := [column for column in kept if column.spare]):
+            return []
+        kept.remove(spare[-1])
+    print_line((" " * _BETWEEN).join(_padded(column.title, column) for column in kept).rstrip())
+    _tell_left_out(columns, kept)
+    return kept
 
 
 def print_row(row: Row, columns: Sequence[Column]) -> None:
     """Write one more row of a table that goes on."""
-    print_line("  ".join(_padded(shown(column.field, row.get(column.field)), column) for column in columns).rstrip())
+    cells = (_padded(shown(column.field, row.get(column.field)), column) for column in columns)
+    print_line((" " * _BETWEEN).join(cells).rstrip())
+
+
+def _line_width(column: Column) -> int:
+    return _LINE_WIDTHS.get(column.field, _LINE_WIDTH)
 
 
 def _padded(text: str, column: Column) -> str:
-    return text.rjust(_LINE_WIDTH) if column.right else text.ljust(_LINE_WIDTHS.get(column.field, _LINE_WIDTH))
+    from rich.cells import cell_len
+
+    room = " " * (_line_width(column) - cell_len(text))
+    return room + text if column.right else text + room
 
 
 def print_record(row: Row, columns: Sequence[Column]) -> None:

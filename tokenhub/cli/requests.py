@@ -153,8 +153,7 @@ def _follow(door: Door, wanted: "RequestFilter", limit: int) -> None:
     """Show requests one a line as they end: JSON lines, or a table that goes on."""
     from tokenhub.operations import requests
 
-    if not door.as_json:
-        render.print_heading(COLUMNS)
+    columns = [] if door.as_json else render.print_heading(COLUMNS)
     names = _names(door)
     for request in requests.follow(door.hub, wanted, limit=limit):
         if str(request.account_id) not in names:
@@ -162,8 +161,11 @@ def _follow(door: Door, wanted: "RequestFilter", limit: int) -> None:
         shown = row(request, names)
         if door.as_json:
             render.print_line(render.as_json(shown, indent=None))
+        elif columns:
+            render.print_row(shown, columns)
         else:
-            render.print_row(shown, COLUMNS)
+            render.print_record(shown, COLUMNS)
+            render.print_blank()
 
 
 def _names(door: Door) -> dict[str, str]:

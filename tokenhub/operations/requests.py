@@ -20,7 +20,7 @@ POLL_S: Final = 1.0
 """How often a followed list is read anew."""
 
 _OVERLAP_MS: Final = 10_000
-"""How far back each reading goes: a batch is committed a moment after its requests ended, and clocks differ."""
+"""How far each reading goes back behind the one before: a batch is committed a moment after its requests ended, and clocks differ."""
 
 _SEEN: Final = 10_000
 """How many requests are remembered as shown already."""
@@ -102,9 +102,11 @@ def wait_for(hub: Hub, request_id: str, poll_s: float = POLL_S) -> EndedRequest:
 
 def follow(hub: Hub, wanted: RequestFilter, *, limit: int, poll_s: float = POLL_S) -> Iterator[EndedRequest]:
     """Return the newest requests, the newest last, then every other as it ends, each once, for as long as it is asked."""
-    shown: OrderedDict[str, None] = OrderedDict()
-    page = store.listing(hub.database, wanted, limit=limit)
-    floor_ms = max((request.ended_at for request in page), default=clock.now_ms())
+    read_ms = clock.now_ms()
+    with hub.database.read():
+        page = store.listing(hub.database, wanted, limit=limit)
+        before = _ended_since(hub, wanted, read_ms)
+    shown = OrderedDict.fromkeys({one.id for one in before} - {one.id for one in page})
     while True:
         for request in sorted(page, key=lambda one: (one.ended_at, one.id)):
             if request.id not in shown:
@@ -113,5 +115,14 @@ def follow(hub: Hub, wanted: RequestFilter, *, limit: int, poll_s: float = POLL_
         while len(shown) > _SEEN:
             shown.popitem(last=False)
         time.sleep(poll_s)
-        since_ms = max(floor_ms, clock.now_ms() - _OVERLAP_MS)
-        page = store.listing(hub.database, replace(wanted, since_ms=since_ms), limit=_PAGE)
+        last_ms, read_ms = read_ms, clock.now_ms()
+        page = _ended_since(hub, wanted, last_ms)
+
+
+def _ended_since(hub: Hub, wanted: RequestFilter, last_ms: int) -> list[EndedRequest]:
+    """Return all requests that the reading at this moment may have lacked; after a pause there may be many."""
+    wanted = replace(wanted, since_ms=max(wanted.since_ms or 0, last_ms - _OVERLAP_MS))
+    found: list[EndedRequest] = []
+    while page := store.listing(hub.database, wanted, before=found[-1].id if found else None, limit=_PAGE):
+        found += page
+    return found
