@@ -458,7 +458,7 @@ def test_a_database_that_cannot_be_filled_leaves_a_home_as_it_was(hub, databases
     databases.administer(f"CREATE ROLE {reader} LOGIN")
     refused = {
         "postgresql://127.0.0.1:9/nowhere": "annot connect",
-        full: "is a TokenHub database already",
+        full: r"is a TokenHub database already.+Name another in TOKENHUB_DATABASE_URL",
         url.replace("//postgres", f"//{reader}", 1): "does not let this user",
     }
     for address, words in refused.items():
@@ -506,7 +506,9 @@ def test_what_cannot_be_a_backup_is_refused_and_nothing_is_left(hub, bank, tmp_p
         assert not home.database.exists()
 
     refused(tmp_path / "nowhere", "no backup at .*/nowhere")
-    refused(hub.home.path, "a home at work, not a backup")
+    refused(
+        hub.home.path, f"a home at work, not a backup.+Make a backup of it: tokenhub --home {hub.home.path} backup DIR$"
+    )
     refused(made.path, "has a database already", into=hub.home)
     damaged = shutil.copytree(made.path, tmp_path / "damaged")
     with (damaged / "tokenhub.db").open("r+b") as file:

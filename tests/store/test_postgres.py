@@ -26,17 +26,21 @@ def test_placeholders_are_translated_outside_of_texts(ours: str, theirs: str) ->
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "reason"),
     [
-        "postgresql://hub:s3cret@/hub?host=/nowhere/at/all",
-        "postgresql://hub:s3cret@127.0.0.1:1/hub?connect_timeout=1",
-        "postgresql://hub:s3cret@127.0.0.1:notaport/hub",
+        ("postgresql://hub:s3cret@/hub?host=/nowhere/at/all", "No such file or directory"),
+        ("postgresql://hub:s3cret@127.0.0.1:1/hub?connect_timeout=1", "Connection refused"),
+        ("postgresql://hub:s3cret@127.0.0.1:notaport/hub", "port"),
     ],
 )
-def test_t97_a_server_that_cannot_be_reached_stops_the_start_without_telling_the_password(home: Home, url: str) -> None:
+def test_t97_a_server_that_cannot_be_reached_stops_the_start_with_the_reason_without_the_password(
+    home: Home, url: str, reason: str
+) -> None:
     with pytest.raises(SetupError, match="cannot connect to postgresql://hub:\\*\\*\\*@") as refused:
         open_database(Settings(database_url=url), home)
+    assert reason in str(refused.value)
     assert "s3cret" not in str(refused.value)
+    assert str(refused.value).isprintable()
 
 
 @ONLY_POSTGRES

@@ -25,6 +25,7 @@ from tokenhub.settings import Settings
 from tokenhub.store import audit, copies, leases, revision, sqlite, vitals
 from tokenhub.store.database import CommitUnknown, Database, StoreError, opened_beside
 from tokenhub.store.holds import release_holds_of
+from tokenhub.store.migrate import MadeBefore
 from tokenhub.store.vault import ENVIRONMENT, Vault, encoded, load_master_key, read_master_key
 
 _DRAFT: Final = ".tokenhub-draft."
@@ -149,8 +150,14 @@ def _fill(chosen: Settings, home: Home, draft: Home, now_ms: int) -> None:
         def fill(target: Database) -> None:
             copies.fill(target, copy, whole=True, now_ms=now_ms)
 
-        with opened_beside(chosen, home, create=fill):
-            pass
+        try:
+            with opened_beside(chosen, home, create=fill):
+                pass
+        except MadeBefore:
+            raise SetupError(
+                "the PostgreSQL database is a TokenHub database already, and a backup becomes an empty one. "
+                "Name another in TOKENHUB_DATABASE_URL, or in database.url of config.toml"
+            ) from None
 
 
 def _void(copy: Database, now_ms: int) -> int:
@@ -291,10 +298,10 @@ def _refuse_used(home: Home) -> None:
 
 def _refuse_no_backup(backup: Home) -> None:
     if not backup.database.is_file():
-        raise InvalidRequest(f"there is no backup at {backup.path}: a folder made by tokenhub backup is expected.")
+        raise InvalidRequest(f"there is no backup at {backup.path}. Name the folder that a backup was made in.")
     if sqlite.side_files(backup.database):
         raise InvalidRequest(
-            f"{backup.path} is a home at work, not a backup: its newest commits are in a log of their own. Make a backup of it: tokenhub backup DIR."
+            f"{backup.path} is a home at work, not a backup: its newest commits are in a log of their own. Make a backup of it: tokenhub --home {backup.path} backup DIR"
         )
 
 

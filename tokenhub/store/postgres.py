@@ -197,5 +197,5 @@ def connect(url: str) -> Postgres:
     try:
         database.connect()
     except peewee.OperationalError as error:
-        raise SetupError(f"cannot connect to {without_password(url)}: {str(error).strip().splitlines()[-1]}") from error
+        raise SetupError(f"cannot connect to {without_password(url)}: {' '.join(str(error).split())}") from error
     return database

@@ -279,7 +279,9 @@ def check_file(path: Path, *, empty: bool = False) -> None:
     if not path.is_file():
         raise SetupError(f"{path} is not a file")
     if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise SetupError(f"{path} or its folder cannot be written by this user")
+        raise SetupError(
+            f"{path} or its folder cannot be written by this user, or is on a disk that is read-only. See to owner, mode and disk"
+        )
     if not empty and path.stat().st_size == 0:
         raise SetupError(f"{path} is empty: it was truncated. Restore a backup, or remove it and run: tokenhub init")
 
