@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from contextlib import redirect_stdout
 
 import pytest
 from hypothesis import given
@@ -125,4 +126,7 @@ def test_a_stream_that_is_no_terminal_gets_no_colour(monkeypatch: pytest.MonkeyP
     assert render.colours(Terminal())
     monkeypatch.setenv("NO_COLOR", "1")
     assert not render.colours(Terminal())
+    with redirect_stdout(Terminal()) as out:
+        render.print_table([{"id": 1}], [render.Column("id", "Id")])
+    assert out.getvalue() == "Id\n1\n"
     assert sys.stdout is not None

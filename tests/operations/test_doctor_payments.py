@@ -152,6 +152,8 @@ def test_debts_are_added_up(opened: Hub) -> None:
 
 def test_notices_that_cannot_be_told_or_are_not_taken_are_named(hub: Hub) -> None:
     assert [one.health for one in found(notices.examine, hub)] == [Health.OK]
+    (unsent,) = found(notices.examine, replace(hub, settings=replace(hub.settings, notices_email="ops@hub.example")))
+    assert (unsent.health, unsent.remedy) == (Health.WARNING, "tokenhub config set smtp.host mail.example.com")
     hub = replace(hub, settings=replace(hub.settings, notices_webhook_url="http://127.0.0.1:9/"))
     unsigned, fine = found(notices.examine, hub)
     assert (unsigned.health, unsigned.remedy) == (Health.WARNING, "tokenhub config set notices.webhook_secret")

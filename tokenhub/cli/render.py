@@ -286,11 +286,7 @@ def _console() -> "Console":
     """Return what renders tables: their lines are folded before, so its own are without end."""
     from rich.console import Console
 
-    more: dict[str, Any] = (
-        {"no_color": not colours(sys.stdout)}
-        if sys.stdout.isatty()
-        else {"force_terminal": False, "color_system": None}
-    )
+    more: dict[str, Any] = {} if colours(sys.stdout) else {"force_terminal": False, "color_system": None}
     return Console(file=sys.stdout, width=_UNLIMITED_WIDTH, highlight=False, markup=False, emoji=False, **more)
 
 

@@ -188,11 +188,18 @@ def message_of(instance: str, notice: Notice) -> Message:
 def examine(hub: Hub) -> Iterator[Finding]:
     """Tell whether notices get out: how they are told, and which were not taken in the last days."""
     settings = hub.settings
+    channels = {one.channel for one in subscriptions.listing(hub.database)}
     ways = [f"mail through {settings.smtp_host}"] if settings.smtp_host else []
-    posts = settings.notices_webhook_url or any(one.channel == "webhook" for one in subscriptions.listing(hub.database))
+    posts = settings.notices_webhook_url or "webhook" in channels
     ways += ["a webhook"] if posts else []
-    if not ways:
+    if not settings.smtp_host and (settings.notices_email or "mail" in channels):
+        yield Finding(
+            "notices", Health.WARNING, "Somebody is to be told by mail, and none goes out: smtp.host is not set.",
+            "tokenhub config set smtp.host mail.example.com",
+        )  # fmt: skip
+    elif not ways:
         yield Finding("notices", Health.OK, "They are not sent: neither smtp.host nor notices.webhook_url is set.")
+    if not ways:
         return
     if posts and not secrets.get(hub, secrets.NOTICES_SECRET):
         yield Finding(
