@@ -1,5 +1,6 @@
 """Another master key: everything that was sealed opens with it, or is given up by name; the books do not notice."""
 
+import asyncio
 import base64
 import fcntl
 import os
@@ -16,8 +17,10 @@ from tests.forked import Forked, Piped
 from tokenhub import clock
 from tokenhub.errors import Conflict, InvalidRequest, SetupError
 from tokenhub.failpoints import REKEY_FAILPOINTS
-from tokenhub.operations import credentials, ledger, master_key, own_models, providers, secrets
+from tokenhub.operations import credentials, gateways, ledger, master_key, own_models, providers, secrets
 from tokenhub.operations.hub import Hub
+from tokenhub.proxy import supervisor
+from tokenhub.proxy.app import Gateway
 from tokenhub.store import catalog, leases
 
 SECRET, MAIL = "sk-a-provider's-secret-key", "the mail password"
@@ -176,6 +179,13 @@ def test_who_began_before_seals_nothing_with_the_old_key(sealed, hub_settings):
             change()
     with Hub.open(sealed.home, flags) as hub:
         assert opened(hub) == ALL
+
+
+def test_t43_a_gateway_that_opened_its_home_before_does_not_begin_with_the_old_key(sealed, hub_settings):
+    master_key.replace(sealed.home, new_key=None, lost=False, flags=hub_flags(hub_settings))
+    with supervisor.listen("127.0.0.1", 0) as listener, pytest.raises(Conflict, match="new master key"):
+        asyncio.run(Gateway.start(sealed, [listener]))
+    assert not gateways.seen(sealed).runs
 
 
 def test_a_secret_that_does_not_open_stops_all_of_it(sealed, hub_settings):

@@ -22,6 +22,7 @@ from tests.fakes.upstream import (
     sse_reply,
 )
 from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
+from tokenhub.proxy.runtime import AWAY_TOLD_EVERY_S
 from tokenhub.store import ledger
 from tokenhub.store.database import StoreUnavailable
 
@@ -63,7 +64,7 @@ def served(way: CutSocket, tmp_path: Path) -> Iterator[tuple[RunningGateway, Fak
 
 @pytest.mark.soak
 def test_t97_database_away_under_load_fails_closed_and_books_what_was_running(
-    served: tuple[RunningGateway, FakeUpstream], way: CutSocket
+    served: tuple[RunningGateway, FakeUpstream], way: CutSocket, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gateway, upstream = served
     assert gateway.chat(MODEL).status == 200
@@ -93,6 +94,7 @@ def test_t97_database_away_under_load_fails_closed_and_books_what_was_running(
     assert {one.json()["error"]["code"] for one in refused} == {"ledger_unavailable"}
     assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
     assert len(upstream.received) == asked, "nothing is sent that could not be charged"
+    assert 1 <= capsys.readouterr().err.count('"store_read"') <= 1 + AWAY_S / AWAY_TOLD_EVERY_S
     way.refuse = False
     for thread in threads:
         thread.join(30)

@@ -19,7 +19,7 @@ from tokenhub.proxy.downstream import Sent
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.proxy.server import Deadlines, GatewayServer
 from tokenhub.settings import Settings
-from tokenhub.store import leases
+from tokenhub.store import leases, revision
 from tokenhub.store.database import StoreError
 from tokenhub.store.leases import Lease
 from tokenhub.store.writer import Writer
@@ -61,7 +61,7 @@ class Gateway:
         refuses everything from then on and must be stopped.
         """
         loop, settings = asyncio.get_running_loop(), hub.settings
-        lease = leases.acquire(hub.database, hub.home, settings.database_lease_s, clock.now_ms())
+        lease = _take_lease(hub)
 
         def on_fenced() -> None:
             loop.call_soon_threadsafe(_fenced, runtime, on_lost)
@@ -132,6 +132,13 @@ class Gateway:
 
 def _stopping() -> Unavailable:
     return Unavailable("The gateway is stopping; nothing was charged. Try again.", code="overloaded", retry_after_s=1)
+
+
+def _take_lease(hub: Hub) -> Lease:
+    """Say that this process is at work; raises Conflict when the master key was replaced after its home was opened (T43)."""
+    with revision.change(hub.database):
+        revision.refuse_other_key(hub.database, hub.vault)
+        return leases.acquire(hub.database, hub.home, hub.settings.database_lease_s, clock.now_ms())
 
 
 def _fenced(runtime: Runtime, on_lost: Callable[[], None]) -> None:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+AWAY_TOLD_EVERY_S = 10.0
+"""How often a store that does not answer is logged: whatever asks meets it, and once a second the process itself."""
+
 
 class Runtime:
     """Everything a request needs from its process. One per process, made by ``app.start``."""
@@ -71,6 +74,7 @@ class Runtime:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="tokenhub-reader")
         self._verbs = ThreadPoolExecutor(1, thread_name_prefix="tokenhub-verbs")
+        self._away_told_s = float("-inf")
         self._looked_up: dict[bytes, asyncio.Future[Caller | None]] = {}
         self._reading_snapshot: asyncio.Future[Snapshot] | None = None
 
@@ -86,7 +90,9 @@ class Runtime:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, query, self.database)
         except StoreError as error:
-            log.failure("store_read", error)
+            if (now_s := clock.monotonic_s()) - self._away_told_s >= AWAY_TOLD_EVERY_S:
+                self._away_told_s = now_s
+                log.failure("store_read", error)
             raise Unavailable(
                 "The ledger does not answer; try again.", code="ledger_unavailable", retry_after_s=2
             ) from None

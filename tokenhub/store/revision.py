@@ -43,7 +43,7 @@ def set_key_check(database: Database, key_check: bytes) -> None:
 
 
 def refuse_other_key(database: Database, vault: Vault) -> None:
-    """Refuse to seal with a master key that was replaced after a command had read it, inside the change that seals (T43)."""
+    """Refuse to go on with a master key that was replaced after it was read, inside the change that seals or begins to serve (T43)."""
     if not vault.knows(instance(database), key_check(database)):
         raise Conflict("Another process has just set a new master key. Nothing was changed; run the command again.")
 
