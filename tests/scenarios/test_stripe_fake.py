@@ -1,6 +1,7 @@
 """The fake Stripe under Stripe's own client: that what the money tests stand on behaves, and fails, as Stripe does."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -407,3 +408,12 @@ def test_thin_events_name_their_object(stripe: FakeStripe, client: sdk.StripeCli
     assert (last["object"], last["type"]) == ("v2.core.event", "v1.checkout.session.completed")
     assert last["related_object"]["id"] == session.id
     assert "data" not in last
+
+
+def test_a_client_that_is_killed_while_it_asks_has_asked_nothing(stripe: FakeStripe) -> None:
+    host, _, port = stripe.url.rpartition("/")[2].partition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(b"POST /v1/payment_intents HTTP/1.1\r\nHost: stripe\r\nContent-Length: 30\r\n\r\namount=")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    assert stripe.asked == []

@@ -48,7 +48,7 @@ UNKNOWN_LOOKS: Final = 3
 LOST_CODES: Final = ("lease_ended", "hold_unknown")
 """Ends of a hold of which its caller was told nothing: the process died."""
 CONTENT_KEPT_S: Final[Mapping[str, int]] = {"google": 2 * 86_400}
-"""How long a provider keeps results; a day where nothing is said here."""
+"""How long a provider keeps results (Google: Gemini API's page on Veo, 2026-11); a day where nothing is said here."""
 DAY_S: Final = 86_400
 
 _UNBORN: Final = JobEnd(
