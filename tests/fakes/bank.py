@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 from tokenhub.accounts.accounts import Versions
-from tokenhub.billing.holds import Operation, Outcome, OwnerKind, Place, Release, RequestRecord, Settle
+from tokenhub.billing.holds import Operation, Outcome, Place, Release, RequestRecord, Settle
 from tokenhub.paths import Home
 from tokenhub.store import audit, leases, ledger
 from tokenhub.store.database import Database
@@ -98,9 +98,18 @@ class Bank:
             account_rpm=10**6,
             concurrency=10**6,
             price_version="p1",
-            owner=OwnerKind.REQUEST,
         )
         return replace(place, **fields)
+
+    def adopt(self, request_id: str) -> None:
+        """Make a request's hold that of a video which is being made."""
+        with self.database.write():
+            self.database.execute("UPDATE holds SET owner = 'job', lease_id = NULL WHERE request_id = ?", (request_id,))
+            self.database.execute(
+                "INSERT INTO jobs (id, account_id, key_id, capability, state, next_poll_at, expires_at, created_at)"
+                " SELECT request_id, account_id, key_id, 'video', 'queued', ?, ?, ? FROM holds WHERE request_id = ?",
+                (NOW, NOW + DAY, NOW, request_id),
+            )
 
     def settle(self, request_id: str, key_id: str, model_fee: int, service_fee: int = 0, **record: Any) -> Settle:
         return Settle(request_id, model_fee, service_fee, self.record(key_id, **record))

@@ -19,7 +19,6 @@ from tests.fakes import backup_process
 from tests.fakes.bank import DAY, NOW, Bank
 from tests.fakes.raw_client import eventually
 from tests.forked import Forked
-from tokenhub.billing.holds import OwnerKind
 from tokenhub.errors import Conflict, InvalidRequest, SetupError
 from tokenhub.failpoints import COPY_FAILPOINTS
 from tokenhub.ids import new_id
@@ -228,16 +227,10 @@ def test_t101_a_video_that_is_being_made_keeps_its_hold_and_is_asked_about(hub, 
     bank.account("a", 10**6)
     bank.do(bank.place("video", "a-0", 500))
     bank.do(bank.place("chat", "a-0", 300))
-    with hub.database.write():
-        hub.database.execute("UPDATE holds SET owner = 'job', lease_id = NULL WHERE request_id = 'video'")
-        hub.database.execute(
-            "INSERT INTO jobs (id, account_id, key_id, capability, state, next_poll_at, expires_at, created_at) "
-            "VALUES ('video', 1, 'a-0', 'video', 'queued', ?, ?, ?)",
-            (NOW, NOW + DAY, NOW),
-        )
+    bank.adopt("video")
     made = back_up(hub)
     with restored(hub, made.path, into) as new:
-        assert new.database.rows("SELECT request_id, owner, amount FROM holds") == [("video", OwnerKind.JOB, 500)]
+        assert new.database.rows("SELECT request_id, owner, amount FROM holds") == [("video", "job", 500)]
         assert jobs.is_due(new.database, NOW)
         assert ledger.verify(new) == []
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes.bank import NOW, Bank
-from tokenhub.billing.holds import End, Ended, OwnerKind, Placed, Refusal, Refused
+from tokenhub.billing.holds import End, Ended, Placed, Refusal, Refused
 from tokenhub.billing.rules import MAX_SHORTFALL_NANO
 from tokenhub.store import leases, ledger, requests, usage
 from tokenhub.store.database import StoreBusy
@@ -124,13 +124,8 @@ def test_t21_holds_of_an_ended_process_are_released_once_with_the_reason(bank):
     """More of them than one transaction takes; a job's hold stays, it has an end of its own."""
     account = bank.account("a", 1000)
     names = [f"r{number:03}" for number in range(450)]
-    bank.apply(*(bank.place(name, "a-0", 2) for name in names), bank.place("job", "a-0", 3, owner=OwnerKind.JOB))
-    with bank.database.write():
-        bank.database.execute(
-            "INSERT INTO jobs (id, account_id, key_id, capability, state, next_poll_at, expires_at, created_at)"
-            " VALUES ('job', ?, 'a-0', 'videos', 'queued', 0, 0, 0)",
-            (account,),
-        )
+    bank.apply(*(bank.place(name, "a-0", 2) for name in names), bank.place("job", "a-0", 3))
+    bank.adopt("job")
     leases.end(bank.database, bank.lease)
     assert release_holds_of(bank.database, bank.lease.id, NOW + 7) == 450
     assert release_holds_of(bank.database, bank.lease.id, NOW + 8) == 0

@@ -5,13 +5,12 @@ import io
 import json
 import os
 import threading
-from dataclasses import replace
 
 import pytest
 
 from tests.fakes.bank import NOW, Bank
 from tokenhub import clock
-from tokenhub.billing.holds import End, Ended, OwnerKind, Placed, Refusal, Refused
+from tokenhub.billing.holds import End, Ended, Placed, Refusal, Refused
 from tokenhub.errors import InternalError, NotFound, Unavailable
 from tokenhub.observability import log
 from tokenhub.store import leases, requests
@@ -78,7 +77,7 @@ async def test_outcome_is_on_disk_when_it_is_told(bank, writer):
     assert requests.one(bank.database, "r").charged == 30
 
 
-async def test_a_batch_waits_for_the_disk_only_where_something_is_charged_or_a_job_begins(bank, writer, monkeypatch):
+async def test_a_batch_waits_for_the_disk_only_where_something_is_charged(bank, writer, monkeypatch):
     """Decision 10: a hold that is lost with the machine has lost nothing but a request that died with it."""
     bank.account("a", 1000)
     asked, begin = [], bank.database.peewee.begin_write
@@ -97,8 +96,6 @@ async def test_a_batch_waits_for_the_disk_only_where_something_is_charged_or_a_j
     assert await batch(bank.place("r1", "a-0", 10), bank.place("r2", "a-0", 10)) is False
     assert await batch(bank.settle("r1", "a-0", 5), bank.place("r3", "a-0", 10)) is True
     assert await batch(bank.release("r2", "a-0")) is False
-    assert await batch(replace(bank.place("r4", "a-0", 10), owner=OwnerKind.JOB)) is True
-    assert await batch(bank.release("r4", "a-0")) is False
     bank.check()
 
 

@@ -15,13 +15,6 @@ from tokenhub.usage import Usage
 from tokenhub.values import value
 
 
-class OwnerKind(StrEnum):
-    """Who keeps a hold open: a running request (ends with its process's lease) or a job (ends with the job)."""
-
-    REQUEST = "request"
-    JOB = "job"
-
-
 @value
 class Place:
     """Ask for a hold; the write decides.
@@ -47,7 +40,6 @@ class Place:
     account_rpm: int
     concurrency: int
     price_version: str
-    owner: OwnerKind = OwnerKind.REQUEST
 
 
 @value

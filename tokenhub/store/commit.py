@@ -17,7 +17,6 @@ from tokenhub import failpoints
 from tokenhub.billing.holds import (
     Operation,
     Outcome,
-    OwnerKind,
     Place,
     Refusal,
     Refused,
@@ -183,7 +182,7 @@ def _must_last(operation: Operation) -> bool:
 
     A hold without its request frees the money it kept; a release that is lost is made again with the lease.
     """
-    return isinstance(operation, Settle) or (isinstance(operation, Place) and operation.owner is OwnerKind.JOB)
+    return isinstance(operation, Settle)
 
 
 def _plainer(operation: Operation) -> Operation | None:

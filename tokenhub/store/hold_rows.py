@@ -7,7 +7,7 @@ import orjson
 
 from tokenhub.accounts.accounts import AccountStatus, KeyStatus, SpendPeriod
 from tokenhub.billing.batch import AccountState, Ending, HoldState, KeyState
-from tokenhub.billing.holds import End, Ended, OwnerKind
+from tokenhub.billing.holds import End, Ended
 from tokenhub.billing.journal import Entry
 from tokenhub.billing.lots import NEVER_MS, LotState, Part
 from tokenhub.store.database import clean_text
@@ -96,7 +96,7 @@ def lot_row(lot: LotState) -> tuple[Any, ...]:
 
 
 def hold_row(hold: HoldState, lease_id: int) -> tuple[Any, ...]:
-    """Return the row of a new hold; a request's ends with the lease, a job's has none."""
+    """Return the row of a new hold: a request's, which ends with the lease until it is made a job's."""
     assert hold.place is not None
     return (
         hold.request_id,
@@ -107,8 +107,8 @@ def hold_row(hold: HoldState, lease_id: int) -> tuple[Any, ...]:
         hold.period_start_ms,
         hold.placed_at_ms,
         *_storable(hold.place.price_version),
-        lease_id if hold.place.owner is OwnerKind.REQUEST else None,
-        hold.place.owner.value,
+        lease_id,
+        "request",
     )
 
 

@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from tokenhub import clock
-from tokenhub.billing.holds import Ended, Operation, Outcome, OwnerKind, Place, Placed
+from tokenhub.billing.holds import Ended, Operation, Outcome, Place, Placed
 from tokenhub.errors import Unavailable
 from tokenhub.observability import log
 from tokenhub.store import revision
@@ -238,7 +238,7 @@ class Writer:
         for item, answer in answers:
             if isinstance(answer, Ended):
                 self._open.discard(item.operation.request_id)
-            elif isinstance(answer, Placed) and _of_request(item.operation):
+            elif isinstance(answer, Placed):
                 self._open.add(item.operation.request_id)
 
     def _keep(self, left: list[Item], error: Unavailable, started_s: float) -> None:
@@ -329,10 +329,6 @@ def _answer(waiting: list[tuple["asyncio.Future[Outcome]", Answer]]) -> None:
             future.set_exception(answer)
         else:
             future.set_result(answer)
-
-
-def _of_request(operation: Operation) -> bool:
-    return isinstance(operation, Place) and operation.owner is OwnerKind.REQUEST
 
 
 def _closing() -> Unavailable:
