@@ -95,17 +95,24 @@ class Works:
             time.sleep(0.02)
 
     def stand_still(self, serving: Serving) -> None:
-        """Stop a process, but not inside a transaction: nobody else could write before it goes on."""
+        """Stop a process, but not inside a transaction: nobody else could write what it has locked before it goes on."""
         while True:
             serving.process.send_signal(signal.SIGSTOP)
-            try:
-                with self.hub.database.write():
-                    self.hub.database.execute("UPDATE installation SET revision = revision")
-            except StoreBusy:
-                serving.process.send_signal(signal.SIGCONT)
-                time.sleep(0.05)
-            else:
+            if not self._is_anyone_writing():
                 return
+            serving.process.send_signal(signal.SIGCONT)
+            time.sleep(0.05)
+
+    def _is_anyone_writing(self) -> bool:
+        database = self.hub.database
+        if database.kind == "postgres":
+            others = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            return bool(self.count(f"SELECT COUNT(*) FROM pg_stat_activity WHERE {others} AND state <> 'idle'"))
+        try:
+            with database.write():
+                return False
+        except StoreBusy:
+            return True
 
     def recover(self, told: list[str]) -> None:
         """Let one more gateway bring everything to its end; every video that a caller was told of is complete."""
