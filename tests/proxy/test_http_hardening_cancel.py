@@ -1,6 +1,8 @@
 """T64: a request is cancelled at every place where it waits; afterwards there is one end, and nothing is left."""
 
 import asyncio
+import io
+import json
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any
@@ -22,6 +24,7 @@ from tests.fakes.upstream import (
 )
 from tests.harness import RunningGateway, start_gateway, temporary_home
 from tokenhub.errors import Unavailable
+from tokenhub.observability import log
 from tokenhub.proxy import exchange
 from tokenhub.store import ledger
 
@@ -210,7 +213,14 @@ def test_t67_a_request_stopped_anywhere_tells_the_truth(running: Running, shape:
     assert at > 6
 
 
-def test_t64_a_drain_cancelled_before_its_first_step_releases_its_hold(running: Running) -> None:
+async def out_of_its_mind() -> None:
+    raise LookupError("a reader that nobody thought of")
+
+
+@pytest.mark.parametrize("fate", ["cancelled before its first step", "failed"])
+def test_t64_a_drain_that_comes_to_nothing_releases_its_hold_and_a_failure_is_logged(
+    running: Running, fate: str
+) -> None:
     gateway, fake = running
     fake.script = streamed
     assert gateway.gateway is not None
@@ -218,6 +228,9 @@ def test_t64_a_drain_cancelled_before_its_first_step_releases_its_hold(running: 
     real: Callable[..., Any] = runtime.spawn
 
     def spawn(work: Coroutine[Any, Any, None]) -> Awaitable[None]:
+        if work.__name__ == "_drain" and fate == "failed":
+            work.close()
+            work = out_of_its_mind()
         task = real(work)
         if work.__name__ == "_drain":
             task.cancel()
@@ -225,17 +238,20 @@ def test_t64_a_drain_cancelled_before_its_first_step_releases_its_hold(running: 
 
     before, balance = count(gateway), gateway.balance()
     runtime.spawn = spawn  # type: ignore[method-assign, assignment]
+    logged = io.StringIO()
     try:
-        with RawClient(gateway.port) as client:
+        with log.only("info", logged), RawClient(gateway.port) as client:
             client.send(
                 post(gateway.key, {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "x"}]})
             )
             client.until(b"One")
             client.reset()
-        (row,) = ends_within(gateway, before)
+            (row,) = ends_within(gateway, before)
     finally:
         del runtime.spawn
     assert (row["end"], gateway.balance()) == ("released", balance)
+    found = [line for line in map(json.loads, logged.getvalue().splitlines()) if line["event"] == "drain"]
+    assert [(line["error"], line["request_id"]) for line in found] == [("LookupError", row["id"])] * (fate == "failed")
 
 
 def ends_within(gateway: RunningGateway, before: int) -> list[dict]:

@@ -158,12 +158,14 @@ def _read_on(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
     has_room = len(runtime.drains) < runtime.settings.server_drains
     task = runtime.spawn(_drain(answer, exchange, runtime, runtime.settings.server_drain_bytes if has_room else 0))
     runtime.drains[exchange.id] = task
-    task.add_done_callback(lambda _: _drained(answer, exchange, runtime))
+    task.add_done_callback(lambda done: _drained(done, answer, exchange, runtime))
 
 
-def _drained(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
+def _drained(task: "asyncio.Task[None]", answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
     """Leave nothing open, however the drain ended: it may have been cancelled before its first step."""
     assert answer.upstream is not None
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.failure("drain", error, request_id=exchange.id)
     answer.upstream.abort()
     settlement.release(exchange, runtime, Unavailable("The stream was not read on.", code="client_left"))
     runtime.drains.pop(exchange.id, None)

@@ -78,13 +78,12 @@ async def settle(exchange: Exchange, runtime: Runtime, result: Result) -> Bill:
     billable = is_billable(result, usage, exchange.call.capability)
     saved_nano = pricing.saved_by_cache(usage, result.candidate.card) if billable else 0
     record = _record(exchange, result.candidate, result=result, usage=usage, estimated=estimated, saved_nano=saved_nano)
+    pin = sessions.pin(exchange, result.candidate.deployment, runtime) if result.binds else None
     failpoints.hit("settle.before")
+    exchange.ended = True
     if not billable:
-        exchange.ended = True
         runtime.writer.post(Release(exchange.id, record))
         return Bill(usage, pricing.FREE, estimated)
-    exchange.ended = True
-    pin = sessions.pin(exchange, result.candidate.deployment, runtime) if result.binds else None
     outcome = await runtime.writer.submit(
         Settle(exchange.id, charge.model_fee_nano, charge.service_fee_nano, record, pin)
     )
