@@ -104,7 +104,7 @@ def again(at_ms: int | None, now_ms: int) -> str | None:
         return None
     if 0 <= at_ms - now_ms < 600_000:
         return f"again in {-(-(at_ms - now_ms) // 1000)} s"
-    return f"until {clock.iso(at_ms).replace('T', ' ').removesuffix('Z')} UTC"
+    return f"until {render.moment(clock.iso(at_ms))} UTC"
 
 
 def ordinal(number: int) -> str:

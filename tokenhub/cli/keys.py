@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import values
+from tokenhub.cli import render, values
 from tokenhub.cli.context import AccountName, Door, Yes, command, noun
 from tokenhub.cli.render import Column
 from tokenhub.errors import HubError
@@ -269,7 +269,7 @@ def rotate(
         door.confirm(f"Revoke key {found.key.id} ({found.key.prefix}…) at once?", yes=yes)
     made = keys.rotate(door.hub, found.key.id, grace)
     old = made.replaced.key if made.replaced else found.key
-    until = f"works until {clock.iso(old.expires_at_ms or 0)}" if grace else "is revoked"
+    until = f"works until {render.moment(clock.iso(old.expires_at_ms or 0))} UTC" if grace else "is revoked"
     show_new(
         door, made, _account_name(door, found),
         f"Key {made.state.key.id} replaces {old.id}, which {until}. This is the only time it is shown:",

@@ -51,6 +51,7 @@ def place_row(place: "Place") -> dict[str, Any]:
         "usable": place.usable,
         "source": endpoint.offering.source,
         "source_date": endpoint.offering.source_date,
+        "confidence": endpoint.offering.confidence,
     }
 
 

@@ -322,20 +322,21 @@ def _percent(basis_points: int) -> str:
     return f"{whole}.{part:02d}".rstrip("0").rstrip(".") + " %"
 
 
-def _time(value: str) -> str:
+def moment(value: str) -> str:
+    """Return an ISO moment as people read it, without its zone, which is UTC."""
     return value.replace("T", " ").removesuffix("Z")
 
 
 def end(value: str) -> str:
     """Return the moment at which something ends: at midnight as its last day, which is how it is given."""
     if not value.endswith("T00:00:00Z"):
-        return _time(value)
+        return moment(value)
     return f"last day {_last_day(value)}"
 
 
 def expires(value: str) -> str:
     """Return the same as words of a sentence."""
-    return f"expires after {_last_day(value)} UTC" if value.endswith("T00:00:00Z") else f"expires {_time(value)} UTC"
+    return f"expires after {_last_day(value)} UTC" if value.endswith("T00:00:00Z") else f"expires {moment(value)} UTC"
 
 
 def _last_day(midnight: str) -> date:
@@ -349,7 +350,7 @@ def _count(value: int) -> str:
 _UNITS: Final[Mapping[str, Callable[[Any], str]]] = {
     "usd": _dollars,
     "bp": _percent,
-    "at": _time,
+    "at": moment,
     "tokens": _count,
 }
 _ENDS: Final[Mapping[str, Callable[[Any], str]]] = {"expires_at": end, "next_expiry_at": end}

@@ -144,7 +144,7 @@ def _master_key(hub: Hub) -> Iterator[Finding]:
     states = credentials.listing(hub)
     for state in states:
         catalog.credential(hub.database, hub.vault, state.id)
-    yield Finding("master key", Health.OK, f"It is the right one and opens {len(states)} credentials.")
+    yield Finding("master key", Health.OK, f"It is the right one; credentials that it opens: {len(states)}.")
 
 
 def _credentials(hub: Hub) -> Iterator[Finding]:

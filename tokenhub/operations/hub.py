@@ -68,7 +68,11 @@ class Hub:
         if not chosen.database_url:
             _require_database(home)
         database = open_database(chosen, home)
-        return cls(chosen, home, database, vault, revision.instance(database))
+        try:
+            return cls(chosen, home, database, vault, revision.instance(database))
+        except BaseException:
+            database.close()
+            raise
 
     @classmethod
     def init(cls, home: Home, flags: Flags | None = None) -> Self:

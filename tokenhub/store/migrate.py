@@ -63,7 +63,9 @@ def migrate(
     if create and done:
         raise MadeBefore("this is a TokenHub database already: tokenhub serve uses it as it is")
     if not create and not done:
-        raise SetupError("this database has no TokenHub tables. Is the address right? They are made by: tokenhub init")
+        raise SetupError(
+            "this database has no TokenHub tables: its address is wrong, or it was never made whole. Complete it with: tokenhub init"
+        )
     if done == known(files):
         return []
     with _alone(database, home), database.write():
