@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenhub.cli import render
-from tokenhub.cli.render import Column
+from tokenhub.cli import render, tables
+from tokenhub.cli.tables import Column
 
 HOSTILE = [
     "\x1b[31mred\x1b[0m",
@@ -50,13 +50,13 @@ def test_t120_any_text_becomes_printable_and_printable_text_stays(text: str) -> 
 
 @pytest.mark.parametrize("text", ["Größe", "株式会社", "naïve café", "[/red]", "[bold]x", ":smile:", "a\\b"])
 def test_t120_readable_text_and_markup_are_shown_as_they_are(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    render.print_table([{"name": text}], (Column("name", "Name"),))
-    render.print_record({"name": text}, (Column("name", "Name"),))
+    tables.print_table([{"name": text}], (Column("name", "Name"),))
+    tables.print_record({"name": text}, (Column("name", "Name"),))
     assert capsys.readouterr().out == f"Name\n{text}\nName  {text}\n"
 
 
 def test_t120_a_table_keeps_its_shape_whatever_stands_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    render.print_table([{"a": text, "b": "|"} for text in HOSTILE], (Column("a", "A"), Column("b", "B")))
+    tables.print_table([{"a": text, "b": "|"} for text in HOSTILE], (Column("a", "A"), Column("b", "B")))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(HOSTILE) + 1
     assert len({line.index("|") for line in lines[1:]}) == 1
@@ -127,6 +127,6 @@ def test_a_stream_that_is_no_terminal_gets_no_colour(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("NO_COLOR", "1")
     assert not render.colours(Terminal())
     with redirect_stdout(Terminal()) as out:
-        render.print_table([{"id": 1}], [render.Column("id", "Id")])
+        tables.print_table([{"id": 1}], [Column("id", "Id")])
     assert out.getvalue() == "Id\n1\n"
     assert sys.stdout is not None

@@ -13,8 +13,8 @@ import pytest
 
 from tests.cli import rows
 from tokenhub import cli
-from tokenhub.cli import app, render, requests
-from tokenhub.cli.render import Column
+from tokenhub.cli import app, render, requests, tables
+from tokenhub.cli.tables import Column
 from tokenhub.operations import accounts, credentials, grants, keys, plans, subscriptions
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.hub import Hub
@@ -32,7 +32,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def tables() -> Iterator[tuple[str, tuple[Column, ...]]]:
+def tables_of_commands() -> Iterator[tuple[str, tuple[Column, ...]]]:
     for module in pkgutil.iter_modules(cli.__path__, "tokenhub.cli."):
         for name, value in vars(importlib.import_module(module.name)).items():
             if (
@@ -44,7 +44,7 @@ def tables() -> Iterator[tuple[str, tuple[Column, ...]]]:
                 yield f"{module.name}.{name}", value
 
 
-TABLES = dict(tables())
+TABLES = dict(tables_of_commands())
 
 
 def value_of(field: str) -> Any:
@@ -73,7 +73,7 @@ def shown(
 ) -> tuple[str, str]:
     monkeypatch.setenv("COLUMNS", str(width))
     with redirect_stdout(Terminal()) as out, redirect_stderr(io.StringIO()) as err:
-        render.print_table([row, row], columns)
+        tables.print_table([row, row], columns)
     return COLOURS.sub("", out.getvalue()), err.getvalue()
 
 
@@ -121,7 +121,7 @@ def test_a_record_parts_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"https://checkout.stripe.com/c/pay/{'a1' * 40}"
     monkeypatch.setenv("COLUMNS", "40")
     with redirect_stdout(Terminal()) as out:
-        render.print_record(
+        tables.print_record(
             {"url": url, "reason": "declined by the bank, try another one"},
             (Column("url", "Link"), Column("reason", "Why")),
         )

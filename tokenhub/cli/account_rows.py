@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tokenhub import clock, money
 from tokenhub.cli import render
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
     from tokenhub.accounts.accounts import Plan

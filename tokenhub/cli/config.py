@@ -11,7 +11,7 @@ import typer
 
 from tokenhub.cli import render
 from tokenhub.cli.context import Door, command, noun
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 from tokenhub.errors import HubError, InvalidRequest
 
 if TYPE_CHECKING:

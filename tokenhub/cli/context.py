@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from tokenhub.cli import render, values
+from tokenhub.cli import render, tables, values
 from tokenhub.cli.help import Help
 from tokenhub.cli.nouns import NOUNS
-from tokenhub.cli.render import Column, Row
+from tokenhub.cli.tables import Column, Row
 from tokenhub.errors import HubError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Door:
         if self.as_json:
             render.print_line(render.as_json(list(rows)))
         elif rows:
-            render.print_table(rows, columns)
+            tables.print_table(rows, columns)
         else:
             self.say(empty)
 
@@ -124,7 +124,7 @@ class Door:
         if self.as_json:
             render.print_line(render.as_json(row))
         else:
-            render.print_record(row, columns)
+            tables.print_record(row, columns)
 
     def done(self, row: Row, *messages: str, data: str | None = None) -> None:
         """Tell what was done. ``data`` is the one thing a script wants to catch, such as a new key."""

@@ -10,7 +10,7 @@ from tokenhub import clock
 from tokenhub.catalog.data_policy import STATEMENTS
 from tokenhub.cli import render, values
 from tokenhub.cli.context import FAILED, Door, Yes, command, noun
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 from tokenhub.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:

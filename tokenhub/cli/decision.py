@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from tokenhub import clock
-from tokenhub.cli import render
-from tokenhub.cli.render import Column
+from tokenhub.cli import render, tables
+from tokenhub.cli.tables import Column
 
 Record = Mapping[str, Any]
 
@@ -128,4 +128,4 @@ def print_decision(record: Record, accounts: Mapping[str, str], now_ms: int, tri
     """Write the decision of a request that has ended in one table, with what ordered it above."""
     render.print_title(f"Routing: ordered {order(record)}; {most(record)}")
     found = rows(record, accounts, now_ms, tried)
-    render.print_table(found, render.used(found, COLUMNS))
+    tables.print_table(found, tables.used(found, COLUMNS))

@@ -2,9 +2,9 @@
 
 import typer
 
-from tokenhub.cli import render
+from tokenhub.cli import render, tables
 from tokenhub.cli.context import FAILED, Door, command, verb
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 
 app = verb("doctor")
 
@@ -32,6 +32,6 @@ def doctor(door: Door) -> None:
     if door.as_json:
         render.print_line(render.as_json({"ok": all(row["health"] != "failed" for row in rows), "findings": rows}))
     else:
-        render.print_table(rows, COLUMNS)
+        tables.print_table(rows, COLUMNS)
     if any(row["health"] == "failed" for row in rows):
         raise typer.Exit(FAILED)

@@ -7,7 +7,7 @@ import typer
 from tokenhub import clock, money
 from tokenhub.cli import render, values
 from tokenhub.cli.context import AccountName, Door, Yes, command, noun
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 from tokenhub.errors import HubError
 
 if TYPE_CHECKING:

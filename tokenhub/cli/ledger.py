@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import render, values
+from tokenhub.cli import render, tables, values
 from tokenhub.cli.context import FAILED, AccountName, Door, command, noun
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
     from tokenhub.operations.ledger import EntryLine, Lot
@@ -108,11 +108,11 @@ def show(
     if door.as_json:
         door.record({**summary, "lots": lots, "entries": entries}, ())
         return
-    render.print_record(summary, BALANCE_COLUMNS)
+    tables.print_record(summary, BALANCE_COLUMNS)
     for rows, columns in ((lots, LOT_COLUMNS), (entries, ENTRY_COLUMNS)):
         if rows:
             render.print_blank()
-            render.print_table(rows, columns)
+            tables.print_table(rows, columns)
 
 
 @command(app, examples=["tokenhub ledger verify", "tokenhub ledger verify --json || mail -s 'books' ops@example.com"])
@@ -125,7 +125,7 @@ def verify(door: Door) -> None:
     if door.as_json:
         render.print_line(render.as_json({"ok": not rows, "discrepancies": rows}))
     elif rows:
-        render.print_table(rows, FAULT_COLUMNS)
+        tables.print_table(rows, FAULT_COLUMNS)
         door.complain(
             f"{render.counted(len(rows), 'row')} do not add up. Keep the database as it is, stop serving, and ask for help with this output."
         )

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from tokenhub.call import Capability
-from tokenhub.cli import models_own, price_options, render, values
+from tokenhub.cli import models_own, price_options, render, tables, values
 from tokenhub.cli.context import Door, command, noun
 from tokenhub.cli.model_rows import place_row, row
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 
 app = noun("models")
 
@@ -105,7 +105,7 @@ def list_(
         )
     rows = [row(state) for state in states]
     shown = rows if door.as_json else [_shown(one) for one in rows]
-    columns = [column for column in COLUMNS if column.field != "unit_prices" or render.used(shown, [column])]
+    columns = [column for column in COLUMNS if column.field != "unit_prices" or tables.used(shown, [column])]
     door.rows(shown, columns, empty=empty)
 
 
@@ -120,7 +120,7 @@ def show(door: Door, name: Name) -> None:
     if not door.as_json and places:
         render.print_blank()
         shown = [_shown(place) for place in places]
-        render.print_table(shown, render.used(shown, PLACE_COLUMNS))
+        tables.print_table(shown, tables.used(shown, PLACE_COLUMNS))
 
 
 @command(

@@ -8,7 +8,7 @@ from tokenhub import clock
 from tokenhub.billing.notices import EVENTS
 from tokenhub.cli import values
 from tokenhub.cli.context import FAILED, Door, command, noun
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
     from tokenhub.operations.subscriptions import Subscription

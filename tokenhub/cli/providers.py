@@ -9,7 +9,7 @@ from tokenhub import money
 from tokenhub.catalog import data_policy
 from tokenhub.cli import render, values
 from tokenhub.cli.context import Door, Yes, command, noun
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 from tokenhub.errors import InvalidRequest
 
 if TYPE_CHECKING:

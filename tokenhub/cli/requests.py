@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import decision, render, values
+from tokenhub.cli import decision, render, tables, values
 from tokenhub.cli.context import Door, command, noun
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
     from tokenhub.operations.requests import EndedRequest, RequestFilter
@@ -153,7 +153,7 @@ def _follow(door: Door, wanted: "RequestFilter", limit: int) -> None:
     """Show requests one a line as they end: JSON lines, or a table that goes on."""
     from tokenhub.operations import requests
 
-    columns = [] if door.as_json else render.print_heading(COLUMNS)
+    columns = [] if door.as_json else tables.print_heading(COLUMNS)
     names = _names(door)
     for request in requests.follow(door.hub, wanted, limit=limit):
         if str(request.account_id) not in names:
@@ -162,9 +162,9 @@ def _follow(door: Door, wanted: "RequestFilter", limit: int) -> None:
         if door.as_json:
             render.print_line(render.as_json(shown, indent=None))
         elif columns:
-            render.print_row(shown, columns)
+            tables.print_row(shown, columns)
         else:
-            render.print_record(shown, COLUMNS)
+            tables.print_record(shown, COLUMNS)
             render.print_blank()
 
 
@@ -229,7 +229,7 @@ def show(
     door.record(shown, (*FIELDS, *counts))
     if not door.as_json and shown["attempts"]:
         render.print_blank()
-        render.print_table(shown["attempts"], ATTEMPT_COLUMNS)
+        tables.print_table(shown["attempts"], ATTEMPT_COLUMNS)
     if not door.as_json and shown["decision"]:
         render.print_blank()
         tried = {attempt["deployment"] for attempt in shown["attempts"]}

@@ -7,7 +7,7 @@ import typer
 
 from tokenhub.cli import render, routing_explain, values
 from tokenhub.cli.context import Door, command, noun
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 from tokenhub.errors import InvalidRequest
 from tokenhub.routing.preferences import ATTEMPTS_MOST, DATA_POLICIES, SORTS
 

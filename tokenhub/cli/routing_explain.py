@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from tokenhub.cli import decision, model_rows, render
+from tokenhub.cli import decision, model_rows, render, tables
 from tokenhub.cli.context import Door
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 from tokenhub.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _stage(title: str, *words: str) -> None:
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
     if rows:
-        render.print_table(rows, render.used(rows, columns))
+        tables.print_table(rows, tables.used(rows, columns))
 
 
 def _names(asked: str, record: Mapping[str, Any], count: int) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import render, values
+from tokenhub.cli import render, tables, values
 from tokenhub.cli.context import AccountName, Door, command, verb
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
     from tokenhub.billing.statements import Line, Statement
@@ -192,7 +192,7 @@ def _title(found: "Statement") -> str:
 def _print_text(found: "Statement") -> None:
     render.print_line(render.inert(_title(found)))
     render.print_blank()
-    render.print_table(_rows(found), _COLUMNS)
+    tables.print_table(_rows(found), _COLUMNS)
     for note in _notes(found):
         render.say(note)
 

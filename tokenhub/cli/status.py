@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from tokenhub import clock
-from tokenhub.cli import render, values
+from tokenhub.cli import render, tables, values
 from tokenhub.cli.context import Door, command, verb
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
     from tokenhub.operations.status import DeploymentStatus, Status
@@ -110,12 +110,12 @@ def _show(door: Door, found: "Status", *, one_line: bool) -> None:
     if not found.gateway.runs:
         door.say(f"{found.gateway.words}: nothing is served now. Start one: tokenhub serve")
     if found.deployments:
-        render.print_table([_told(one) for one in shown["providers"]], PLACES)
+        tables.print_table([_told(one) for one in shown["providers"]], PLACES)
         render.print_blank()
-        render.print_table([_told(one) for one in shown["deployments"]], DEPLOYMENTS)
+        tables.print_table([_told(one) for one in shown["deployments"]], DEPLOYMENTS)
     if found.credentials:
         render.print_blank()
-        render.print_table(shown["credentials"], CREDENTIALS)
+        tables.print_table(shown["credentials"], CREDENTIALS)
         door.say("Mend one: tokenhub credentials rotate ID, or test it: tokenhub credentials test ID --chat")
     if found.hidden:
         door.say(

@@ -6,9 +6,9 @@ import typer
 
 from tokenhub import clock, money
 from tokenhub.billing import credits
-from tokenhub.cli import render, values
+from tokenhub.cli import render, tables, values
 from tokenhub.cli.context import Door, command, noun
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
     from tokenhub.operations.payments.disputes import Dispute
@@ -174,11 +174,11 @@ def show(
         door.record({**row(found, account), "refunds": sent_back, "disputes": contested}, ())
         return
     fields = [column for column in FIELDS if column.field not in _LINK_FIELDS or found.state in ("new", "open")]
-    render.print_record(row(found, account), fields)
+    tables.print_record(row(found, account), fields)
     for rows, columns in ((sent_back, REFUND_COLUMNS), (contested, DISPUTE_COLUMNS)):
         if rows:
             render.print_blank()
-            render.print_table(rows, columns)
+            tables.print_table(rows, columns)
 
 
 @command(app, examples=["tokenhub topups reconcile", "tokenhub topups reconcile --since 2026-11-01 --json"])

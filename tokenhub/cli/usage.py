@@ -9,7 +9,7 @@ import typer
 from tokenhub import clock, money
 from tokenhub.cli import render, values
 from tokenhub.cli.context import Door, command, verb
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
     from tokenhub.operations.usage import Line

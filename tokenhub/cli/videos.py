@@ -8,7 +8,7 @@ import typer
 from tokenhub import clock, money
 from tokenhub.cli import values
 from tokenhub.cli.context import Door, command, noun
-from tokenhub.cli.render import Column
+from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
     from tokenhub.operations.jobs import Job
