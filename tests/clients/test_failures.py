@@ -15,10 +15,10 @@ import pytest
 from tests.clients import environments, pages
 from tests.clients.conftest import Stage
 from tests.clients.programs import NPM, PROGRAMS
-from tests.clients.test_pages import DEADLINE_S
+from tests.clients.test_pages import DEADLINE_S, TRIED
 
 PROBES = Path(__file__).parent / "probes"
-PROBED = sorted(probe.stem for probe in PROBES.glob("*") if probe.stem in PROGRAMS)
+PROBED = sorted(probe.stem for probe in PROBES.glob("*") if probe.stem in TRIED)
 MODELS = {
     "llm": "gpt-4.1-mini",
     "aider": "deepseek-v4.1-flash",
@@ -34,7 +34,7 @@ ASKED_BY = {"llm": 2}
 """How many commands of a page it takes to ask a model, where a page goes on."""
 
 
-pytestmark = pytest.mark.timeout(environments.DEADLINE_S + DEADLINE_S)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(environments.DEADLINE_S + DEADLINE_S)]
 """The first of a program's tests may have to install it."""
 
 
@@ -118,7 +118,7 @@ def test_a_wrong_key_is_told_as_such(probed: Probed) -> None:
 
 
 @pytest.mark.usefixtures("needs_node")
-@pytest.mark.parametrize("program", MODELS)
+@pytest.mark.parametrize("program", [program for program in MODELS if program in TRIED])
 def test_an_unknown_model_is_told_by_a_program_of_the_command_line(program: str, stage: Stage, tmp_path: Path) -> None:
     page = pages.read(program)
     before = stage.gateway.balance()

@@ -33,9 +33,11 @@ AGENTS = ("codex", "claude-code", "opencode", "qwen-code", "pi", "gemini-cli")
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
 FOLLOWED = [name for name, program in PROGRAMS.items() if SOAK or program.kind != GOLANG]
 """Compiling the SDK for Go takes both processors of a small machine half a minute."""
+TRIED = [name for name, program in PROGRAMS.items() if SOAK or not program.slow]
 CROSSED = [
     (program, page, other)
     for program, (page, *others) in OTHER_MODELS.items()
+    if program in TRIED
     for other in (others if SOAK else others[:1])
 ]
 
