@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenhub.accounts.accounts import AccountStatus, KeyStatus, SpendPeriod, Versions
@@ -99,7 +99,6 @@ def held(limits: Bound, balance_nano: int) -> tuple[int, int]:
     return placed.amount_nano, limits.output_wanted if placed.output_limit is None else placed.output_limit
 
 
-@settings(max_examples=600, deadline=None)
 @given(st.data())
 def test_t3_every_legal_usage_costs_at_most_what_is_wanted(data):
     call, route, fee_bp = data.draw(calls), data.draw(routes), data.draw(st.integers(0, 10_000))
@@ -109,7 +108,6 @@ def test_t3_every_legal_usage_costs_at_most_what_is_wanted(data):
         assert pricing.charge_for(usage, card, fee_bp).total_nano <= limits.wanted_nano
 
 
-@settings(max_examples=600, deadline=None)
 @given(st.data())
 def test_t3_lowered_output_limit_is_covered_by_the_hold_that_is_placed(data):
     call, route, fee_bp = data.draw(calls), data.draw(routes), data.draw(st.integers(0, 10_000))
@@ -137,7 +135,6 @@ def test_t3_dearest_usage_there_can_be_is_covered_at_every_deployment_and_tier(f
                     assert pricing.charge_for(usage, card, fee_bp).total_nano <= hold
 
 
-@settings(max_examples=300, deadline=None)
 @given(calls, routes, st.integers(0, 10_000))
 def test_minimum_is_never_more_than_wanted_and_a_client_with_a_limit_gets_it_whole(call, route, fee_bp):
     limits = bound(call, route, fee_bp)
@@ -200,7 +197,6 @@ OTHERS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_t3_units_and_image_tokens_cost_at_most_what_is_wanted(data):
     draw, fee_bp = data.draw, data.draw(st.integers(0, 10_000))
@@ -293,7 +289,6 @@ AUDIO = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(AUDIO), st.integers(0, 10_000), st.integers(1, 100_000), st.floats(0, 1), st.floats(0, 1))
 def test_t3_sound_costs_at_most_what_is_wanted(deployment, fee_bp, count, read, made):
     capability = deployment.model.capability

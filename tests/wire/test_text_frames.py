@@ -396,7 +396,6 @@ def test_form_makes_the_events_that_it_makes_when_each_frame_is_read(dialect, fo
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=150)
 @given(frames=STREAMS, sizes=SIZES)
 def test_stream_makes_the_events_that_it_makes_when_each_frame_is_read(dialect, frames, sizes):
     told = Writer(dialect).told(cut(frames, sizes), block([END]))
@@ -404,7 +403,6 @@ def test_stream_makes_the_events_that_it_makes_when_each_frame_is_read(dialect, 
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=150)
 @given(frames=FAULTY, sizes=SIZES)
 def test_stream_with_broken_frames_fails_where_it_fails_when_each_frame_is_read(dialect, frames, sizes):
     told = Writer(dialect).told(cut(frames, sizes), block([END]))
@@ -519,7 +517,6 @@ def assert_anthropics(frames: list[bytes], piece_bytes: int = 1_000_000) -> None
     assert made(frames, piece_bytes) == made(numbered(frames), 1_000_000)
 
 
-@settings(max_examples=400)
 @given(
     st.lists(MARKED_RUNS | st.sampled_from([*STEPS, STEPS[0], STEPS[0]]).map(lambda one: [one]), max_size=8),
     st.integers(1, 500),
