@@ -123,6 +123,20 @@ def test_an_ended_lease_is_fenced_for_ever(database: Database, lease: Lease) -> 
         assert not leases.check_and_renew(database, lease, START)
 
 
+def test_a_lease_whose_number_another_process_has_now_is_lost(database: Database, lease: Lease, home: Home) -> None:
+    """A server that took over without the newest commits has lost the row, and gives its number again."""
+    with database.write():
+        database.execute("DELETE FROM leases")
+        database.execute(
+            "INSERT INTO leases (id, host, boot_id, pid, started_at, renewed_at) VALUES (?, 'elsewhere', 'b', 1, ?, ?)",
+            (lease.id, START, START),
+        )
+    with database.write():
+        assert not leases.check_and_renew(database, lease, START)
+    leases.end(database, lease)
+    assert state(database, lease.id) == "live"
+
+
 def test_a_lease_cannot_be_ended_under_a_batch_that_has_checked_it(
     database: Database, lease: Lease, settings: Settings, home: Home
 ) -> None:

@@ -40,6 +40,8 @@ class Lease:
     duration_ms: int
     file: Path
     lock: int
+    taken_by: tuple[str, int, int]
+    """Boot id, process and start: a server that took over without the newest commits may give the same id to another."""
 
 
 class Standing(NamedTuple):
@@ -85,7 +87,7 @@ def acquire(database: Database, home: Home, duration_s: float, now_ms: int) -> L
         if lock is not None:
             os.close(lock)
         raise
-    return Lease(number, round(duration_s * 1000), file, lock)
+    return Lease(number, round(duration_s * 1000), file, lock, (holder.boot_id, holder.pid, holder.started_at))
 
 
 def check_and_renew(database: Database, lease: Lease, now_ms: int) -> Standing | None:
@@ -95,7 +97,7 @@ def check_and_renew(database: Database, lease: Lease, now_ms: int) -> Standing |
     end the lease in between. None means fenced: nothing may be done in this process's name.
     """
     lock = f"{database.lock_clause} OF leases" if database.lock_clause else ""
-    row = database.row(_STANDING + lock, (lease.id,))
+    row = database.row(_STANDING + lock, (lease.id, *lease.taken_by))
     if row is None or row[0] != "live":
         return None
     if not 0 <= now_ms - row[1] < lease.duration_ms // RENEWALS:
@@ -110,9 +112,10 @@ def standing(database: Database) -> Standing:
     return Standing(*row)
 
 
+_OWN = "leases.id = ? AND leases.boot_id = ? AND leases.pid = ? AND leases.started_at = ?"
 _STANDING = (
     "SELECT leases.state, leases.renewed_at, i.version, i.catalog_version, i.closed_until "
-    "FROM leases CROSS JOIN installation i WHERE leases.id = ?"
+    f"FROM leases CROSS JOIN installation i WHERE {_OWN}"
 )
 
 
@@ -120,7 +123,7 @@ def end(database: Database, lease: Lease) -> None:
     """Give up this process's lease, when all its holds are ended; its file goes too."""
     try:
         with database.write():
-            database.execute("UPDATE leases SET state = 'ended' WHERE id = ?", (lease.id,))
+            database.execute(f"UPDATE leases SET state = 'ended' WHERE {_OWN}", (lease.id, *lease.taken_by))
         lease.file.unlink(missing_ok=True)
     finally:
         os.close(lease.lock)
