@@ -7,11 +7,12 @@ import time
 import pytest
 
 from tests.conftest import create_store, store_settings
-from tests.fakes.bank import Bank
+from tests.fakes.bank import NOW, Bank
 from tests.fakes.cut_socket import CutSocket
 from tokenhub.billing.holds import End, Ended, Placed
 from tokenhub.errors import Unavailable
 from tokenhub.store import requests
+from tokenhub.store.commit import Committer, Result
 from tokenhub.store.database import Database, open_database
 from tokenhub.store.writer import OutcomeUnknown, Writer
 
@@ -250,3 +251,54 @@ async def test_t96_place_whose_commit_stays_unknown_fails_and_leaves_no_hold(arr
     assert requests.one(direct.database, "r").end is End.RELEASED
     assert direct.available(1) == 1000
     direct.check()
+
+
+class Refusals:
+    """Lets the server refuse every write transaction that a new session of its own begins."""
+
+    def __init__(self, bank: Bank) -> None:
+        self._bank = bank
+        ((name,),) = bank.database.rows("SELECT current_database()")
+        with bank.database.write():
+            bank.database.execute("CREATE SCHEMA refusing")
+            bank.database.execute(f"ALTER DATABASE {name} SET search_path = refusing, pg_catalog, public")
+
+    def begin(self, code: str) -> None:
+        raised = f"BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{code}'; END"
+        self._execute(f"CREATE FUNCTION refusing.pg_current_xact_id() RETURNS xid8 LANGUAGE plpgsql AS $${raised}$$")
+
+    def end(self) -> None:
+        self._execute("DROP FUNCTION refusing.pg_current_xact_id()")
+
+    def _execute(self, sql: str) -> None:
+        with self._bank.database.write():
+            self._bank.database.execute(sql)
+
+
+@pytest.mark.parametrize("code", ["0A000", "25006", "25P04", "54000", "57014"])
+async def test_t97_server_that_begins_no_write_keeps_ends_until_it_does(code, direct, cut, through, started):
+    """A standby, a limit that is reached, a timeout: none is the fault of what was to be written."""
+    writer = await started(through, direct)
+    await writer.submit(direct.place("r", "a-0", 100))
+    settle, late = direct.settle("r", "a-0", 30), direct.place("late", "a-0", 1)
+    refusals = Refusals(direct)
+    refusals.begin(code)
+    cut.cut_now()
+    settled = writer.submit(settle)
+    await check_refused(writer.submit(late))
+    assert not settled.done()
+    refusals.end()
+    assert (await settled).charged_nano == 30
+    assert isinstance(await writer.submit(direct.place("r2", "a-0", 1)), Placed)
+    assert not writer.fenced.is_set()
+    direct.check()
+
+
+async def test_lease_that_cannot_be_renewed_once_is_renewed_when_it_can(direct, cut, through):
+    committer = Committer(through, direct.lease, lambda: NOW)
+    refusals = Refusals(direct)
+    refusals.begin("42501")  # a right that was taken away
+    cut.cut_now()
+    assert isinstance(committer.commit([]).error, Unavailable)
+    refusals.end()
+    assert committer.commit([]) == Result()

@@ -27,7 +27,7 @@ from tokenhub.billing.holds import (
 from tokenhub.errors import InternalError, Unavailable
 from tokenhub.observability import log
 from tokenhub.store import database as store
-from tokenhub.store.database import CommitUnknown, Database, StoreBusy, StoreError, StoreRejected
+from tokenhub.store.database import CommitUnknown, Database, StoreBusy, StoreError, StoreRejected, StoreUnavailable
 from tokenhub.store.holds import Holds, LeaseLost
 from tokenhub.store.leases import Lease
 
@@ -153,6 +153,9 @@ class Committer:
 
     def _apart(self, items: Sequence[Item], error: Exception) -> Result:
         """Write the halves of a batch that was refused, each alone, so that only the bad operation fails."""
+        if not items:
+            log.failure("lease_not_renewed", error)
+            return Result(error=StoreUnavailable("the lease could not be renewed", retry_after_s=5))
         if len(items) == 1:
             return self._alone(items[0], error)
         middle = len(items) // 2

@@ -77,10 +77,13 @@ _SQLITE_REASONS: dict[int, Reason] = {
 _SQLITE_DATA = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}
 
 
-_POSTGRES_BUSY = {"40001", "40P01", "55P03", "57014"}
-"""Serialization failure, deadlock, lock timeout, statement timeout."""
-_POSTGRES_AWAY = ("08", "25P03", "53", "57", "58", "XX", "F0")
-"""Connection, stopped for too long in a transaction, resources, operator, system error, corruption, configuration file."""
+_POSTGRES_BUSY = ("40", "55P03", "57014")
+"""Rolled back for another's sake (serialization failure, deadlock), lock timeout, statement timeout."""
+_POSTGRES_READ_ONLY = {"0A000", "25006"}
+"""What a standby answers to ``BEGIN … READ WRITE``, and to a write (src/backend/commands/variable.c)."""
+_POSTGRES_AWAY = ("08", "0A", "25", "3D", "53", "54", "55", "57", "58", "XX", "F0")
+"""Connection, a standby or a plan that no longer fits, state of the transaction (stopped for too long in it), database,
+resources, limits (out of transaction ids), state of the server, operator, system error, corruption, configuration file."""
 _POSTGRES_DATA = ("22", "23")
 _POSTGRES_REASONS: dict[str, Reason] = {
     "23505": "unique",
@@ -133,8 +136,10 @@ def _from_postgres(error: Any) -> BaseException:
     state: str | None = getattr(error, "sqlstate", None)
     if state is None:
         return _without_state(error)
-    if state in _POSTGRES_BUSY:
+    if state.startswith(_POSTGRES_BUSY):
         return StoreBusy("the database is locked by another transaction; try again")
+    if state in _POSTGRES_READ_ONLY:
+        return StoreUnavailable(f"the database server takes no writes ({state}): is it a standby?", retry_after_s=5)
     if state.startswith(_POSTGRES_AWAY):
         return StoreUnavailable(f"the database server is not available ({state})", retry_after_s=5)
     if state.startswith(_POSTGRES_DATA):

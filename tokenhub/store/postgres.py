@@ -87,11 +87,16 @@ class Postgres(peewee.PostgresqlDatabase):
         """Begin, and return the transaction's id, in one round trip.
 
         Every commit is durable: a server can crash alone, and its gateways still count on their holds.
+        A connection on which it fails is given up: it may be stuck in half a BEGIN, or lead to what is a standby by now.
         """
         cursor = self.cursor()
-        cursor.execute(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text", prepare=False
-        )
+        try:
+            cursor.execute(
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text", prepare=False
+            )
+        except BaseException:
+            self.connections.mine().close()
+            raise
         cursor.nextset()
         (transaction,) = cursor.fetchone()
         return str(transaction)
