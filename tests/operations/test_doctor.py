@@ -176,6 +176,18 @@ def test_t99_a_clock_behind_the_newest_row_is_noticed(installed: Hub) -> None:
     assert (finding.check, finding.health) == ("clock", Health.WARNING)
 
 
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+@pytest.mark.parametrize(("wrong_ms", "words"), [(3_600_000, "ahead of"), (-3_600_000, "behind")])
+def test_t99_a_clock_that_is_not_the_database_servers_is_noticed(
+    installed: Hub, monkeypatch: pytest.MonkeyPatch, wrong_ms: int, words: str
+) -> None:
+    machine_ms = clock.now_ms
+    monkeypatch.setattr(clock, "now_ms", lambda: machine_ms() + wrong_ms)
+    (finding,) = wrong(installed.home)
+    assert (finding.check, finding.health) == ("clock", Health.WARNING)
+    assert f"{words} the database server's" in finding.message
+
+
 @pytest.mark.parametrize(("free", "health"), [(50 * 2**20, Health.FAILED), (500 * 2**20, Health.WARNING)])
 def test_t89_a_disk_that_fills_up_is_noticed(
     installed: Hub, monkeypatch: pytest.MonkeyPatch, free: int, health: Health

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.bank import DAY, Bank
 from tests.fakes.stripe import FakeStripe
 from tests.fakes.upstream import FakeUpstream, json_reply
 from tests.harness import RunningGateway, start_gateway, temporary_home
@@ -220,3 +221,20 @@ def test_books_that_do_not_add_up_are_said_and_served_from(tmp_path: Path) -> No
             again.stop()
     assert '"ledger_does_not_add_up"' in stream.getvalue()
     assert '"row":"account 1"' in stream.getvalue()
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_t99_a_machine_whose_clock_is_ahead_expires_and_closes_nothing_early(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others serve beside it, by the same database."""
+    bank = Bank(hub.database, hub.home)
+    now_ms, machine_ms = hub.database.now_ms(), clock.now_ms
+    account = bank.account("a", 1000, expires_at=now_ms + DAY)
+    bank.apply(bank.place("r", "a-0", 100), bank.settle("r", "a-0", 30), now_ms=now_ms)
+    monkeypatch.setattr(clock, "now_ms", lambda: machine_ms() + 9 * DAY)
+    made = background.Background(hub, bank.lease)
+    made._expire()
+    made._keep_books()
+    assert bank.available(account) == 970
+    assert hub.database.row("SELECT closed_until FROM installation") == (0,)

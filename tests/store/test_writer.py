@@ -5,6 +5,7 @@ import io
 import json
 import os
 import threading
+import time
 
 import pytest
 
@@ -281,4 +282,20 @@ async def test_t99_clock_that_jumps_freezes_no_limit_and_loses_no_lease(bank):
     assert refused.retry_after_s <= 61
     assert not writer.fenced.is_set()
     writer.close(5)
+    bank.check()
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+@pytest.mark.parametrize("wrong_ms", [-8 * 3_600_000, 400 * 86_400_000])
+async def test_t99_machine_whose_clock_is_wrong_dates_and_expires_by_the_servers(bank, monkeypatch, wrong_ms):
+    """Several machines share the database: none may write into a day that others close, nor expire credit early."""
+    real_ms, machine_ns = bank.database.now_ms(), time.time_ns
+    bank.account("a", 1000, expires_at=real_ms + 86_400_000)
+    monkeypatch.setattr(time, "time_ns", lambda: machine_ns() + wrong_ms * 1_000_000)
+    writer = Writer(bank.database, bank.lease)
+    writer.start()
+    assert isinstance(await writer.submit(bank.place("r", "a-0", 10)), Placed)
+    await writer.submit(bank.settle("r", "a-0", 5))
+    await asyncio.to_thread(writer.close, 5)
+    assert 0 <= requests.one(bank.database, "r").ended_at - real_ms < 60_000
     bank.check()

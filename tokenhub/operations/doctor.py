@@ -276,7 +276,14 @@ def _clock(hub: Hub) -> Iterator[Finding]:
     now_ms = clock.now_ms()
     latest_ms = ledger.latest_moment_ms(hub)
     ahead_s = (latest_ms - now_ms) / 1000
-    if ahead_s > CLOCK_APART_S:
+    apart_s = (now_ms - hub.database.now_ms()) / 1000
+    if abs(apart_s) > CLOCK_APART_S:
+        yield Finding(
+            "clock", Health.WARNING,
+            f"The clock is {abs(apart_s):,.0f} s {'ahead of' if apart_s > 0 else 'behind'} the database server's.",
+            "Set both right (NTP), and those of all machines that run TokenHub: expiry and limits depend on it.",
+        )  # fmt: skip
+    elif ahead_s > CLOCK_APART_S:
         yield Finding(
             "clock", Health.WARNING, f"The clock stands {ahead_s:,.0f} s before the newest row in the database.",
             "Set the clock right (NTP), on every machine that runs TokenHub: expiry and limits depend on it.",

@@ -138,7 +138,7 @@ def _take_lease(hub: Hub) -> Lease:
     """Say that this process is at work; raises Conflict when the master key was replaced after its home was opened (T43)."""
     with revision.change(hub.database):
         revision.refuse_other_key(hub.database, hub.vault)
-        return leases.acquire(hub.database, hub.home, hub.settings.database_lease_s, clock.now_ms())
+        return leases.acquire(hub.database, hub.home, hub.settings.database_lease_s, hub.database.now_ms())
 
 
 def _fenced(runtime: Runtime, on_lost: Callable[[], None]) -> None:

@@ -131,7 +131,7 @@ class Background:
         self._database = hub.database
         self._lease = lease
         self._reaper = Reaper(hub.home, hub.settings.database_lease_s)
-        self._clock = retention.Clockwatch()
+        self._clock = retention.Clockwatch(hub.database.now_ms)
         self._payments_begun = False
         self._holds = Holds(hub.database)
         self._known: job_work.Known | None = None
@@ -186,13 +186,13 @@ class Background:
 
     def _reap(self) -> None:
         """Release the holds of processes that have died (T20, T21)."""
-        now_ms = clock.now_ms()
+        now_ms = self._database.now_ms()
         for lease_id in self._reaper.reap(self._database, now_ms):
             released = release_holds_of(self._database, lease_id, now_ms)
             log.event("holds_released", level="warning", lease=lease_id, holds=released)
 
     def _expire(self) -> None:
-        now_ms = clock.now_ms()
+        now_ms = self._database.now_ms()
         if self._is_mine("expire", now_ms):
             ledger.expire_due(self._database, now_ms)
 
@@ -246,7 +246,7 @@ class Background:
 
     def _keep_books(self) -> None:
         """Close days and delete what is past its time; nothing of that for a while after the clock was set (T99)."""
-        now_ms = clock.now_ms()
+        now_ms = self._database.now_ms()
         if not self._clock.steady() or not self._is_mine("books", now_ms):
             return
         circuits.prune(self._database, now_ms)

@@ -60,6 +60,7 @@ class _Thread(threading.local):
     mode: Mode = ""
     failed = False
     transaction = ""
+    began_ms = 0
 
 
 class Database:
@@ -157,6 +158,19 @@ class Database:
         except Exception as error:
             self._statement_failed(error)
 
+    def now_ms(self) -> int:
+        """Wall time that all processes of this store share, for what must agree between machines: days, expiry, leases (T99).
+
+        SQLite: this machine's. PostgreSQL: the server's; in a write as it was when that began,
+        else in a round trip of its own.
+        """
+        if self.in_write:
+            return self._here.began_ms
+        try:
+            return self.peewee.now_ms()
+        except Exception as error:
+            self._statement_failed(error)
+
     def window_epoch(self) -> bytes:
         """Eight bytes that name the clock of :meth:`now_s`: another tag, and its seconds cannot be compared."""
         return sha256(self.peewee.clock_name().encode()).digest()[:8]
@@ -210,21 +224,21 @@ class Database:
         """Begin; once more on a new connection if the kept one turns out to be dead."""
         here, kept = self._here, not self.peewee.is_closed()
         try:
-            here.transaction = self._started(mode, durable=durable)
+            here.transaction, here.began_ms = self._started(mode, durable=durable)
         except Exception:
             if not (kept and self.peewee.is_lost()):
                 self._drop_if_lost()
                 raise
             self.peewee.drop()
-            here.transaction = self._started(mode, durable=durable)
+            here.transaction, here.began_ms = self._started(mode, durable=durable)
         here.mode, here.failed = mode, False
         self.peewee.push_transaction(self)
 
-    def _started(self, mode: Mode, *, durable: bool) -> str:
+    def _started(self, mode: Mode, *, durable: bool) -> tuple[str, int]:
         if mode == "write":
             return self.peewee.begin_write(durable=durable)
         self.peewee.begin_read()
-        return ""
+        return "", 0
 
     def _end(self, *, commit: bool) -> None:
         here = self._here

@@ -37,6 +37,9 @@ stopped inside a transaction loses its locks after a minute; a commit is on disk
 REQUIRED = {"fsync": "on", "server_encoding": "UTF8"}
 """What the server must be set to, or it is refused (T86)."""
 
+_NOW_MS = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+_BEGIN_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text, {_NOW_MS}"
+
 
 class _Psycopg(peewee.Psycopg3Adapter):
     """peewee's own, with the driver that peewee was loaded without (``tokenhub.store``)."""
@@ -83,23 +86,21 @@ class Postgres(peewee.PostgresqlDatabase):
     def text(self, sql: str) -> str:
         return translated_sql(sql)
 
-    def begin_write(self, *, durable: bool) -> str:  # noqa: ARG002
-        """Begin, and return the transaction's id, in one round trip.
+    def begin_write(self, *, durable: bool) -> tuple[str, int]:  # noqa: ARG002
+        """Begin, and return the transaction's id and the server's time, in one round trip.
 
         Every commit is durable: a server can crash alone, and its gateways still count on their holds.
         A connection on which it fails is given up: it may be stuck in half a BEGIN, or lead to what is a standby by now.
         """
         cursor = self.cursor()
         try:
-            cursor.execute(
-                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text", prepare=False
-            )
+            cursor.execute(_BEGIN_WRITE, prepare=False)
         except BaseException:
             self.connections.mine().close()
             raise
         cursor.nextset()
-        (transaction,) = cursor.fetchone()
-        return str(transaction)
+        transaction, now_ms = cursor.fetchone()
+        return str(transaction), int(now_ms)
 
     def begin_read(self) -> None:
         self.cursor().execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", prepare=False)
@@ -129,6 +130,10 @@ class Postgres(peewee.PostgresqlDatabase):
 
     def now_s(self) -> int:
         row = self.cursor().execute("SELECT floor(extract(epoch FROM clock_timestamp()))::bigint").fetchone()
+        return int(row[0])
+
+    def now_ms(self) -> int:
+        row = self.cursor().execute(f"SELECT {_NOW_MS}").fetchone()
         return int(row[0])
 
     def clock_name(self) -> str:

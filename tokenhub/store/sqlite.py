@@ -139,7 +139,7 @@ class Sqlite(peewee.SqliteDatabase):
     def text(self, sql: str) -> str:
         return sql
 
-    def begin_write(self, *, durable: bool) -> str:
+    def begin_write(self, *, durable: bool) -> tuple[str, int]:
         self.connection()  # the reading one, which peewee keeps open and closes
         writer = self._writer
         if writer.connection is None:
@@ -149,7 +149,7 @@ class Sqlite(peewee.SqliteDatabase):
             writer.durable = durable
         writer.connection.execute("BEGIN IMMEDIATE")
         writer.active = True
-        return ""
+        return "", self.now_ms()
 
     def begin_read(self) -> None:
         self.cursor().execute("BEGIN")
@@ -201,6 +201,9 @@ class Sqlite(peewee.SqliteDatabase):
 
     def now_s(self) -> int:
         return clock.boot_ms() // 1000
+
+    def now_ms(self) -> int:
+        return clock.now_ms()
 
     def clock_name(self) -> str:
         return clock.boot_id()

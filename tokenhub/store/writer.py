@@ -72,11 +72,11 @@ class Writer:
         max_queue: int = MAX_QUEUE,
         patience_s: float = PATIENCE_S,
         place_patience_s: float = PLACE_PATIENCE_S,
-        now_ms: Callable[[], int] = clock.now_ms,
+        now_ms: Callable[[], int] | None = None,
         on_fenced: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
-        self._committer = Committer(database, lease, now_ms)
+        self._committer = Committer(database, lease, now_ms or database.now_ms)
         self._max_batch, self._max_queue = max_batch, max_queue
         self._kept = Kept(patience_s, place_patience_s)
         self._idle_s = lease.duration_ms / 1000 / IDLES
