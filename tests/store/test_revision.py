@@ -1,11 +1,14 @@
 """The counters that other processes watch."""
 
-from contextlib import suppress
+import threading
+from contextlib import closing, suppress
 
 import pytest
 
+from tokenhub.paths import Home
+from tokenhub.settings import Settings
 from tokenhub.store import revision
-from tokenhub.store.database import Database
+from tokenhub.store.database import Database, open_database
 from tokenhub.store.revision import Revision
 
 
@@ -33,3 +36,26 @@ def test_a_count_without_its_change_is_refused(database: Database) -> None:
 def test_an_installation_keeps_its_name_and_check_value(database: Database) -> None:
     assert revision.instance(database) == "inst_test"
     assert revision.key_check(database) == bytes(32)
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_a_change_is_made_when_the_writes_that_may_not_have_seen_it_have_ended(
+    database: Database, settings: Settings, home: Home
+) -> None:
+    """A batch reads the versions, then waits for an account: it may place what the change forbids until it has ended."""
+
+    def change() -> None:
+        with closing(open_database(settings, home)) as other, revision.change(other):
+            revision.bump(other, "installation")
+
+    changing = threading.Thread(target=change)
+    with closing(open_database(settings, home)) as batch:
+        with batch.write():
+            before = revision.read(batch)
+            changing.start()
+            while revision.read(database) == before:
+                pass
+            changing.join(0.2)
+            assert changing.is_alive()
+        changing.join(5)
+        assert not changing.is_alive()

@@ -9,7 +9,7 @@ same connection and in the same transaction.
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Literal, NoReturn
@@ -184,6 +184,11 @@ class Database:
         """
         with self._failures():
             return self.peewee.scrub(tables)
+
+    def await_writes(self) -> None:
+        """Wait, for a few seconds at most, until every write that others have begun has ended. Not inside a transaction."""
+        with suppress(StoreError), self._failures():
+            self.peewee.await_writes()
 
     def outcome(self, transaction: str) -> Outcome:
         """Say what became of the transaction of a :class:`CommitUnknown` (T96).

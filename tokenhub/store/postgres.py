@@ -1,12 +1,14 @@
 """PostgreSQL through psycopg 3: a kept connection per thread, and our SQL with its placeholders translated."""
 
 import re
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import peewee
 
+from tokenhub import clock
 from tokenhub.errors import SetupError
 from tokenhub.settings import without_password
 from tokenhub.store.connections import Connections
@@ -37,6 +39,14 @@ stopped inside a transaction loses its locks after a minute; a commit is on disk
 REQUIRED = {"fsync": "on", "server_encoding": "UTF8"}
 """What the server must be set to, or it is refused (T86)."""
 
+WRITES_END_S = 6.0
+"""Longer than a write waits for a lock."""
+WRITES_PAUSE_S = 0.002
+
+_WRITES = """
+SELECT pid, backend_xid::text FROM pg_stat_activity
+WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+"""
 _NOW_MS = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _BEGIN_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text, {_NOW_MS}"
 
@@ -127,6 +137,14 @@ class Postgres(peewee.PostgresqlDatabase):
         for table in tables:
             self.cursor().execute(f"VACUUM {table}", prepare=False)
         return True
+
+    def await_writes(self) -> None:
+        """Wait until the transactions that have an id have ended, or have had the time to wait for a lock."""
+        end_s = clock.monotonic_s() + WRITES_END_S
+        begun = set(self.cursor().execute(_WRITES).fetchall())
+        while begun and clock.monotonic_s() < end_s:
+            time.sleep(WRITES_PAUSE_S)
+            begun.intersection_update(self.cursor().execute(_WRITES).fetchall())
 
     def now_s(self) -> int:
         row = self.cursor().execute("SELECT floor(extract(epoch FROM clock_timestamp()))::bigint").fetchone()

@@ -80,11 +80,15 @@ def change(database: Database) -> Iterator[None]:
     """Make a management change in one write, alone among all processes: what it reads is what it changes.
 
     Two changes at once of one subject would else write back what the other has just replaced,
-    on PostgreSQL, where a write locks no more than the rows it writes.
+    on PostgreSQL, where a write locks no more than the rows it writes. There a batch that had begun
+    may go by the versions of before, too: the change is made when those have ended, so that it binds
+    whatever is placed from then on.
     """
     with database.write():
         lock(database)
         yield
+    if not database.in_write:
+        database.await_writes()
 
 
 def lock(database: Database) -> None:

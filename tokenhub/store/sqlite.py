@@ -199,6 +199,9 @@ class Sqlite(peewee.SqliteDatabase):
             writer.execute(f"PRAGMA busy_timeout = {PRAGMAS['busy_timeout']}")
         return not busy
 
+    def await_writes(self) -> None:
+        """There are none: one writer at a time."""
+
     def now_s(self) -> int:
         return clock.boot_ms() // 1000
 
