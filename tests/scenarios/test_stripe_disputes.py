@@ -288,6 +288,36 @@ def test_two_disputes_of_one_payment_never_take_more_than_it_bought(till: Till) 
     assert (till.available(), till.frozen(), till.debt()) == (0, 0, 0)
 
 
+def test_a_refund_that_fails_after_two_disputes_were_lost_goes_to_them_once(till: Till) -> None:
+    topup = till.bought()
+    till.bought(5000)
+    till.stripe.refund_status = "pending"
+    refund = till.stripe.refund_in_dashboard(topup.payment_intent or "")
+    refunds.reconcile_payment(till.hub, till.api, topup.payment_intent or "")
+    first, second = contest(till, topup), contest(till, topup, 1200)
+    for dispute in (first, second):
+        move(till, dispute, "lost")
+    assert till.journal("dispute") == []
+    till.stripe.settle_refund(refund, "failed")
+    refunds.reconcile_payment(till.hub, till.api, topup.payment_intent or "")
+    assert till.journal("clawback_return", "dispute") == [20_000_000, -20_000_000]
+    assert till.available() == 50_000_000
+
+
+@pytest.mark.parametrize(("status", "taken"), [("needs_response", []), ("lost", [-12_000_000])])
+def test_what_an_appeal_gives_back_goes_to_the_other_dispute_of_its_payment(
+    till: Till, status: str, taken: list[int]
+) -> None:
+    topup = till.bought()
+    won, other = contest(till, topup), contest(till, topup, 1200)
+    move(till, won, "lost")
+    if status == "lost":
+        move(till, other, status)
+    move(till, won, "won")
+    assert till.journal("dispute", "dispute_return") == [-20_000_000, 20_000_000, *taken]
+    assert (till.available(), till.frozen()) == (8_000_000, 12_000_000 + sum(taken))
+
+
 def test_what_a_request_gives_back_of_a_disputed_payment_is_frozen_soon(till: Till) -> None:
     topup = till.bought()
     request = till.hold(20_000_000)

@@ -115,6 +115,8 @@ def _record(hub: Hub, position: Position, facts: DisputeFacts, read_at_ms: int) 
         updated_at_ms=now_ms,
     )
     store.save(hub.database, after)
+    if to is DisputeState.WON and was in (DisputeState.FROZEN, DisputeState.LOST):
+        purchases.claim_for_disputes(hub.database, position.topup.id, facts.id, now_ms)
     _tell(hub, position, was, after)
     return after
 

@@ -82,11 +82,14 @@ def read(database: Database, topup: Topup) -> Position | None:
 def claim_for_disputes(database: Database, topup_id: str, event: str, now_ms: int) -> None:
     """Let a top-up's disputes have, of credit that came back by an event, what they contest and did not get.
 
-    An open dispute freezes it, one that is lost takes it. To be called in the caller's write.
+    An open dispute freezes it, one that is lost takes it; what one of them got is no other's.
+    To be called in the caller's write.
     """
-    position = locked(database, topup_id)
-    for dispute in position.disputes if position else ():
-        assert position is not None
+    for one in disputes.of_topup(database, topup_id):
+        position = locked(database, topup_id)
+        if position is None:
+            return
+        dispute = next(found for found in position.disputes if found.id == one.id)
         wanted = position.contested_nano(dispute.amount_minor, but_for=dispute.id)
         if dispute.state is DisputeState.FROZEN and wanted > dispute.frozen_nano:
             frozen = ledger.freeze(database, position.lot.id, wanted - dispute.frozen_nano, now_ms)
