@@ -15,7 +15,7 @@ from tokenhub.accounts.accounts import AccountStatus
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.operations import accounts
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import disputes, recharges, topups
+from tokenhub.operations.payments import disputes, recharges, refunds, topups
 from tokenhub.operations.payments.recharges import State
 from tokenhub.operations.payments.stripe_api import StripeError, StripeUnknown
 from tokenhub.store import topups as topup_store
@@ -169,6 +169,26 @@ def test_a_charge_without_answer_that_went_through_is_credited_although_it_was_t
     assert till.available() == 24_000_000
 
 
+@pytest.mark.parametrize("changed", ["disabled", "paid by hand", "another card"])
+def test_a_charge_without_answer_is_not_repeated_when_it_would_not_be_begun_any_more(till: Till, changed: str) -> None:
+    till.stripe.fault("drop_before", PAYMENTS, times=3, method="POST")
+    work(till)
+    if changed == "disabled":
+        accounts.set_status(till.hub, till.account_id, AccountStatus.DISABLED)
+    elif changed == "paid by hand":
+        till.bought(100)
+    else:
+        till.bought(50, save_card=True)
+    by(till, HOUR - SECOND)
+    assert [one.state for one in made(till)] == ["new"]
+    assert till.stripe.effects(PAYMENTS) == 0
+    by(till, HOUR)
+    assert made(till)[0].state == "abandoned"
+    charged = [one.customer for one in made(till) if one.state == "paid"]
+    assert len(charged) == (changed == "another card")
+    assert state(till).month_total_minor == 2000 * len(charged)
+
+
 def test_s35_a_card_that_is_declined_is_tried_once_an_hour_and_three_times(till: Till) -> None:
     for _ in range(10):
         till.stripe.decline_next("card_declined", "insufficient_funds")
@@ -278,6 +298,49 @@ def test_a_dispute_outlasts_a_suspension_about_the_card(till: Till, card_first: 
     assert recharges.resume(till.hub, till.account_id).state == "on"
     by(till, HOUR)
     assert till.stripe.effects(PAYMENTS) == charges + 1
+
+
+@pytest.mark.parametrize("before", ["never on", "off"])
+def test_what_is_turned_on_while_a_payment_is_disputed_is_suspended(till: Till, before: str) -> None:
+    account = till.account_id
+    recharges.off(till.hub, account)
+    if before == "never on":
+        with till.hub.database.write():
+            till.hub.database.execute("DELETE FROM recharges")
+    (first,) = topups.listing(till.hub, account, 10)
+    dispute = till.stripe.dispute(first.payment_intent or "")
+    disputes.reconcile(till.hub, till.api, dispute["id"])
+    assert recharges.configure(till.hub, account, 2000, 5 * USD, 10_000).reason == "a payment is disputed"
+    by(till, HOUR)
+    assert till.stripe.effects(PAYMENTS) == 0
+    assert recharges.resume(till.hub, account).state == "on"
+    assert recharges.configure(till.hub, account, 3000, 5 * USD, 10_000).state == "on"
+
+
+@pytest.mark.parametrize("where", ["here", "in the dashboard"])
+def test_what_is_sent_back_is_not_charged_to_the_card_again(till: Till, where: str) -> None:
+    till.tells()
+    work(till)
+    (paid,) = made(till)
+    till.later(2 * HOUR)
+    if where == "here":
+        refunds.request(till.hub, paid.id)
+    else:
+        till.stripe.refund_in_dashboard(paid.payment_intent or "")
+        refunds.reconcile_payment(till.hub, till.api, paid.payment_intent or "")
+    by(till, 2 * HOUR)
+    assert (till.available(), till.stripe.effects(PAYMENTS)) == (4_000_000, 1)
+    assert (state(till).state, state(till).reason) == ("suspended", "a payment was refunded")
+    assert till.told() == ["recharge_suspended"]
+    till.bought(50)
+    by(till, HOUR)
+    assert till.stripe.effects(PAYMENTS) == 2
+
+
+def test_a_refund_that_leaves_enough_suspends_nothing(till: Till) -> None:
+    more = till.bought(2000)
+    refunds.request(till.hub, more.id, 1900)
+    assert (till.available(), state(till).state) == (5_000_000, "on")
 
 
 def test_a_suspension_is_resumed_by_hand(till: Till) -> None:

@@ -38,6 +38,8 @@ class Wait(StrEnum):
 DISPUTED: Final = "a payment is disputed"
 """Why a suspension is not about the card: a new top-up does not clear it."""
 CARD_GONE: Final = "the card was removed"
+REFUNDED: Final = "a payment was refunded"
+"""The card would be charged for what has just been sent back."""
 
 FINAL_DECLINES: Final = frozenset(
     {

@@ -68,6 +68,12 @@ def listing(database: Database, account_id: int | None = None, *, limit: int = 1
     return [_dispute(row) for row in rows]
 
 
+def is_open(database: Database, account_id: int) -> bool:
+    """Whether one of an account's payments is disputed."""
+    sql = "SELECT 1 FROM disputes d JOIN topups t ON t.id = d.topup_id WHERE t.account_id = ? AND d.state = ? LIMIT 1"
+    return database.row(sql, (account_id, DisputeState.FROZEN.value)) is not None
+
+
 def due(database: Database, now_ms: int, limit: int) -> list[str]:
     """Return the ids of disputes to be looked at now, the longest due first."""
     sql = "SELECT id FROM disputes WHERE next_poll_at <= ? ORDER BY next_poll_at, id LIMIT ?"

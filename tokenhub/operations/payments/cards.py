@@ -71,6 +71,17 @@ def card_detached(hub: Hub, payment_method: str) -> None:
             tell_suspended(hub, customer.account_id, rules.CARD_GONE, current.card, payment_method)
 
 
+def suspend_after_refund(hub: Hub, topup: Topup, ref: str) -> None:
+    """Stop a recharge that would charge the card for what a refund takes out of the account; in the caller's write."""
+    balance_nano, _ = store.locked_balance(hub.database, topup.account_id)
+    recharge = store.get(hub.database, topup.account_id)
+    if recharge is None or balance_nano >= recharge.below_nano:
+        return
+    if store.suspend(hub.database, topup.account_id, rules.REFUNDED):
+        customer = store.customer_of(hub.database, topup.account_id)
+        tell_suspended(hub, topup.account_id, rules.REFUNDED, customer.card if customer else "", ref, topup)
+
+
 def tell_suspended(hub: Hub, account_id: int, reason: str, card: str, ref: str, topup: Topup | None = None) -> None:
     """Tell people that an account is not recharged any more; in the caller's write."""
     body = {"reason": reason, "card": card} | ({"topup": topup.id} if topup else {})

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tokenhub import clock, failpoints
+from tokenhub.accounts.accounts import AccountStatus
 from tokenhub.billing import credits
 from tokenhub.billing import recharges as rules
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import PaymentFacts
-from tokenhub.billing.recharges import Claim
+from tokenhub.billing.recharges import Claim, RechargeState
 from tokenhub.billing.topups import RECHARGE, Topup, TopupState, intended, payment_metadata
 from tokenhub.ids import new_id
 from tokenhub.money import exact
@@ -107,6 +108,22 @@ def _intent(hub: Hub, account_id: int, amount_minor: int, customer: store.Custom
         offered=("card",),
         recharge_of=account_id,
     )
+
+
+def is_wanted(hub: Hub, topup: Topup) -> bool:
+    """Whether an attempt of which nothing is known but its claim would still be made: for this account, with this card.
+
+    What has changed since may be that a person has paid, has another card, or is no customer any more.
+    """
+    with hub.database.read():
+        recharge = store.get(hub.database, topup.account_id)
+        customer = store.customer_of(hub.database, topup.account_id)
+        owner = accounts.account_state(hub.database, topup.account_id, clock.now_ms())
+    if recharge is None or customer is None or recharge.state is not RechargeState.ON:
+        return False
+    is_active = owner.account.status is AccountStatus.ACTIVE
+    is_low = owner.available_nano + owner.held_nano < recharge.below_nano
+    return is_active and is_low and customer.payment_method == json.loads(topup.params).get("payment_method")
 
 
 def remember(hub: Hub, topup: Topup) -> None:

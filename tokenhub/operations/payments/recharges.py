@@ -22,8 +22,8 @@ from tokenhub.operations.payments.cards import card_detached as card_detached
 from tokenhub.operations.payments.cards import customer_for as customer_for
 from tokenhub.operations.payments.cards import keep_card as keep_card
 from tokenhub.operations.payments.stripe_api import StripeApi
+from tokenhub.store import disputes, topups
 from tokenhub.store import recharges as store
-from tokenhub.store import topups
 
 _BATCH: Final = 100
 _SEARCHED_MS: Final = 600_000
@@ -79,8 +79,9 @@ def card(hub: Hub, account_id: int) -> str:
 def configure(hub: Hub, account_id: int, amount_minor: int, below_nano: int, cap_minor: int) -> State:
     """Let an account buy credit by itself, or change how; a suspension stays until it is resumed.
 
-    Raises InvalidRequest for amounts that cannot be: the amount must be one that can be topped
-    up by hand, and the month's cap at least that.
+    One that is turned on while a payment is disputed is suspended, as one that was on is. Raises
+    InvalidRequest for amounts that cannot be: the amount must be one that can be topped up by
+    hand, and the month's cap at least that.
     """
     checkout.check(hub, amount_minor, charging.CURRENCY, ("card",))
     if type(below_nano) is not int or not 0 < below_nano <= 10**6 * NANO_PER_USD:
@@ -89,11 +90,13 @@ def configure(hub: Hub, account_id: int, amount_minor: int, below_nano: int, cap
         raise InvalidRequest("The monthly cap must be at least the amount of one recharge.", param="monthly_cap")
     with hub.database.write():
         store.locked_balance(hub.database, account_id)
-        known = store.get(hub.database, account_id) or Recharge(RechargeState.ON, 0, 0, 0)
-        is_suspended = known.state is RechargeState.SUSPENDED
+        known = store.get(hub.database, account_id) or Recharge(RechargeState.OFF, 0, 0, 0)
+        if known.state is RechargeState.OFF:
+            known = replace(known, state=RechargeState.ON)
+            if disputes.is_open(hub.database, account_id):
+                known = replace(known, state=RechargeState.SUSPENDED, reason=rules.DISPUTED)
         wanted = replace(
             known,
-            state=RechargeState.SUSPENDED if is_suspended else RechargeState.ON,
             amount_minor=amount_minor,
             below_nano=below_nano,
             monthly_cap_minor=cap_minor,
@@ -162,8 +165,8 @@ def attempt(hub: Hub, api: StripeApi, account_id: int) -> Topup | None:
 def reconcile(hub: Hub, api: StripeApi, topup_id: str) -> Topup:
     """Bring a recharge up to date with Stripe; twice is as good as once.
 
-    One whose answer was lost is asked for again with its own key; if it was turned off
-    meanwhile, or the key is too old, its payment is searched for instead.
+    One whose answer was lost is asked for again with its own key, as long as it would still be
+    begun; else, or when the key is too old, its payment is searched for instead.
     """
     topup = topups.get(hub.database, topup_id)
     if topup.lot_id is not None:
@@ -183,9 +186,8 @@ def reconcile(hub: Hub, api: StripeApi, topup_id: str) -> Topup:
 
 
 def _may_repeat(hub: Hub, topup: Topup) -> bool:
-    recharge = store.get(hub.database, topup.account_id)
-    is_on = recharge is not None and recharge.state is RechargeState.ON
-    return topup.state == TopupState.NEW and is_on and clock.now_ms() - topup.created_at_ms < KEY_LIFE_MS
+    is_known_key = clock.now_ms() - topup.created_at_ms < KEY_LIFE_MS
+    return topup.state == TopupState.NEW and is_known_key and charging.is_wanted(hub, topup)
 
 
 def _search(api: StripeApi, topup: Topup) -> PaymentFacts | None:

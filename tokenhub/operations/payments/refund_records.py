@@ -20,7 +20,7 @@ from tokenhub.ids import new_id
 from tokenhub.observability import log
 from tokenhub.operations import notices
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import purchases
+from tokenhub.operations.payments import cards, purchases
 from tokenhub.operations.payments.purchases import Position
 from tokenhub.store import ledger
 from tokenhub.store import refunds as store
@@ -120,6 +120,7 @@ def _claw(hub: Hub, position: Position, facts: RefundFacts) -> None:
         ledger.claw(
             hub.database, position.lot.id, credit_nano, facts.id, now_ms, EntryKind.CLAWBACK, frozen_nano=thawed
         )
+        cards.suspend_after_refund(hub, position.topup, refund.id)
     log.event("refund_made_at_stripe", refund=refund.id, topup=position.topup.id)
 
 

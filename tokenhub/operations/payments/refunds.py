@@ -17,7 +17,7 @@ from tokenhub.errors import Conflict, InvalidRequest
 from tokenhub.ids import new_id
 from tokenhub.observability import log
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import connection, disputes, finding, purchases, refund_records, rounds, topups
+from tokenhub.operations.payments import cards, connection, disputes, finding, purchases, refund_records, rounds, topups
 from tokenhub.operations.payments.purchases import Position
 from tokenhub.operations.payments.refund_records import REFUND as REFUND
 from tokenhub.operations.payments.stripe_api import StripeApi, StripeError, StripeRefused
@@ -114,7 +114,8 @@ def _take(hub: Hub, topup_id: str, amount_minor: int | None) -> Refund:
     now_ms = clock.now_ms()
     with hub.database.write():
         position = purchases.locked(hub.database, topup_id)
-        offer = _decided(topup_store.get(hub.database, topup_id), position, amount_minor, now_ms)
+        topup = topup_store.get(hub.database, topup_id)
+        offer = _decided(topup, position, amount_minor, now_ms)
         assert position is not None
         refund = Refund(
             new_id("refund", now_ms), topup_id, RefundState.REQUESTED, "tokenhub", offer.amount_minor, offer.credit_nano,
@@ -123,6 +124,7 @@ def _take(hub: Hub, topup_id: str, amount_minor: int | None) -> Refund:
         ledger.take_refund(hub.database, position.lot.id, refund.credit_nano, refund.id, now_ms)
         failpoints.hit("refund.taking")
         store.insert(hub.database, refund)
+        cards.suspend_after_refund(hub, topup, refund.id)
     return refund
 
 
