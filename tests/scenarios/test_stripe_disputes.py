@@ -221,6 +221,17 @@ def test_credit_won_back_after_its_lot_expired_can_be_used_for_thirty_days(till:
     till.spend(20_000_000)
 
 
+def test_a_lost_dispute_takes_nothing_else_for_what_had_expired(till: Till) -> None:
+    topup = till.bought()
+    till.spend(5_000_000)
+    till.later(370 * DAY)
+    till.bought(3000)
+    dispute = contest(till, topup)
+    assert (till.available(), till.frozen()) == (30_000_000, 0)
+    move(till, dispute, "lost")
+    assert (till.available(), till.debt()) == (25_000_000, 0)
+
+
 def test_credit_that_comes_free_while_a_dispute_is_open_is_frozen_too(till: Till) -> None:
     topup = till.bought()
     request = till.hold(5_000_000)

@@ -404,6 +404,22 @@ def test_t27_several_refunds_in_the_dashboard_each_take_their_own_part_once(till
     assert (till.available(), till.debt()) == (0, 0)
 
 
+@pytest.mark.parametrize("swept", [True, False])
+def test_a_refund_in_the_dashboard_takes_nothing_else_for_what_had_expired(till: Till, swept: bool) -> None:
+    topup = till.bought()
+    till.spend(5_000_000)
+    till.later(360 * DAY)
+    till.bought(3000)
+    till.later(10 * DAY)
+    if swept:
+        ledger.expire_due(till.hub.database, till.now_ms)
+    till.stripe.refund_in_dashboard(topup.payment_intent or "")
+    for _ in range(2):
+        refunds.reconcile_payment(till.hub, till.api, topup.payment_intent or "")
+    assert till.journal("expiry", "clawback") == [-15_000_000, -5_000_000]
+    assert (till.available(), till.debt()) == (25_000_000, 0)
+
+
 def test_a_refund_in_the_dashboard_that_fails_is_given_back(till: Till) -> None:
     topup = till.bought()
     till.spend(18_000_000)

@@ -132,9 +132,12 @@ def free_nano(purchase: Purchase) -> int:
     return max(0, min(purchase.free_nano, purchase.balance_nano, left))
 
 
-def claw_nano(amount_minor: int, paid_total: int, granted_nano: int, reversed_nano: int) -> int:
-    """Return the credit to take back for money that went back without us: at most what is not taken back already."""
-    return max(0, min(credit_of(amount_minor, paid_total, granted_nano), granted_nano - reversed_nano))
+def claw_nano(amount_minor: int, paid_total: int, granted_nano: int, gone_nano: int) -> int:
+    """Return the credit to take back for money that went back without us: at most what is not gone already.
+
+    Gone is what was taken back, and what expired: nobody has had that.
+    """
+    return max(0, min(credit_of(amount_minor, paid_total, granted_nano), granted_nano - gone_nano))
 
 
 def next_poll_ms(state: RefundState, created_at_ms: int, now_ms: int) -> int | None:

@@ -6,6 +6,7 @@ more. So both decide on what they read here, in the transaction in which they ch
 
 from dataclasses import dataclass, replace
 
+from tokenhub import clock
 from tokenhub.billing import refunds as rules
 from tokenhub.billing.disputes import DisputeState
 from tokenhub.billing.journal import EntryKind
@@ -41,11 +42,16 @@ class Position:
         """Return the credit that stands taken back; ``but_for``: leave this dispute out."""
         return self.returned.credit_nano + sum(one.taken_nano for one in self.disputes if one.id != but_for)
 
+    @property
+    def expired_nano(self) -> int:
+        """What its lot has lost by expiry, and is about to lose."""
+        is_due = self.lot.expires_at_ms is not None and self.lot.expires_at_ms <= clock.now_ms()
+        return self.lot.expired_nano + (self.lot.available_nano if is_due else 0)
+
     def contested_nano(self, amount_minor: int, *, but_for: str = "") -> int:
-        """Return the credit to take back for so much money: at most what is not taken back already."""
-        return rules.claw_nano(
-            amount_minor, self.paid_total, self.lot.granted_nano, self.reversed_nano(but_for=but_for)
-        )
+        """Return the credit to take back for so much money: at most what is not taken back, or expired, already."""
+        gone_nano = self.reversed_nano(but_for=but_for) + self.expired_nano
+        return rules.claw_nano(amount_minor, self.paid_total, self.lot.granted_nano, gone_nano)
 
     def purchase(self) -> Purchase:
         """Return what the rules of refunds want to know."""
