@@ -12,10 +12,11 @@ import pytest
 from tests.fakes.stripe import FakeStripe
 from tests.fakes.till import DAY, HOUR, SECOND, Till
 from tokenhub.accounts.accounts import AccountStatus
+from tokenhub.billing import payments
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.operations import accounts
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import disputes, recharges, refunds, topups
+from tokenhub.operations.payments import disputes, events, recharges, refunds, topups
 from tokenhub.operations.payments.recharges import State
 from tokenhub.operations.payments.stripe_api import StripeError, StripeUnknown
 from tokenhub.store import topups as topup_store
@@ -298,6 +299,21 @@ def test_a_dispute_outlasts_a_suspension_about_the_card(till: Till, card_first: 
     assert recharges.resume(till.hub, till.account_id).state == "on"
     by(till, HOUR)
     assert till.stripe.effects(PAYMENTS) == charges + 1
+
+
+def test_a_warning_of_fraud_suspends_until_a_person_resumes(till: Till) -> None:
+    (first,) = topups.listing(till.hub, till.account_id, 10)
+    warning = payments.event_facts(till.stripe.warn_of_fraud(first.payment_intent or ""))
+    events.receive(till.hub, warning, "webhook")
+    events.work_inbox(till.hub, till.api)
+    till.bought(50, save_card=True)
+    by(till, HOUR)
+    assert (state(till).state, state(till).reason) == ("suspended", "a payment is suspected of fraud")
+    assert till.stripe.effects(PAYMENTS) == 0
+    recharges.resume(till.hub, till.account_id)
+    work(till)
+    assert till.stripe.effects(PAYMENTS) == 1
+    till.stripe.broken.clear()  # The description that is there does not have a warning.
 
 
 @pytest.mark.parametrize("before", ["never on", "off"])

@@ -36,6 +36,8 @@ class Wait(StrEnum):
 
 
 DISPUTED: Final = "a payment is disputed"
+SUSPECTED: Final = "a payment is suspected of fraud"
+LASTING: Final = (DISPUTED, SUSPECTED)
 """Why a suspension is not about the card: a new top-up does not clear it."""
 CARD_GONE: Final = "the card was removed"
 REFUNDED: Final = "a payment was refunded"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tokenhub.billing.recharges import COOLDOWN_MS, DISPUTED, Recharge, RechargeState, month_start_ms
+from tokenhub.billing.recharges import COOLDOWN_MS, LASTING, Recharge, RechargeState, month_start_ms
 from tokenhub.store.database import Database
 
 _COLUMNS: Final = "state, amount, below, monthly_cap, reason, declines, month_start, month_total, attempted_at"
@@ -75,9 +75,10 @@ def save(database: Database, account_id: int, recharge: Recharge, now_ms: int) -
 def suspend(database: Database, account_id: int, reason: str) -> bool:
     """Suspend a recharge that is on, in the caller's write; False when there is none that is on.
 
-    A dispute suspends one that is suspended already too: whatever ends a suspension about the card must not end this.
+    A dispute and a warning suspend one that is suspended already too: whatever ends a suspension about the card must
+    not end these.
     """
-    states = "'on', 'suspended'" if reason == DISPUTED else "'on'"
+    states = "'on', 'suspended'" if reason in LASTING else "'on'"
     sql = f"UPDATE recharges SET state = 'suspended', reason = ? WHERE account_id = ? AND state IN ({states})"
     return bool(database.execute(sql, (reason, account_id)).rowcount)
 
@@ -86,9 +87,9 @@ def cleared_by_topup(database: Database, account_id: int) -> bool:
     """End a suspension about the card, in the caller's write: a person has paid, or saved another card."""
     sql = (
         "UPDATE recharges SET state = 'on', reason = '', declines = 0 "
-        "WHERE account_id = ? AND state = 'suspended' AND reason <> ?"
+        f"WHERE account_id = ? AND state = 'suspended' AND reason NOT IN ({', '.join('?' * len(LASTING))})"
     )
-    return bool(database.execute(sql, (account_id, DISPUTED)).rowcount)
+    return bool(database.execute(sql, (account_id, *LASTING)).rowcount)
 
 
 def candidates(database: Database, now_ms: int, limit: int) -> list[int]:

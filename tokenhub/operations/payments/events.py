@@ -177,12 +177,14 @@ def _detached(hub: Hub, _: StripeApi, payment_method: str) -> Outcome:
 
 
 def _fraud_warning(hub: Hub, api: StripeApi, object_id: str) -> Outcome:
-    """Tell of a payment that will probably be disputed: sending it back now costs less."""
+    """Tell of a payment that will probably be disputed: sending it back now costs less. Its card is charged no more."""
     by_payment = object_id.startswith("pi_")
     found = finding.of_either(hub, api, object_id if by_payment else None, None if by_payment else object_id)
     if found.topup is not None:
         body = {"topup": found.topup.id, "reason": "the card's issuer suspects fraud; a dispute may follow"}
-        notices.tell(hub, NoticeKind.TOPUP_REVIEW, f"fraud:{object_id}", found.topup.account_id, body)
+        with hub.database.write():
+            recharges.suspend_for_fraud(hub, found.topup.account_id)
+            notices.tell(hub, NoticeKind.TOPUP_REVIEW, f"fraud:{object_id}", found.topup.account_id, body)
     return _of(found)
 
 

@@ -115,6 +115,12 @@ def resume(hub: Hub, account_id: int) -> State:
     return _switched(hub, account_id, RechargeState.ON)
 
 
+def suspend_for_fraud(hub: Hub, account_id: int) -> None:
+    """Charge a card no more of whose payments one is suspected of fraud, until a person resumes; in the caller's write."""
+    store.locked_balance(hub.database, account_id)
+    store.suspend(hub.database, account_id, rules.SUSPECTED)
+
+
 def _switched(hub: Hub, account_id: int, to: RechargeState) -> State:
     with hub.database.write():
         store.locked_balance(hub.database, account_id)
