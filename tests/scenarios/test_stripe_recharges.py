@@ -13,12 +13,13 @@ from tests.fakes.stripe import FakeStripe
 from tests.fakes.till import DAY, HOUR, SECOND, Till
 from tokenhub.accounts.accounts import AccountStatus
 from tokenhub.billing import payments
+from tokenhub.billing.payments import PaymentFacts
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.operations import accounts
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import disputes, events, recharges, refunds, topups
+from tokenhub.operations.payments import disputes, events, finding, recharges, refunds, topups
 from tokenhub.operations.payments.recharges import State
-from tokenhub.operations.payments.stripe_api import StripeError, StripeUnknown
+from tokenhub.operations.payments.stripe_api import StripeApi, StripeError, StripeUnknown
 from tokenhub.store import topups as topup_store
 from tokenhub.store.topups import Topup
 
@@ -168,6 +169,24 @@ def test_a_charge_without_answer_that_went_through_is_credited_although_it_was_t
     by(till, HOUR)
     assert [one.state for one in made(till)] == ["paid"]
     assert till.available() == 24_000_000
+
+
+def test_a_charge_that_another_process_credits_while_its_answer_is_lost_needs_no_look_any_more(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    till.stripe.fault("drop_before", PAYMENTS, times=3, method="POST")
+    work(till)
+    till.later(120 * SECOND)
+    create = StripeApi.create_payment
+
+    def heard_elsewhere(api: StripeApi, params: dict[str, str], key: str) -> PaymentFacts:
+        finding.of_payment(till.hub, till.api, create(api, params, key).id)
+        raise StripeUnknown("The answer was lost.")
+
+    monkeypatch.setattr(StripeApi, "create_payment", heard_elsewhere)
+    recharges.work(till.hub, till.api, till.now_ms)
+    (topup,) = made(till)
+    assert (topup.state, topup.next_poll_at_ms) == ("paid", None)
 
 
 @pytest.mark.parametrize("changed", ["disabled", "paid by hand", "another card"])

@@ -202,7 +202,9 @@ def _search(api: StripeApi, topup: Topup) -> PaymentFacts | None:
 
 
 def _postpone(hub: Hub, topup_id: str) -> Topup:
+    """Look at an attempt again later, unless it has ended meanwhile."""
     with hub.database.write():
-        topup = topups.get(hub.database, topup_id)
-        topups.update(hub.database, topup_id, clock.now_ms(), {"next_poll_at": charging.next_ms(topup)})
+        topup = topups.locked(hub.database, topup_id)
+        if topup.next_poll_at_ms is not None:
+            topups.update(hub.database, topup_id, clock.now_ms(), {"next_poll_at": charging.next_ms(topup)})
     return topups.get(hub.database, topup_id)
