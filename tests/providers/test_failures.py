@@ -356,6 +356,8 @@ def test_t77_any_body_is_sorted_without_an_error(provider: str, status: int, bod
         ({"retry-after": "Sun, 22 Nov 2026 06:01:30 GMT", "date": "Sun, 22 Nov 2026 06:00:00 GMT"}, "", 90.0),
         ({"retry-after": "Sun, 22 Nov 2026 05:00:00 GMT", "date": "Sun, 22 Nov 2026 06:00:00 GMT"}, "", 0.0),
         ({"retry-after": "Sun, 22 Nov 2026 06:01:30 GMT"}, "", None),
+        ({"retry-after": f"Sun, 22 Nov {'9' * 20} 06:01:30 GMT", "date": "Sun, 22 Nov 2026 06:00:00 GMT"}, "", None),
+        ({"retry-after": "Sun, 22 Nov 2026 06:01:30 GMT", "date": f"Sun, 22 Nov 2026 06:00:00 +{'9' * 20}"}, "", None),
         ({"retry-after": "999999999"}, "", 86_400.0),
         ({"retry-after": "-5"}, "", None),
         ({"retry-after": "soon"}, "", None),

@@ -74,14 +74,20 @@ class Unforeseen:
     def feed(self, _: bytes) -> bytes:
         raise KeyError("usage")
 
+    def failure(self, *_: object) -> Any:
+        return {}["message"]
+
     facts = StreamFacts()
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_t77_a_reply_that_nobody_thought_of_is_the_upstreams_fault(chain: Chain, stream: bool) -> None:
+@pytest.mark.parametrize("first", [(), (json_reply(openai_error("down"), 503),)], ids=["answer", "error"])
+def test_t77_a_reply_that_nobody_thought_of_is_the_upstreams_fault(
+    chain: Chain, first: tuple[Reply, ...], stream: bool
+) -> None:
     chain.play()
     assert chain.ask().status == 200
-    chain.play()
+    chain.play(*first)
     assert chain.gateway.gateway
     runtime = chain.gateway.gateway.runtime
     before = runtime.snapshot

@@ -378,7 +378,7 @@ def _header(headers: Mapping[str, str]) -> float | None:
         return seconds
     try:
         return (parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])).total_seconds()
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
 
 

@@ -177,7 +177,11 @@ async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> An
     failpoints.hit("attempt.sent")
     try:
         if not upstream.ok:
-            failure = adapter.failure(upstream.status, upstream.headers, await upstream.error_body())
+            body = await upstream.error_body()
+            try:
+                failure = adapter.failure(upstream.status, upstream.headers, body)
+            except Exception as error:
+                raise _unreadable(exchange, error) from None
             raise UpstreamFault(failure)
         if not call.stream:
             body = await upstream.read()
