@@ -7,13 +7,17 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.fakes.raw_client import RawClient, head, post
 from tests.fakes.upstream import FakeUpstream, json_reply, openai_chat
 from tests.harness import RunningGateway, start_gateway, temporary_home
+from tokenhub.operations import accounts, keys
+from tokenhub.proxy import admission
 
 SOAK = os.environ.get("TOKENHUB_SOAK") == "1"
 MODEL = "gpt-4o-mini"
@@ -65,6 +69,46 @@ def body_of(size: int) -> bytes:
 
 
 # ---- size
+
+
+def test_t47_bodies_of_one_account_on_their_way_take_bounded_memory(tmp_path: Path) -> None:
+    """Whoever has a key, without credit too, could have sent 4,096 bodies all but their last byte."""
+    gateway = start_gateway(temporary_home(tmp_path), {"server.max_body_bytes": LIMIT}, credit_nano=0)
+    other = accounts.create(gateway.hub, "other").account.id
+    keys_of_both = (gateway.key, keys.create(gateway.hub, other).secret)
+    assert gateway.gateway
+    bodies = gateway.gateway.runtime.bodies
+    with ExitStack() as clients:
+        for _ in range(admission.BODIES_OF_ONE):
+            client = clients.enter_context(RawClient(gateway.port))
+            client.send(own(gateway, f"Content-Length: {LIMIT}") + b"x" * (LIMIT - 1))
+        until(lambda: bodies.total() == admission.BODIES_OF_ONE * (LIMIT - 1))
+        codes = []
+        for key in keys_of_both:
+            codes.append(code_of_large(gateway.port, key))
+        assert codes == ["too_many_concurrent", "no_provider_available"]
+    until(lambda: not bodies)
+    assert code_of_large(gateway.port, gateway.key) == "no_provider_available"
+    gateway.stop()
+
+
+def code_of_large(port: int, key: str) -> str:
+    """Send a body of the largest size once the gateway waits for it; return the error's code."""
+    with RawClient(port) as client:
+        request = post(key, body_of(LIMIT), "Expect: 100-continue")
+        cut = request.index(b"\r\n\r\n") + 4
+        client.send(request[:cut])
+        client.until(b"100 Continue\r\n\r\n")
+        client.send(request[cut:])
+        return client.reply().code
+
+
+def until(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came to that")
 
 
 def test_t47_declared_two_gib_is_refused_before_it_is_read(running: Running) -> None:

@@ -61,6 +61,8 @@ class Runtime:
         self.exchanges: dict[str, Exchange] = {}
         self.drains: dict[str, asyncio.Task[None]] = {}
         self.retrying = 0
+        self.bodies: Counter[int] = Counter()
+        """Bytes that have come of request bodies on their way, by account."""
         self.contents: Counter[int] = Counter()
         """Results that are being passed on from where their providers keep them, by account."""
         self.refusing: HubError | None = None
