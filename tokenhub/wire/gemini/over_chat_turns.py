@@ -7,6 +7,7 @@ each other by id where there is one, else by name, in order. What is not known i
 
 import base64
 import binascii
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from tokenhub.wire.gemini.media import kind_of, parts_of
 
 Message = dict[str, Any]
 
+_TOLD = ("content", "reasoning_content")
 _AUDIO_FORMATS = {
     **{kind: form for form, kind in gemini_parts.AUDIO_FORMATS.items()},
     "audio/mpeg": "mp3",
@@ -39,14 +41,21 @@ def messages(system: Any, contents: Any) -> list[Message]:
         conversation.add(content, f"contents[{position}]")
     if not conversation.messages or all(one["role"] == "system" for one in conversation.messages):
         raise InvalidRequest("contents must hold at least one turn with something in it.", param="contents")
-    return conversation.messages
+    return [_joined(message) if message["role"] == "assistant" else message for message in conversation.messages]
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str
+    answered: bool = False
 
 
 @dataclass(slots=True)
 class _Conversation:
     messages: list[Message] = field(default_factory=list)
-    waiting: list[tuple[str, str]] = field(default_factory=list)
-    """Id and name of the calls that no answer has come for, in order."""
+    by_id: dict[str, deque[_Call]] = field(default_factory=dict)
+    """The calls that no answer was found for by their id, in order; one that was answered by its name leaves when it is met."""
+    by_name: dict[str, deque[_Call]] = field(default_factory=dict)
     calls: int = 0
 
     def add(self, content: Any, place: str) -> None:
@@ -99,12 +108,13 @@ class _Conversation:
 
     def _answered(self, id: str, name: str) -> tuple[str, bool]:
         """Return the id of the call that an answer is for, taken from those that wait, and whether there was one."""
-        found = next((call for call in self.waiting if call[0] == id), None) if id else None
-        found = found or next((call for call in self.waiting if not id and call[1] == name), None)
-        if found is None:
-            return id or self._new_id(), False
-        self.waiting.remove(found)
-        return found[0], True
+        waiting = self.by_id.get(id) if id else self.by_name.get(name)
+        while waiting:
+            call = waiting.popleft()
+            if not call.answered:
+                call.answered = True
+                return call.id, True
+        return id or self._new_id(), False
 
     # The model -----------------------------------------------------------------------------------
 
@@ -127,20 +137,22 @@ class _Conversation:
         elif isinstance(text, str):
             name = "reasoning_content" if part.get("thought") is True else "content"
             if text:
-                message[name] = (message.get(name) or "") + text
+                _tell(message, name, text)
             message |= extra
         elif isinstance(blob, Mapping) and kind_of(blob).startswith("image/"):
             image = {"type": "image_url", "image_url": {"url": _data_url(blob)}}
             message.setdefault("images", []).append(image | extra)
         elif (shown := _code(part)) is not None:
-            message["content"] = (message["content"] or "") + shown
+            _tell(message, "content", shown)
 
     def _call(self, call: Mapping[str, Any], place: str) -> Message:
         name, given, args = call.get("name"), call.get("id"), call.get("args")
         if not isinstance(name, str) or not name:
             raise InvalidRequest(f"{place}.functionCall must have a name.", param=f"{place}.functionCall.name")
         id = given if isinstance(given, str) and given else self._new_id()
-        self.waiting.append((id, name))
+        made = _Call(id)
+        self.by_id.setdefault(id, deque()).append(made)
+        self.by_name.setdefault(name, deque()).append(made)
         arguments = orjson.dumps(args if isinstance(args, dict) else {}).decode()
         return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
@@ -148,6 +160,17 @@ class _Conversation:
         """Return an id for a call that has none: the same each time the conversation is read, so that caches hold."""
         self.calls += 1
         return f"call_{self.calls}"
+
+
+def _tell(message: Message, name: str, text: str) -> None:
+    """Add a piece to a text of the model's; ``_joined`` puts them together at the end, because each joining copies the whole."""
+    if message.get(name) is None:
+        message[name] = []
+    message[name].append(text)
+
+
+def _joined(message: Message) -> Message:
+    return message | {name: "".join(message[name]) for name in _TOLD if message.get(name) is not None}
 
 
 # Parts -------------------------------------------------------------------------------------------

@@ -18,17 +18,19 @@ from tokenhub.wire.replies import Reply
 def join(deltas: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the message that a choice's deltas make."""
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+    texts: dict[str, list[str]] = {}
     for delta in deltas:
         for name, value in delta.items():
             if name in ("content", "reasoning_content"):
-                message[name] = (message.get(name) or "") + value
+                message.setdefault(name)
+                texts.setdefault(name, []).append(value)
             elif name == "images":
                 message.setdefault(name, []).extend(value)
             elif name == "tool_calls":
                 _join_calls(message.setdefault(name, []), value)
             else:
                 message[name] = value
-    return message
+    return message | {name: "".join(pieces) for name, pieces in texts.items()}
 
 
 def _join_calls(calls: list[dict[str, Any]], pieces: Iterable[Mapping[str, Any]]) -> None:

@@ -14,10 +14,12 @@ from tokenhub.errors import InvalidRequest
 from tokenhub.wire.chat.request import FORBIDDEN_FIELDS, GATEWAY_FIELDS, is_forbidden
 
 _BORDER = re.compile(r"_([a-z0-9])")
+_LONGEST = 256
+"""None of the API's names is nearly as long."""
 
 
 def _camel(name: str) -> str:
-    return _BORDER.sub(lambda found: found[1].upper(), name)
+    return _BORDER.sub(lambda found: found[1].upper(), name) if len(name) <= _LONGEST else name
 
 
 _NOT_GOOGLES: Mapping[str, str] = {

@@ -172,11 +172,11 @@ def _is_thought(block: Part) -> bool:
 def _merge(carried: dict[str, Any], more: Mapping[str, Any]) -> None:
     """Join what several blocks of one turn carry: details in their order, calls by their ids."""
     if isinstance(more.get("reasoning_details"), list):
-        carried["reasoning_details"] = [*carried.get("reasoning_details", ()), *more["reasoning_details"]]
+        carried.setdefault("reasoning_details", []).extend(more["reasoning_details"])
     if isinstance(more.get("reasoning_content"), str):
         carried.setdefault("reasoning_content", []).append(more["reasoning_content"])
     if isinstance(more.get("calls"), dict):
-        carried["calls"] = {**carried.get("calls", {}), **more["calls"]}
+        carried.setdefault("calls", {}).update(more["calls"])
     if isinstance(more.get("extra_content"), dict):
         carried["extra_content"] = more["extra_content"]
 

@@ -32,6 +32,8 @@ class Conversation:
         self._system_turns = system_turns
         self._tool_ids: dict[str, str] = {}
         self._used_ids: set[str] = set()
+        self._uses: dict[str, int] = {}
+        """How often an id was used, so that the next number for it is not looked for from the start."""
 
     def add(self, message: Mapping[str, Any], place: str) -> None:
         """Add one chat message; ``place`` names it in errors, such as ``messages[3]``."""
@@ -102,10 +104,11 @@ class Conversation:
         if not isinstance(id, str) or not id:
             raise InvalidRequest(f"{place} must have an id.", param=f"{place}.id")
         legal = candidate = _legal(id)
-        uses = 1
+        uses = self._uses.get(legal, 1)
         while candidate in self._used_ids:
             uses += 1
             candidate = f"{legal}_{uses}"
+        self._uses[legal] = uses
         self._used_ids.add(candidate)
         self._tool_ids[id] = candidate
         return candidate

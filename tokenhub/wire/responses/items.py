@@ -44,6 +44,8 @@ class _Turns:
         self.messages: list[Message] = []
         self._tools = tools
         self._said: Message | None = None
+        self._thought: list[str] = []
+        """The pieces of its reasoning text, joined at its end: each joining copies the whole."""
         self._signed: dict[str, dict[str, Any]] = {}
 
     def add(self, item: Any, place: str) -> None:
@@ -64,8 +66,10 @@ class _Turns:
 
     def _end_said(self) -> None:
         if self._said is not None:
-            self.messages.append({"role": "assistant", "content": None, **self._said})
+            thought = {"reasoning_content": "\n\n".join(self._thought)} if self._thought else {}
+            self.messages.append({"role": "assistant", "content": None, **self._said, **thought})
             self._said = None
+            self._thought = []
 
     def _speaking(self) -> Message:
         """The assistant's message, begun if need be."""
@@ -86,7 +90,11 @@ class _Turns:
         if "content" in said and "tool_calls" not in said:
             self._end_said()
             said = self._speaking()
-        said["content"] = [*_parts(said["content"]), *_parts(content)] if "content" in said else content
+        if "content" not in said:
+            said["content"] = content
+            return
+        said["content"] = parts = _parts(said["content"])
+        parts += _parts(content)
 
     def _add_call(self, item: Mapping[str, Any], place: str) -> None:
         custom = item["type"] == "custom_tool_call"
@@ -122,9 +130,12 @@ class _Turns:
             self._end_said()
         said = self._speaking()
         if text:
-            said["reasoning_content"] = "\n\n".join(filter(None, (said.get("reasoning_content"), text)))
+            self._thought.append(text)
         for name, value in members.items():
-            said[name] = [*said.get(name, []), *value] if isinstance(value, list) else value
+            if isinstance(value, list):
+                said.setdefault(name, []).extend(value)
+            else:
+                said[name] = value
 
     def _sign(self, packed: Mapping[str, Any]) -> None:
         """Keep signatures of calls, and give the text before this item its own."""

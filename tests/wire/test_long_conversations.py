@@ -1,0 +1,120 @@
+"""Conversations of many small pieces, within what a body may hold: no translation may take longer for each the more there are.
+
+What is slow here holds the whole process up, and past ``server.watchdog_s`` ends it: one request of 1.7 MB did (T50).
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tokenhub.errors import InvalidRequest
+from tokenhub.wire import opaque
+from tokenhub.wire.chat import over_messages as chat_over_messages
+from tokenhub.wire.gemini import over_chat_turns as gemini_turns
+from tokenhub.wire.gemini import parts as gemini_parts
+from tokenhub.wire.gemini import reply as gemini_reply
+from tokenhub.wire.gemini import spelling as gemini_spelling
+from tokenhub.wire.messages import over_chat as messages_over_chat
+from tokenhub.wire.responses import over_chat as responses_over_chat
+
+MANY = 10_000
+LONG = "a" * 4_000_000
+HELLO = {"role": "user", "content": "Hello"}
+HEARD = {"role": "user", "parts": [{"text": "Hello"}]}
+
+
+def _repeated_ids() -> None:
+    call = {"id": "read:0", "type": "function", "function": {"name": "read", "arguments": "{}"}}
+    asked = {"role": "assistant", "content": None, "tool_calls": [call] * MANY}
+    sent, _ = chat_over_messages.request({"messages": [HELLO, asked]}, "claude-haiku-4-5")
+    ids = [block["id"] for block in sent["messages"][1]["content"]]
+    assert (ids[0], ids[1], ids[-1]) == ("read_0", "read_0_2", f"read_0_{MANY}")
+    assert len(set(ids)) == MANY
+
+
+def _answers_backwards() -> None:
+    calls = [{"functionCall": {"name": f"f{number}", "args": {}}} for number in range(MANY)]
+    answers = [{"functionResponse": {"name": f"f{number}", "response": {}}} for number in reversed(range(MANY))]
+    made = gemini_turns.messages(None, [{"role": "model", "parts": calls}, {"role": "user", "parts": answers}])
+    assert [one["tool_call_id"] for one in made[1:3]] == [f"call_{MANY}", f"call_{MANY - 1}"]
+
+
+def _pieces_of_a_turn() -> None:
+    thoughts = [{"text": LONG, "thought": True}, *[{"text": "b", "thought": True}] * MANY]
+    code = [{"text": LONG}, *[{"codeExecutionResult": {"output": "c"}}] * MANY]
+    (said, _) = gemini_turns.messages(None, [{"role": "model", "parts": [*thoughts, *code]}, HEARD])
+    assert said["reasoning_content"] == LONG + "b" * MANY
+    assert said["content"] == LONG + "```\nc\n```\n" * MANY
+
+
+def _pieces_of_a_reply() -> None:
+    joined = gemini_reply.join([{"content": LONG}, *[{"content": "b"}] * MANY])
+    assert joined == {"role": "assistant", "content": LONG + "b" * MANY, "refusal": None}
+
+
+def _reasoning_items() -> None:
+    summaries = [{"type": "reasoning", "summary": [{"type": "summary_text", "text": text}]} for text in (LONG, "b")]
+    sealed = [{"type": "reasoning", "encrypted_content": "AA"}]
+    body = {"model": "m", "input": [summaries[0], *[summaries[1]] * MANY, *sealed * 2 * MANY, HELLO]}
+    said, _ = responses_over_chat.request(body).body["messages"]
+    assert said["reasoning_content"] == LONG + "\n\nb" * MANY
+    assert len(said["reasoning_details"]) == 2 * MANY
+
+
+def _texts_after_a_call() -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    text = {"type": "message", "role": "assistant", "content": "a"}
+    said, _ = responses_over_chat.request({"model": "m", "input": [text, call, *[text] * 4 * MANY, HELLO]}).body[
+        "messages"
+    ]
+    assert said["content"] == [{"type": "text", "text": "a"}] * (4 * MANY + 1)
+
+
+def _carried_members() -> None:
+    packed = [opaque.pack({"reasoning_details": [{}], "calls": {f"c{number}": {}}}) for number in range(2 * MANY)]
+    blocks = [{"type": "redacted_thinking", "data": data} for data in packed]
+    turns = [HELLO, {"role": "assistant", "content": [*blocks, {"type": "text", "text": "x"}]}]
+    said = messages_over_chat.request({"model": "m", "max_tokens": 9, "messages": turns})["messages"][1]
+    assert len(said["reasoning_details"]) == 2 * MANY
+
+
+def _escapes_in_a_data_url() -> None:
+    with pytest.raises(InvalidRequest, match="send it as base64"):
+        gemini_parts.media("data:image/png," + "%41" * 4_000_000, "image_url")
+
+
+def _parameters_of_a_data_url() -> None:
+    with pytest.raises(InvalidRequest, match="not a valid data URL"):
+        gemini_parts.media("data:image/png" + ";a" * 12_000_000, "image_url")
+
+
+def _a_long_name() -> None:
+    assert gemini_spelling.normalised({"_a" * 4_000_000: 1, "system_instruction": None}).keys() >= {"systemInstruction"}
+
+
+@pytest.mark.parametrize(
+    "translate",
+    [
+        _repeated_ids,
+        _answers_backwards,
+        _pieces_of_a_turn,
+        _pieces_of_a_reply,
+        _reasoning_items,
+        _texts_after_a_call,
+        _carried_members,
+        _escapes_in_a_data_url,
+        _parameters_of_a_data_url,
+        _a_long_name,
+    ],
+)
+def test_t50_many_small_pieces_hold_nobody_up(translate: Callable[[], Any]) -> None:
+    started = time.process_time()
+    translate()
+    assert time.process_time() - started < 1
+
+
+def test_t50_a_picture_with_escapes_still_passes() -> None:
+    made = gemini_parts.media("data:image/svg+xml;charset=utf-8,%3Csvg%3E", "image_url")
+    assert made["inlineData"] == {"mimeType": "image/svg+xml", "data": "PHN2Zz4="}
