@@ -75,8 +75,10 @@ def _add(choice: Choice, piece: dict[str, Any]) -> None:
     choice.text += delta.get("content") or ""
     choice.reasoning += delta.get("reasoning_content") or ""
     choice.refusal += delta.get("refusal") or ""
-    choice.thinking_blocks += delta.get("thinking_blocks") or []
-    choice.annotations += delta.get("annotations") or []
+    for grown, name in ((choice.thinking_blocks, "thinking_blocks"), (choice.annotations, "annotations")):
+        for entry in delta.get(name) or []:
+            assert entry["index"] == len(grown), "OpenAI's Python SDK raises"
+            grown.append({member: value for member, value in entry.items() if member != "index"})
     choice.logprobs += (piece.get("logprobs") or {}).get("content") or []
     choice.finish = piece.get("finish_reason") or choice.finish
     for call in delta.get("tool_calls") or []:

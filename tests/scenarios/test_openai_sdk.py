@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes.upstream import (
     FakeUpstream,
+    anthropic_event,
     anthropic_message,
     anthropic_stream,
     gemini_reply,
@@ -22,6 +23,7 @@ from tests.fakes.upstream import (
     openai_stream,
     openai_tool_call,
     openai_usage,
+    sse,
     sse_reply,
 )
 from tests.harness import RunningGateway, start_gateway, temporary_home
@@ -132,6 +134,71 @@ def test_streamed_tool_call(running: tuple[RunningGateway, FakeUpstream], client
     with client.chat.completions.stream(model=CHAT, messages=hello(), tools=[TOOL]) as stream:
         final = stream.get_final_completion()
     assert final.choices[0].message.tool_calls[0].function.arguments == '{"city":"Paris"}'
+
+
+def test_stream_helper_accumulates_what_claude_thinks_and_it_comes_back_as_it_was(
+    running: tuple[RunningGateway, FakeUpstream], client: openai.OpenAI
+) -> None:
+    fake = running[1]
+    thoughts = [{"type": "thinking", "thinking": name, "signature": f"sig-{name}"} for name in ("a", "b")]
+    call = {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {}}
+    opening, *_, ending, stop = anthropic_stream([], stop_reason="tool_use")
+    blocks = [
+        anthropic_event(f"content_block_{kind}", index=place, **({"content_block": block} if kind == "start" else {}))
+        for place, block in enumerate([*thoughts, call])
+        for kind in ("start", "stop")
+    ]
+    fake.add(sse_reply([opening, *blocks, ending, stop]))
+    with client.chat.completions.stream(model="claude-sonnet-4.5", messages=hello(), tools=[TOOL]) as stream:
+        said = stream.get_final_completion().choices[0].message
+    fake.add(json_reply(anthropic_message("Sunny.")))
+    result = {"role": "tool", "tool_call_id": "toolu_1", "content": "sun"}
+    history = [*hello(), said.model_dump(exclude_none=True), result]
+    client.chat.completions.create(model="claude-sonnet-4.5", messages=history, tools=[TOOL])
+    assert fake.received[-1].json()["messages"][1]["content"] == [*thoughts, call]
+
+
+def test_stream_helper_accumulates_every_source_seal_and_picture(
+    running: tuple[RunningGateway, FakeUpstream], client: openai.OpenAI
+) -> None:
+    fake = running[1]
+    opening, begun, _, piece, closed, ending, stop = anthropic_stream(["Yes."])
+    cited = [
+        anthropic_event(
+            "content_block_delta",
+            index=0,
+            delta={"type": "citations_delta", "citation": {"url": f"https://{host}.example", "title": host}},
+        )
+        for host in "ab"
+    ]
+    twice = [begun, piece, cited[0], closed, begun, piece, cited[1], closed]
+    fake.add(sse_reply([opening, *twice, ending, stop]))
+    with client.chat.completions.stream(model="claude-sonnet-4.5", messages=hello()) as stream:
+        notes = stream.get_final_completion().choices[0].message.annotations
+    assert [note.url_citation.url for note in notes] == ["https://a.example", "https://b.example"]
+
+    head = {"id": "resp_1", "object": "response", "created_at": 1, "model": "gpt-5.6-sol", "output": []}
+    sealed = [{"id": f"rs_{name}", "type": "reasoning", "summary": [], "encrypted_content": name} for name in "ab"]
+    counted = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
+    events = [
+        sse({"type": "response.created", "response": {**head, "status": "in_progress"}}),
+        *(sse({"type": "response.output_item.done", "output_index": i, "item": item}) for i, item in enumerate(sealed)),
+        sse({"type": "response.output_text.delta", "output_index": 2, "delta": "Yes."}),
+        sse({"type": "response.completed", "response": {**head, "status": "completed", "usage": counted}}),
+    ]
+    fake.add(sse_reply(events))
+    with client.chat.completions.stream(model="gpt-5.6-sol", messages=hello(), tools=[TOOL]) as stream:
+        details = stream.get_final_completion().choices[0].message.model_extra["reasoning_details"]
+    assert [(one["id"], one["data"]) for one in details] == [("rs_a", "a"), ("rs_b", "b")]
+
+    pictures = [{"inlineData": {"mimeType": "image/png", "data": data}} for data in ("AAAA", "BBBB")]
+    frames = [
+        sse(gemini_reply(parts=[one], finish_reason=end)) for one, end in zip(pictures, (None, "STOP"), strict=True)
+    ]
+    fake.add(sse_reply(frames))
+    with client.chat.completions.stream(model="gemini-2.5-flash", messages=hello()) as stream:
+        shown = stream.get_final_completion().choices[0].message.model_extra["images"]
+    assert [one["image_url"]["url"][-4:] for one in shown] == ["AAAA", "BBBB"]
 
 
 def test_embeddings_in_both_encodings(running: tuple[RunningGateway, FakeUpstream], client: openai.OpenAI) -> None:

@@ -234,9 +234,8 @@ def test_a_stream_says_what_the_whole_response_says(kind: str) -> None:
         if call["type"] == "function"
     ] + [("call_2", "", "")] * (kind == "calls")
     chunks = [chunk["choices"][0]["delta"] for chunk in made.chunks]
-    assert [one for delta in chunks for one in delta.get("reasoning_details", ())] == message.get(
-        "reasoning_details", []
-    )
+    details = [one for delta in chunks for one in delta.get("reasoning_details", ())]
+    assert details == [{**one, "index": place} for place, one in enumerate(message.get("reasoning_details", ()))]
     custom = [call["custom"] for delta in chunks for call in delta.get("tool_calls", ()) if "custom" in call]
     assert "".join(one["input"] for one in custom) == ("*** Begin" if kind == "calls" else "")
     assert reader.facts.usage == COUNTED

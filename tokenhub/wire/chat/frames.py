@@ -13,6 +13,10 @@ from tokenhub.errors import HubError
 from tokenhub.wire import sse
 from tokenhub.wire.chat.parts import calls_of, choices_of
 
+_GROWING = ("annotations", "images", "reasoning_details", "thinking_blocks")
+"""Members of a delta that grow entry by entry. OpenAI's Python SDK puts lists together by the ``index`` of
+their entries, as those of ``tool_calls`` have one, and raises where there is none (3.54, ``accumulate_delta``)."""
+
 
 class ChunkWriter:
     """Writes the chunks of one translated stream; what is the same in all of them is encoded once."""
@@ -22,11 +26,24 @@ class ChunkWriter:
         head = orjson.dumps({"id": id, "object": "chat.completion.chunk", "created": created, "model": model})
         self._head = b"data: " + head[:-1] + b',"choices":[{"index":'
         self._first = self._head + b'0,"delta":'
+        self._entries: dict[tuple[int, str], int] = {}
+        """How many entries each choice has of what grows."""
 
     def delta(self, delta: Mapping[str, Any], index: int = 0, *, logprobs: Mapping[str, Any] | None = None) -> bytes:
         """Return a chunk with this delta, and the log probabilities of its tokens where there are any."""
         beside = b"" if logprobs is None else b',"logprobs":' + orjson.dumps(logprobs)
-        return b'%b%d,"delta":%b%b,"finish_reason":null}]}\n\n' % (self._head, index, orjson.dumps(delta), beside)
+        told = orjson.dumps(self._numbered(delta, index))
+        return b'%b%d,"delta":%b%b,"finish_reason":null}]}\n\n' % (self._head, index, told, beside)
+
+    def _numbered(self, delta: Mapping[str, Any], index: int) -> Mapping[str, Any]:
+        """Return a delta whose entries have the places that they have in the whole message."""
+        told = dict(delta)
+        for name in _GROWING:
+            if entries := delta.get(name):
+                known = self._entries.get((index, name), 0)
+                told[name] = [{**entry, "index": place} for place, entry in enumerate(entries, known)]
+                self._entries[index, name] = known + len(entries)
+        return told
 
     def text(self, text: str) -> bytes:
         """Return a chunk with a piece of text: the most common one, so the cheapest."""

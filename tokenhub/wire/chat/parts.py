@@ -14,6 +14,14 @@ def calls_of(part: Mapping[str, Any]) -> list[dict[str, Any]]:
     return _objects(part.get("tool_calls"))
 
 
+def blocks_of(part: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the entries of a list that comes bit by bit; thinking blocks as their maker knows them: without the places of ``frames.py``."""
+    found = _objects(part.get(name))
+    if name != "thinking_blocks":
+        return found
+    return [{member: value for member, value in block.items() if member != "index"} for block in found]
+
+
 def index_of(part: Mapping[str, Any]) -> int:
     """Return the index of a choice; 0 where there is none."""
     index = part.get("index")

@@ -11,7 +11,7 @@ import orjson
 
 from tokenhub.usage import count
 from tokenhub.wire import json_text, sse
-from tokenhub.wire.chat.parts import calls_of, choices_of, text_of
+from tokenhub.wire.chat.parts import blocks_of, calls_of, choices_of, text_of
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.gemini.over_chat_reply import CallMaker, Part, content, finish_reason, logprobs, said, sign
 from tokenhub.wire.gemini.signatures import MEMBERS
@@ -28,8 +28,8 @@ class _Candidate:
     def take(self, delta: Mapping[str, Any], *, thoughts: bool) -> list[Part]:
         """Take a delta; return the parts that can be sent."""
         for name in MEMBERS:
-            if isinstance(delta.get(name), list):
-                self._signed.setdefault(name, []).extend(delta[name])
+            if signed := blocks_of(delta, name):
+                self._signed.setdefault(name, []).extend(signed)
         for place, call in enumerate(calls_of(delta)):
             given = count(call.get("index"))
             self._calls.setdefault(place if given is None else given, CallMaker()).add(call)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tokenhub.usage import Usage
 from tokenhub.wire import json_text, opaque
-from tokenhub.wire.chat.parts import calls_of, choices_of, text_of
+from tokenhub.wire.chat.parts import blocks_of, calls_of, choices_of, text_of
 from tokenhub.wire.messages import carry as messages_carry
 from tokenhub.wire.messages.carry import Block
 
@@ -92,9 +92,8 @@ def reasoning_of(part: Mapping[str, Any]) -> str:
 
 def _thinking_blocks(message: Mapping[str, Any]) -> list[Block]:
     """Return a message's reasoning: Anthropic's own blocks as they are, anybody else's text under our mark."""
-    own = message.get("thinking_blocks")
-    if isinstance(own, list) and own:
-        return [block for block in own if isinstance(block, dict)]
+    if own := blocks_of(message, "thinking_blocks"):
+        return own
     text = reasoning_of(message)
     return [{"type": "thinking", "thinking": text, "signature": opaque.MARK}] if text else []
 

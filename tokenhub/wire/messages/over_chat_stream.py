@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tokenhub.wire import json_text, opaque, sse
-from tokenhub.wire.chat.parts import calls_of, choices_of, text_of
+from tokenhub.wire.chat.parts import blocks_of, calls_of, choices_of, text_of
 from tokenhub.wire.chat.text_frames import text_alone
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.messages import carry as messages_carry
@@ -159,10 +159,7 @@ class EventWriter:
         """Take reasoning: pieces of text, then, from Anthropic's own models, the whole blocks with their signatures."""
         text = reasoning_of(delta)
         events = self._think(text) if text else b""
-        blocks = delta.get("thinking_blocks")
-        for block in blocks if isinstance(blocks, list) else ():
-            if not isinstance(block, dict):
-                continue
+        for block in blocks_of(delta, "thinking_blocks"):
             if block.get("type") == "redacted_thinking":
                 events += self._whole(block)
             elif self._open == "thinking":

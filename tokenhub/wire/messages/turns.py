@@ -13,6 +13,7 @@ import orjson
 
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire import json_text
+from tokenhub.wire.chat.parts import blocks_of
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,")
 _NOT_IN_TOOL_ID = re.compile(r"[^a-zA-Z0-9_-]")
@@ -54,8 +55,7 @@ class Conversation:
         self._say("user", _blocks(message, place))
 
     def _add_assistant(self, message: Mapping[str, Any], place: str) -> None:
-        thinking = message.get("thinking_blocks")
-        given_back = [block for block in thinking if _is_thinking(block)] if isinstance(thinking, list) else []
+        given_back = [block for block in blocks_of(message, "thinking_blocks") if block.get("type") in _THINKING]
         calls = [
             self._tool_use(call, f"{place}.tool_calls[{position}]")
             for position, call in enumerate(message.get("tool_calls") or ())
@@ -125,10 +125,6 @@ _ADDERS: Mapping[str, Callable[[Conversation, Mapping[str, Any], str], None]] = 
 
 def _legal(id: str) -> str:
     return _NOT_IN_TOOL_ID.sub("_", id)
-
-
-def _is_thinking(block: Any) -> bool:
-    return isinstance(block, dict) and block.get("type") in _THINKING
 
 
 def _arguments(text: Any, place: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import orjson
 
 from tokenhub.errors import HubError
 from tokenhub.wire import json_text, sse
-from tokenhub.wire.chat.parts import calls_of, choices_of, index_of, text_of
+from tokenhub.wire.chat.parts import blocks_of, calls_of, choices_of, index_of, text_of
 from tokenhub.wire.chat.text_frames import text_alone
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.responses.common import items_of, status_of
@@ -79,8 +79,8 @@ class ResponseWriter:
         if isinstance(reasoning, str) and reasoning:
             events += output.reasoning(reasoning)
         for name in _OPAQUE:
-            if blocks := part.get(name):
-                events += output.opaque(name, items_of(blocks))
+            if blocks := blocks_of(part, name):
+                events += output.opaque(name, blocks)
         if isinstance(content, str) and content:
             events += output.text(content, _logprobs(choice))
         refusal = part.get("refusal")
