@@ -287,17 +287,31 @@ def test_foreign_tool_ids_are_made_legal_and_told_apart():
     ]
 
 
+@pytest.mark.parametrize("arguments", ['{"x":', "[1]"])
+def test_a_call_that_was_cut_does_not_end_the_conversation(arguments):
+    turns = translated(messages=[*HI, {"role": "assistant", "tool_calls": [call("a", arguments=arguments)]}])[
+        "messages"
+    ]
+    assert turns[1]["content"][0]["input"] == {"INVALID_JSON": arguments}
+
+
+def test_texts_of_white_space_alone_are_left_out():
+    said = {"role": "assistant", "content": "\n\n", "tool_calls": [call("a")]}
+    result = {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": " "}]}
+    turns = translated(messages=[*HI, said, result])["messages"]
+    assert [block["type"] for block in turns[1]["content"]] == ["tool_use"]
+    assert turns[2]["content"] == [{"type": "tool_result", "tool_use_id": "a"}]
+
+
+def test_an_earlier_refusal_is_told():
+    said = {"role": "assistant", "content": None, "refusal": "I cannot."}
+    turns = translated(messages=[*HI, said, *HI])["messages"]
+    assert turns[1] == {"role": "assistant", "content": [{"type": "text", "text": "I cannot."}]}
+
+
 @pytest.mark.parametrize(
     ("message", "param"),
     [
-        (
-            {"role": "assistant", "tool_calls": [call("a", arguments='{"x":')]},
-            "messages[1].tool_calls[0].function.arguments",
-        ),
-        (
-            {"role": "assistant", "tool_calls": [call("a", arguments="[1]")]},
-            "messages[1].tool_calls[0].function.arguments",
-        ),
         ({"role": "assistant", "tool_calls": [call("a", arguments=5)]}, "messages[1].tool_calls[0].function.arguments"),
         ({"role": "assistant", "tool_calls": [call("")]}, "messages[1].tool_calls[0].id"),
         (
@@ -320,7 +334,7 @@ def test_tools_carry_their_schemas():
     assert made["tools"] == [
         {
             "name": "f",
-            "input_schema": {"type": "object", "properties": {"a": {"type": "string"}}},
+            "input_schema": {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False},
             "description": "d",
             "strict": True,
         },
@@ -416,6 +430,30 @@ FORMAT = {"type": "json_schema", "json_schema": {"name": "s", "schema": SCHEMA, 
 def test_a_schema_is_cut_down_to_what_claude_takes():
     made = translated(response_format=FORMAT)
     assert made["output_config"] == {"format": {"type": "json_schema", "schema": CUT}}
+
+
+def test_a_strict_tools_schema_is_cut_down_alike():
+    function = {"name": "f", "parameters": SCHEMA, "strict": True}
+    assert translated(tools=[{"type": "function", "function": function}])["tools"][0]["input_schema"] == CUT
+    lax = {"type": "function", "function": {**function, "strict": False}}
+    assert translated(tools=[lax])["tools"][0]["input_schema"] == SCHEMA
+
+
+def test_what_claude_takes_of_a_schema_stays():
+    given = {
+        "type": "object",
+        "properties": {
+            "one": {"oneOf": [{"type": "string", "format": "byte"}, {"type": "string", "format": "date"}]},
+            "some": {"type": "array", "items": {"type": "integer", "format": "int64"}, "minItems": 1},
+        },
+        "additionalProperties": False,
+    }
+    named = {"type": "json_schema", "json_schema": {"name": "s", "schema": given}}
+    sent = translated(response_format=named)["output_config"]["format"]["schema"]["properties"]
+    assert sent == {
+        "one": {"anyOf": [{"type": "string"}, {"type": "string", "format": "date"}]},
+        "some": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+    }
 
 
 def test_an_old_model_is_made_to_answer_by_a_tool():

@@ -138,9 +138,10 @@ class _Translation:
         function = tool["function"]
         parameters = function.get("parameters") or {"properties": {}}
         made = {"name": function["name"], "input_schema": {"type": "object", **parameters}}
-        for name in ("description", "strict"):
-            if function.get(name) and (name != "strict" or self.traits.output_schema):
-                made[name] = function[name]
+        if function.get("description"):
+            made["description"] = function["description"]
+        if function.get("strict") and self.traits.output_schema:
+            made |= {"input_schema": json_schema.for_claude(made["input_schema"]), "strict": True}
         if tool.get("cache_control") is not None:
             made["cache_control"] = tool["cache_control"]
         return made

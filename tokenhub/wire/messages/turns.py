@@ -9,11 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
-
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire import json_text
-from tokenhub.wire.chat.parts import blocks_of
+from tokenhub.wire.chat.parts import blocks_of, text_of
+from tokenhub.wire.messages import over_chat_reply as messages_over_chat_reply
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,")
 _NOT_IN_TOOL_ID = re.compile(r"[^a-zA-Z0-9_-]")
@@ -60,7 +58,8 @@ class Conversation:
             self._tool_use(call, f"{place}.tool_calls[{position}]")
             for position, call in enumerate(message.get("tool_calls") or ())
         ]
-        self._say("assistant", [*given_back, *_blocks(message, place), *calls])
+        said = _blocks(message, place) or _blocks({"content": text_of(message.get("refusal"))}, place)
+        self._say("assistant", [*given_back, *said, *calls])
 
     def _add_tool(self, message: Mapping[str, Any], place: str) -> None:
         id = message.get("tool_call_id")
@@ -128,27 +127,21 @@ def _legal(id: str) -> str:
 
 
 def _arguments(text: Any, place: str) -> dict[str, Any]:
-    """Return a call's arguments as an object; none at all is an empty one."""
-    if text is None or text == "":
-        return {}
-    try:
-        value = json_text.loads(text) if isinstance(text, str) else text
-    except orjson.JSONDecodeError:
-        value = None
-    if not isinstance(value, dict):
+    """Return a call's arguments as an object: none at all is an empty one, and a call that was cut can be told of too."""
+    if not isinstance(text, str | dict | None):
         raise InvalidRequest(f"{place} must be the text of a JSON object.", param=place)
-    return value
+    return messages_over_chat_reply.arguments(text)
 
 
 def _blocks(message: Mapping[str, Any], place: str) -> list[Block]:
-    """Return a message's content as blocks. Empty texts are left out: Anthropic refuses them."""
+    """Return a message's content as blocks. Texts of nothing but white space are left out: Anthropic refuses them."""
     content = message.get("content")
     if not content:
         return []
     if isinstance(content, str):
-        return [{"type": "text", "text": content}]
+        return [{"type": "text", "text": content}] if content.strip() else []
     blocks = [_block(part, f"{place}.content[{position}]") for position, part in enumerate(content)]
-    return [block for block in blocks if block.get("text") != ""]
+    return [block for block in blocks if block["type"] != "text" or block["text"].strip()]
 
 
 def _block(part: Mapping[str, Any], place: str) -> Block:
