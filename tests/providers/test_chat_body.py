@@ -442,3 +442,22 @@ def test_effort_of_other_wires_goes_only_where_it_is_taken(
     request = OpenAICompatible(target.provider).request(call, body, target, None)
     assert orjson.loads(request.body).get("reasoning_effort") == said
     assert request.dropped == (() if said else ("reasoning_effort",))
+
+
+@pytest.mark.parametrize("wire", [Wire.CHAT, Wire.RESPONSES])
+def test_pictures_that_a_responses_clients_tool_returned_follow_its_results_as_the_users(wire: Wire) -> None:
+    turn = {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": "a"}, {**CALL, "id": "b"}]}
+    text, picture = {"type": "text", "text": "Look."}, image("data:image/png;base64,AA==")["messages"][0]["content"][1]
+    first, second = (
+        {"role": "tool", "tool_call_id": id, "content": content}
+        for id, content in (("a", [text, picture]), ("b", "ok"))
+    )
+    body = {"model": "asked", "messages": [*HELLO, turn, first, second, *HELLO]}
+    call, target = replace(chat.parse_call(body, 100), wire=wire), to(modalities=("text", "image"))
+    got = orjson.loads(OpenAICompatible(target.provider).request(call, body, target, None).body)["messages"]
+    if wire is Wire.CHAT:
+        assert got == body["messages"]
+        return
+    told = {**first, "content": "Look.\n[what the tool returned beside text follows as the user's message]"}
+    shown = {"role": "user", "content": [{"type": "text", "text": "[returned by the tool call a]"}, picture]}
+    assert got == [*HELLO, turn, told, second, shown, *HELLO]

@@ -60,14 +60,23 @@ def test_a_tool_loop_gives_reasoning_back_before_the_calls_it_led_to() -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
     custom = {"id": "call_2", "type": "custom", "custom": {"name": "patch", "input": "***"}}
     said = {"role": "assistant", "content": "I look.", "reasoning_details": details, "tool_calls": [call, custom]}
-    assert items(USER, said, {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}) == [
+    results = [{"role": "tool", "tool_call_id": id, "content": "sunny"} for id in ("call_2", "call_1")]
+    assert items(USER, said, *results) == [
         {"type": "message", "role": "user", "content": "Hi"},
         {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "So."}], "encrypted_content": "gAAA=="},
         {"type": "message", "role": "assistant", "content": "I look."},
         {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"a":1}'},
         {"type": "custom_tool_call", "call_id": "call_2", "name": "patch", "input": "***"},
+        {"type": "custom_tool_call_output", "call_id": "call_2", "output": "sunny"},
         {"type": "function_call_output", "call_id": "call_1", "output": "sunny"},
     ]  # fmt: skip
+
+
+def test_strict_is_said_where_it_is_null() -> None:
+    function = {"name": "f", "strict": None, "description": None, "parameters": None}
+    assert asked(tools=[{"type": "function", "function": function}])["tools"] == [
+        {"type": "function", "name": "f", "strict": False, "parameters": {"type": "object", "properties": {}}}
+    ]
 
 
 def test_parts_of_every_side() -> None:

@@ -132,6 +132,16 @@ def test_what_a_client_sends_back_is_the_message_that_the_model_said(kind: str) 
     assert sent == expected
 
 
+def test_a_call_without_arguments_has_an_empty_object_of_them() -> None:
+    opened = call(0, "look", "")
+    told = streamed([{"tool_calls": [opened]}], "tool_calls", tools=TOOLS)
+    pieces = [event["delta"] for event in told if event["type"] == "response.function_call_arguments.delta"]
+    assert "".join(pieces) == told[-1]["response"]["output"][0]["arguments"] == "{}"
+    assert whole({"content": None, "tool_calls": [opened]}, "tool_calls", tools=TOOLS)["output"][0]["arguments"] == "{}"
+    cut = whole({"content": None, "tool_calls": [opened]}, "length", tools=TOOLS)["output"][0]
+    assert (cut["arguments"], cut["status"]) == ("", "incomplete")
+
+
 @pytest.mark.parametrize("kind", MESSAGES)
 def test_a_stream_has_the_items_of_the_whole_reply(kind: str) -> None:
     message = MESSAGES[kind]

@@ -15,6 +15,7 @@ from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers.adapter import NO_HINTS, CacheHints
+from tokenhub.wire.chat.parts import result_of
 from tokenhub.wire.chat.request import GATEWAY_FIELDS
 
 REASONING_MEMBERS = frozenset(
@@ -308,6 +309,33 @@ def tool_choice(shaping: Shaping) -> None:
 # Messages ----------------------------------------------------------------------------------------
 
 
+def results(shaping: Shaping) -> None:
+    """Show what a Responses client's tools returned beside text as the user's, behind the results of the round.
+
+    OpenAI refuses pictures in ``tool`` messages ("Image URLs are only allowed for messages with role 'user'"), and so do
+    servers like it. A chat client knows what its server takes: its messages go as they came.
+    """
+    given = shaping.body["messages"]
+    if shaping.call.wire is not Wire.RESPONSES or not any(map(_returns_media, given)):
+        return
+    sent: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
+    for message in given:
+        if message["role"] != "tool" and shown:
+            sent.append({"role": "user", "content": shown})
+            shown = []
+        if _returns_media(message):
+            text, media = result_of(message["tool_call_id"], message["content"])
+            message, shown = {**message, "content": text}, shown + media
+        sent.append(message)
+    shaping.body["messages"] = [*sent, {"role": "user", "content": shown}] if shown else sent
+
+
+def _returns_media(message: Mapping[str, Any]) -> bool:
+    content = message.get("content")
+    return message["role"] == "tool" and isinstance(content, list) and any(part["type"] != "text" for part in content)
+
+
 def messages(shaping: Shaping) -> None:
     """Bend each message that needs it; the others go as they came."""
     given, roles = shaping.body["messages"], shaping.quirks["roles"]
@@ -415,6 +443,7 @@ STEPS: tuple[Step, ...] = (
     reasoning,
     tools,
     tool_choice,
+    results,
     messages,
     leading_system,
     fields,

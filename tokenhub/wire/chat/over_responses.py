@@ -91,7 +91,8 @@ def _tool(tool: Mapping[str, Any]) -> Item:
     if not isinstance(inside, Mapping):
         return dict(tool)
     if kind == "function":
-        return {"parameters": {"type": "object", "properties": {}}, "strict": False, **inside, "type": kind}
+        said = {name: value for name, value in inside.items() if value is not None}
+        return {"parameters": {"type": "object", "properties": {}}, "strict": False, **said, "type": kind}
     form = inside.get("format")
     grammar = form.get("grammar") if isinstance(form, Mapping) else None
     flat = {"format": {"type": "grammar", **grammar}} if isinstance(grammar, Mapping) else {}
@@ -133,7 +134,18 @@ def _items(messages: list[dict[str, Any]]) -> list[Item]:
             place, role = f"messages[{position}]", message["role"][:40]
             raise InvalidRequest(f"{place} has the role {role!r}, which this model cannot take.", param=place)
         items += adder(message, f"messages[{position}]")
-    return items
+    return _answered_by_kind(items)
+
+
+def _answered_by_kind(items: list[Item]) -> list[Item]:
+    """Return the items with each result named after its call: chat has one role for both kinds, this API finds no call of another."""
+    custom = {item["call_id"] for item in items if item["type"] == "custom_tool_call"}
+    return [
+        {**item, "type": "custom_tool_call_output"}
+        if item["type"] == "function_call_output" and item["call_id"] in custom
+        else item
+        for item in items
+    ]
 
 
 def _said(message: Mapping[str, Any], place: str) -> list[Item]:

@@ -22,6 +22,16 @@ def blocks_of(part: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return [{member: value for member, value in block.items() if member != "index"} for block in found]
 
 
+def result_of(id: str, parts: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """Return what a tool returned as text, which is all that a ``tool`` message holds, and what the user's message shows of it."""
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    media = [part for part in parts if part["type"] != "text"]
+    if media:
+        texts.append("[what the tool returned beside text follows as the user's message]")
+        media.insert(0, {"type": "text", "text": f"[returned by the tool call {id}]"})
+    return "\n".join(texts), media
+
+
 def index_of(part: Mapping[str, Any]) -> int:
     """Return the index of a choice; 0 where there is none."""
     index = part.get("index")

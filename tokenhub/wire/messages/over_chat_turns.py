@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from tokenhub.errors import InvalidRequest
+from tokenhub.wire.chat.parts import result_of
 from tokenhub.wire.messages import carry as messages_carry
 
 Part = dict[str, Any]
@@ -112,12 +113,7 @@ def _result(block: Part, place: str) -> tuple[Message, list[Part]]:
         raise InvalidRequest(f"{place} must have a tool_use_id.", param=f"{place}.tool_use_id")
     inner = _blocks(block.get("content") or [], f"{place}.content")
     parts = [part for one in inner for part in _parts(one, f"{place}.content")]
-    texts = [part["text"] for part in parts if part["type"] == "text"]
-    media = [part for part in parts if part["type"] != "text"]
-    if media:
-        texts.append("[what the tool returned beside text follows as the user's message]")
-        media.insert(0, {"type": "text", "text": f"[returned by the tool call {id}]"})
-    text = "\n".join(texts)
+    text, media = result_of(id, parts)
     if block.get("is_error") is True:
         text = f"Error: {text}"
     return {"role": "tool", "tool_call_id": id, "content": text}, media

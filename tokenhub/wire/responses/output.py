@@ -18,6 +18,8 @@ from tokenhub.wire.text_frames import Texts
 
 Item = dict[str, Any]
 _PART = {"output_text": "text", "refusal": "refusal"}
+_NO_ARGUMENTS = "{}"
+"""OpenAI's own word for a call without any; chat servers say nothing, which is no JSON."""
 
 
 @dataclass(slots=True)
@@ -244,9 +246,13 @@ class Output:
             events = self.event("response.custom_tool_call_input.delta", **place, delta=item["input"])
             events += self.event("response.custom_tool_call_input.done", **place, input=item["input"])
         else:
+            events = b""
+            if not text and status == "completed":
+                text = _NO_ARGUMENTS
+                events = self.event("response.function_call_arguments.delta", **place, delta=text)
             item["arguments"], item["status"] = text, status
             told = {"name": item["name"], "arguments": text}
-            events = self.event("response.function_call_arguments.done", **place, **told)
+            events += self.event("response.function_call_arguments.done", **place, **told)
         return events + self._done(call)
 
     # Pictures, and the end -----------------------------------------------------------------------
