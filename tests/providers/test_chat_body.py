@@ -421,6 +421,16 @@ def test_tool_call_ids_are_shortened_alike_where_only_nine_characters_are_taken(
     assert second == "abcDEF123"
 
 
+def test_tool_call_ids_are_shortened_alike_where_forty_characters_are_the_most() -> None:
+    long, most = "chatcmpl-tool-" + "0" * 32, "x" * 40
+    turn = {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": long}, {**CALL, "id": most}]}
+    results = [{**RESULT, "tool_call_id": id} for id in (most, long)]
+    got = messages_sent([*HELLO, turn, *results], to(quirks={"tool_call_ids": "forty"}))
+    first, second = (call["id"] for call in got[1]["tool_calls"])
+    assert (len(first), second) == (40, most)
+    assert [message["tool_call_id"] for message in got[2:]] == [most, first]
+
+
 @pytest.mark.parametrize(
     ("effort", "traits", "custom", "said"),
     [

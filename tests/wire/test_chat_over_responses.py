@@ -72,6 +72,16 @@ def test_a_tool_loop_gives_reasoning_back_before_the_calls_it_led_to() -> None:
     ]  # fmt: skip
 
 
+def test_ids_of_calls_are_shortened_alike() -> None:
+    long = "call_1|fc_" + "0" * 60
+    call = {"id": long, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    _, called, answered = items(
+        USER, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": long, "content": "x"}
+    )
+    assert called["call_id"] == answered["call_id"]
+    assert len(called["call_id"]) == 64
+
+
 def test_strict_is_said_where_it_is_null() -> None:
     function = {"name": "f", "strict": None, "description": None, "parameters": None}
     assert asked(tools=[{"type": "function", "function": function}])["tools"] == [

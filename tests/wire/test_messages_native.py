@@ -16,6 +16,7 @@ from tokenhub.wire.messages import native as messages_native
 from tokenhub.wire.messages import native_stream as messages_native_stream
 from tokenhub.wire.messages.common import InputCount
 from tokenhub.wire.messages.native_stream import NativeMessagesReader
+from tokenhub.wire.messages.tool_ids import ToolIds
 
 SAMPLES = Path(__file__).parents[1] / "samples/anthropic"
 RECORDINGS = Path(__file__).parents[2] / "../shared/wire"
@@ -50,6 +51,31 @@ def test_thinking_made_here_is_not_sent_to_who_would_refuse_it():
     assert body["messages"] == [*HI, {"role": "assistant", "content": [SIGNED]}]
     body, _ = sent({"messages": [*HI, turn]}, checks_signatures=False)
     assert body["messages"] == [*HI, turn]
+
+
+def test_ids_of_another_providers_calls_are_made_legal_and_told_apart():
+    def turns(*ids):
+        return [
+            turn
+            for id in ids
+            for turn in (
+                {"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": "f", "input": {}}]},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": "x"}]},
+            )
+        ]
+
+    foreign, own = (
+        turns("functions.f:0", "functions.f:0", "toolu_01"),
+        turns("functions_f_0", "functions_f_0_2", "toolu_01"),
+    )
+    assert sent({"messages": [*HI, *foreign]})[0]["messages"] == [*HI, *own]
+    assert sent({"messages": [*HI, *foreign]}, checks_signatures=False)[0]["messages"] == [*HI, *foreign]
+    assert messages_native.count_request({"messages": [*HI, *foreign]}, "claude-x")["messages"] == [*HI, *own]
+
+
+def test_ids_that_are_all_alike_take_no_more_time_each():
+    ids = ToolIds()
+    assert [ids.called("a") for _ in range(30_000)][-1] == "a_30000"
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,11 @@ QUIRKS: Mapping[str, Key] = {
     "reasoning_beyond_limit": Key(
         0, "most reasoning tokens that can come on top of the output limit, where a model reasons"
     ),
-    "tool_call_ids": Key("any", "nine: tool call ids must be nine letters and digits", ("any", "nine")),
+    "tool_call_ids": Key(
+        "any",
+        "nine: tool call ids must be nine letters and digits; forty: at most 40 characters",
+        ("any", "nine", "forty"),
+    ),
     "prompt_cache_key": Key(False, "is sent a prompt_cache_key made from the session where the client sent none"),
     "messages_input": Key(
         "in_doubt",

@@ -24,6 +24,7 @@ REASONING_MEMBERS = frozenset(
 """Members of an assistant message that carry reasoning or signatures; which of them, if any, a provider takes is a quirk."""
 
 _NINE = re.compile(r"[A-Za-z0-9]{9}", re.ASCII)
+_FORTY = 40
 _OFF = "none"
 
 
@@ -347,8 +348,8 @@ def messages(shaping: Shaping) -> None:
         else message
         for message in given
     ]
-    if shaping.quirks["tool_call_ids"] == "nine":
-        sent = [_with_short_ids(message) for message in sent]
+    if (shorten := _SHORT_IDS.get(shaping.quirks["tool_call_ids"])) is not None:
+        sent = [_with_short_ids(message, shorten) for message in sent]
     shaping.body["messages"] = sent
 
 
@@ -372,20 +373,35 @@ def _bent_reply(message: dict[str, Any], shaping: Shaping) -> dict[str, Any]:
     return bent
 
 
-def _with_short_ids(message: dict[str, Any]) -> dict[str, Any]:
-    """Mistral takes only ids of nine letters and digits (docs.mistral.ai, function calling, 2026-11)."""
+def _with_short_ids(message: dict[str, Any], shorten: Callable[[str], str]) -> dict[str, Any]:
     if "tool_call_id" not in message and not message.get("tool_calls"):
         return message
     bent = dict(message)
     if isinstance(bent.get("tool_call_id"), str):
-        bent["tool_call_id"] = _nine(bent["tool_call_id"])
+        bent["tool_call_id"] = shorten(bent["tool_call_id"])
     if bent.get("tool_calls"):
-        bent["tool_calls"] = [{**call, "id": _nine(str(call.get("id")))} for call in bent["tool_calls"]]
+        bent["tool_calls"] = [
+            {**call, "id": shorten(call["id"])} if isinstance(call.get("id"), str) else call
+            for call in bent["tool_calls"]
+        ]
     return bent
 
 
 def _nine(id: str) -> str:
-    return id if _NINE.fullmatch(id) else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()[:9]
+    """Mistral takes only ids of nine letters and digits (docs.mistral.ai, function calling, 2026-11)."""
+    return id if _NINE.fullmatch(id) else _digest(id)[:9]
+
+
+def _forty(id: str) -> str:
+    """OpenAI takes no longer ones ("string too long. Expected a string with maximum length 40"); vLLM's have 46 characters."""
+    return id if len(id) <= _FORTY else _digest(id)[:_FORTY]
+
+
+def _digest(id: str) -> str:
+    return hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()
+
+
+_SHORT_IDS: Mapping[str, Callable[[str], str]] = {"nine": _nine, "forty": _forty}
 
 
 def leading_system(shaping: Shaping) -> None:

@@ -6,6 +6,7 @@ encrypted, travels in ``reasoning_details`` of the assistant's message, and is g
 the calls it led to, without which a tool loop breaks (OpenAI's reasoning guide, 2026-11).
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from tokenhub.wire.responses.common import REASONING_FORMAT, items_of
 
 MIN_OUTPUT = 16
 """The least ``max_output_tokens`` that is taken (OpenAI's API reference, 2026-11)."""
+MAX_CALL_ID = 64
+"""The longest ``call_id`` that is taken ("string too long. Expected a string with maximum length 64")."""
 ENCRYPTED = "reasoning.encrypted_content"
 
 _SAME = frozenset(
@@ -170,7 +173,7 @@ def _call(call: Mapping[str, Any], place: str) -> Item:
         if isinstance(inside, Mapping) and isinstance(inside.get("name"), str):
             text = inside.get(member)
             told = text if isinstance(text, str) else "{}" if kind == "function" else ""
-            return {"type": item, "call_id": str(call.get("id")), "name": inside["name"], member: told}
+            return {"type": item, "call_id": _call_id(str(call.get("id"))), "name": inside["name"], member: told}
     raise InvalidRequest(f"{place} must be a call with a name.", param=place)
 
 
@@ -199,7 +202,12 @@ def _result(message: Mapping[str, Any], place: str) -> list[Item]:
     if not isinstance(id, str) or not id:
         raise InvalidRequest(f"{place} must have a tool_call_id.", param=f"{place}.tool_call_id")
     output = _content(message.get("content"), "tool", place)
-    return [{"type": "function_call_output", "call_id": id, "output": output}]
+    return [{"type": "function_call_output", "call_id": _call_id(id), "output": output}]
+
+
+def _call_id(id: str) -> str:
+    """Return an id as it is taken: of at most 64 characters, as many as a digest has."""
+    return id if len(id) <= MAX_CALL_ID else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()
 
 
 _ADDERS: Mapping[str, Callable[[Mapping[str, Any], str], list[Item]]] = {

@@ -1,9 +1,11 @@
 """Messages for upstreams that speak Messages: what of a request is changed, and what a reply says.
 
 All that is changed is what the gateway must decide: the model, the output limit, the region, and what
-would be dearer than its hold. Thinking blocks, signatures and cache marks pass as they came.
+would be dearer than its hold. Thinking blocks, signatures and cache marks pass as they came; ids of calls
+do so where Anthropic takes them.
 """
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +18,7 @@ from tokenhub.wire.messages import common as messages
 from tokenhub.wire.messages import reply as messages_reply
 from tokenhub.wire.messages.carry import Block
 from tokenhub.wire.messages.common import InputCount
+from tokenhub.wire.messages.tool_ids import ToolIds
 from tokenhub.wire.replies import Reply
 
 MIN_BUDGET = 1_024
@@ -24,6 +27,8 @@ EDITS = ("clear_tool_uses_", "clear_thinking_")
 """Context edits that only shorten the prompt. Compaction is another call whose tokens no limit bounds (SDK 2.12.0)."""
 _NOT_COUNTED = frozenset({"max_tokens", "metadata", "stop_sequences", "stream", "temperature", "top_k", "top_p"})
 """Fields of a Messages request that ``count_tokens`` does not take (anthropic 2.12.0, MessageCountTokensParams)."""
+_NAMES_CALL = {"tool_use": "id", "tool_result": "tool_use_id"}
+"""Where a block names its call."""
 _SIGNED = ("tool_use", "thinking", "redacted_thinking")
 
 
@@ -55,7 +60,8 @@ def _shared(body: Mapping[str, Any], upstream_id: str, checks_signatures: bool) 
     dropped: list[str] = []
     _edit_context(sent, dropped)
     if checks_signatures:
-        sent["messages"] = [_without_own(turn) for turn in sent["messages"]]
+        ids = ToolIds()
+        sent["messages"] = [_with_legal_ids(_without_own(turn), ids) for turn in sent["messages"]]
     return sent, dropped
 
 
@@ -80,6 +86,24 @@ def _without_own(turn: Any) -> Any:
     if not isinstance(content, list) or not any(map(messages_carry.is_own, content)):
         return turn
     return {**turn, "content": [block for block in content if not messages_carry.is_own(block)]}
+
+
+def _with_legal_ids(turn: Any, ids: ToolIds) -> Any:
+    """Rename calls of other providers' replies that would be refused, and what answers them."""
+    content = turn.get("content") if isinstance(turn, dict) else None
+    if not isinstance(content, list):
+        return turn
+    named = [_renamed(block, ids) for block in content]
+    return turn if all(map(operator.is_, named, content)) else {**turn, "content": named}
+
+
+def _renamed(block: Any, ids: ToolIds) -> Any:
+    member = _NAMES_CALL.get(str(block.get("type"))) if isinstance(block, dict) else None
+    given = block.get(member) if member is not None else None
+    if not isinstance(given, str):
+        return block
+    known = ids.called(given) if member == "id" else ids.answered(given)
+    return block if known == given else {**block, member: known}
 
 
 def _fit_thinking(sent: dict[str, Any], max_tokens: int, dropped: list[str]) -> None:

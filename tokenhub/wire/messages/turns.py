@@ -12,9 +12,9 @@ from typing import Any
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire.chat.parts import blocks_of, text_of
 from tokenhub.wire.messages import over_chat_reply as messages_over_chat_reply
+from tokenhub.wire.messages.tool_ids import ToolIds
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,")
-_NOT_IN_TOOL_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _THINKING = ("thinking", "redacted_thinking")
 _PDF = "application/pdf"
 
@@ -29,10 +29,7 @@ class Conversation:
         self.system: list[Block] = []
         self.turns: list[Turn] = []
         self._system_turns = system_turns
-        self._tool_ids: dict[str, str] = {}
-        self._used_ids: set[str] = set()
-        self._uses: dict[str, int] = {}
-        """How often an id was used, so that the next number for it is not looked for from the start."""
+        self._tool_ids = ToolIds()
 
     def add(self, message: Mapping[str, Any], place: str) -> None:
         """Add one chat message; ``place`` names it in errors, such as ``messages[3]``."""
@@ -65,7 +62,7 @@ class Conversation:
         id = message.get("tool_call_id")
         if not isinstance(id, str) or not id:
             raise InvalidRequest(f"{place} must have a tool_call_id.", param=f"{place}.tool_call_id")
-        result: Block = {"type": "tool_result", "tool_use_id": self._tool_ids.get(id) or _legal(id)}
+        result: Block = {"type": "tool_result", "tool_use_id": self._tool_ids.answered(id)}
         content = _blocks(message, place)
         if content:
             result["content"] = content
@@ -87,30 +84,15 @@ class Conversation:
         function = call.get("function")
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise InvalidRequest(f"{place} must be a function call with a name.", param=place)
+        id = call.get("id")
+        if not isinstance(id, str) or not id:
+            raise InvalidRequest(f"{place} must have an id.", param=f"{place}.id")
         return {
             "type": "tool_use",
-            "id": self._new_tool_id(call.get("id"), place),
+            "id": self._tool_ids.called(id),
             "name": function["name"],
             "input": _arguments(function.get("arguments"), f"{place}.function.arguments"),
         }
-
-    def _new_tool_id(self, id: Any, place: str) -> str:
-        """Return an id Anthropic takes, once per conversation.
-
-        Moonshot makes ids from names (``read_file:0``) and repeats them every turn; the
-        results that follow a call belong to its latest use.
-        """
-        if not isinstance(id, str) or not id:
-            raise InvalidRequest(f"{place} must have an id.", param=f"{place}.id")
-        legal = candidate = _legal(id)
-        uses = self._uses.get(legal, 1)
-        while candidate in self._used_ids:
-            uses += 1
-            candidate = f"{legal}_{uses}"
-        self._uses[legal] = uses
-        self._used_ids.add(candidate)
-        self._tool_ids[id] = candidate
-        return candidate
 
 
 _ADDERS: Mapping[str, Callable[[Conversation, Mapping[str, Any], str], None]] = {
@@ -120,10 +102,6 @@ _ADDERS: Mapping[str, Callable[[Conversation, Mapping[str, Any], str], None]] = 
     "assistant": Conversation._add_assistant,
     "tool": Conversation._add_tool,
 }
-
-
-def _legal(id: str) -> str:
-    return _NOT_IN_TOOL_ID.sub("_", id)
 
 
 def _arguments(text: Any, place: str) -> dict[str, Any]:
