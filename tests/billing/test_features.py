@@ -190,12 +190,6 @@ def test_fields_of_messages_that_change_payer_model_or_length_are_left_out(field
     assert features.check(body(**{field: ["x"]}), Wire.CHAT)[1] == ()
 
 
-def test_stored_thread_is_refused():
-    with pytest.raises(InvalidRequest) as refused:
-        features.check(body(thread={"id": "t"}), Wire.MESSAGES)
-    assert refused.value.param == "thread"
-
-
 def added(**tool: object) -> dict[str, object]:
     """A request in which a turn adds a tool to those before it."""
     turn = {"role": "system", "content": [{"type": "tool_addition", "tool": tool}]}

@@ -103,5 +103,15 @@ def test_error_has_anthropics_word_and_all_that_is_known(error, status, word):
     assert frame == b"event: error\ndata: " + orjson.dumps(body) + b"\n\n"
 
 
+@pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}])
+def test_thread_is_refused_in_the_words_by_which_anthropics_tool_runner_goes_on_without(thread):
+    with pytest.raises(errors.InvalidRequest) as refused:
+        surface().call(
+            {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "thread": thread}, 1
+        )
+    told = surface().error(refused.value, "req_1")["error"]
+    assert (told["code"], told["details"]["error_code"]) == ("unsupported_parameter", "thread_unsupported_request")
+
+
 def test_silence_is_broken_by_a_ping():
     assert surface().keep_alive == b'event: ping\ndata: {"type": "ping"}\n\n'

@@ -98,8 +98,8 @@ _RULES: Mapping[str, Callable[[Any], bool]] = {
 }
 """Field to its rule: True leaves the field out, False lets it pass, ValueError refuses it."""
 _MORE_RULES: Mapping[Wire, Mapping[str, Callable[[Any], bool]]] = {
-    # Other models than the one that is held for, other payers, tokens beside the reply's, conversations that are
-    # stored (anthropic SDK 2.12.0, beta messages, 2026-11).
+    # Other models than the one that is held for, other payers, tokens beside the reply's (anthropic SDK 2.12.0, beta
+    # messages, 2026-11).
     Wire.MESSAGES: {
         "anthropic_beta": _strip,  # flags in the body, as Bedrock and Vertex take them: past the header's, some dearer
         "betas": _strip,
@@ -107,7 +107,6 @@ _MORE_RULES: Mapping[Wire, Mapping[str, Callable[[Any], bool]]] = {
         "compaction": _strip,
         "fallback_credit_token": _strip,
         "fallbacks": _strip,
-        "thread": _needless(),
     },
     # More pictures than `n` says: SiliconFlow, fal-like servers, Volcengine's series (their API pages, 2026-11).
     Wire.IMAGES: {

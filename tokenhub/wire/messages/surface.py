@@ -24,6 +24,11 @@ BETA_HEADER = "anthropic-beta"
 _STRIPPED = frozenset({"fallbacks"})
 """What is no gateway's field here but Anthropic's own: it is left out (``billing/features.py``)."""
 
+_THREAD = "thread"
+_UNTHREADED = {"error_code": "thread_unsupported_request", "unsupported": [_THREAD]}
+"""By which Anthropic's SDKs know that they must send a conversation whole: their tool runner asks for a thread first
+(anthropic 2.12.0, ``lib/threads``)."""
+
 ERROR_TYPES: Mapping[int, str] = {
     401: "authentication_error",
     402: "billing_error",
@@ -60,6 +65,7 @@ class MessagesSurface(JsonSurface):
     def call(self, body: dict[str, Any], size_bytes: int) -> tuple[Call, dict[str, Any]]:
         chat.refuse_control_fields(body, _STRIPPED)
         refuse_stored_files(body)
+        _refuse_thread(body)
         self._inside = messages_over_chat.request(body)
         self._shows_thinking = messages_over_chat.shows_thinking(body)
         call = chat.parse_call(self._inside, size_bytes, self.arrival.now_s)
@@ -98,6 +104,8 @@ class MessagesSurface(JsonSurface):
         }
         if error.metadata:
             fields["metadata"] = error.metadata
+        if error.param == _THREAD:
+            fields["details"] = _UNTHREADED
         return {"type": "error", "error": fields, "request_id": request_id}
 
     def error_frame(self, error: HubError, request_id: str) -> bytes:
@@ -111,6 +119,16 @@ class MessagesSurface(JsonSurface):
                 model=str(self._inside.get("model")),
             )
         return self._writer
+
+
+def _refuse_thread(body: Mapping[str, Any]) -> None:
+    """Refuse a conversation that Anthropic would keep, in its operator's account."""
+    if body.get(_THREAD) is not None:
+        raise InvalidRequest(
+            "thread is not supported, because nothing is stored here: send the whole conversation as messages.",
+            code="unsupported_parameter",
+            param=_THREAD,
+        )
 
 
 def refuse_stored_files(body: Mapping[str, Any]) -> None:
