@@ -79,16 +79,23 @@ def test_pictures_and_files_become_parts():
         {"type": "text", "text": "Look", "cache_control": {"type": "ephemeral"}},
         {"type": "image", "source": PNG},
         {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}},
-        {"type": "document", "source": PDF, "title": "Bill"},
-        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Words"}, "title": "Note"},
+        {"type": "document", "source": PDF, "title": "Bill", "context": "Paid."},
+        {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "Words"},
+            "title": "Note",
+            "context": "Unsigned.",
+        },
         {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "More"}]}},
     )
     assert made["messages"][0]["content"] == [
         {"type": "text", "text": "Look"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
         {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}},
+        {"type": "text", "text": "Paid."},
         {"type": "file", "file": {"filename": "Bill", "file_data": "data:application/pdf;base64,JVBERg=="}},
         {"type": "text", "text": "# Note"},
+        {"type": "text", "text": "Unsigned."},
         {"type": "text", "text": "Words"},
         {"type": "text", "text": "More"},
     ]

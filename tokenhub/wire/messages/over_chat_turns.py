@@ -222,16 +222,18 @@ def _image(block: Part, place: str) -> list[Part]:
 
 
 def _document(block: Part, place: str) -> list[Part]:
-    """Return a document: text as text, under its title; anything else as a file."""
+    """Return a document: text as text, under its title; anything else as a file. What is said about it stands before it."""
     source = _source(block, place)
     title = block.get("title") if isinstance(block.get("title"), str) else ""
+    said = block.get("context")
+    about: list[Part] = [{"type": "text", "text": said}] if isinstance(said, str) and said else []
     if source.get("type") == "text":
-        return _titled(title, [{"type": "text", "text": str(source.get("data") or "")}])
+        return _titled(title, [*about, {"type": "text", "text": str(source.get("data") or "")}])
     if source.get("type") == "content":
         inner = _blocks(source.get("content") or [], f"{place}.source.content")
-        return _titled(title, [part for one in inner for part in _parts(one, place)])
+        return _titled(title, [*about, *(part for one in inner for part in _parts(one, place))])
     file = {"filename": title or "document.pdf", "file_data": _url(source, place, "application/pdf")}
-    return [{"type": "file", "file": file}]
+    return [*about, {"type": "file", "file": file}]
 
 
 def _titled(title: Any, parts: list[Part]) -> list[Part]:
