@@ -285,6 +285,19 @@ def test_tool_choices_without_a_word_for_them_are_said_by_leaving_things_out() -
     assert got.keys() == {"model", "messages"}
 
 
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_a_set_of_allowed_tools_is_a_shorter_list_where_only_openai_knows_it(mode: str) -> None:
+    other = {"type": "function", "function": {"name": "other"}}
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NAMED]}}
+    body = {"tools": [other, TOOL], "tool_choice": allowed}
+    got, _ = sent(body, to())
+    assert (got["tools"], got["tool_choice"]) == ([TOOL], mode)
+    got, _ = sent(body, to(quirks={"tool_types": ("function", "custom")}))
+    assert (got["tools"], got["tool_choice"]) == (body["tools"], allowed)
+    with pytest.raises(InvalidRequest):
+        sent({**body, "tools": [other]}, to())
+
+
 def test_strict_is_taken_out_of_tools_where_it_is_not_known() -> None:
     got, dropped = sent({"tools": [TOOL]}, to(quirks={"strict_tools": False}))
     assert got["tools"] == [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]

@@ -284,6 +284,19 @@ def _lax(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**tool, "function": {name: value for name, value in tool["function"].items() if name != "strict"}}
 
 
+def allowed_tools(shaping: Shaping) -> None:
+    """Say a set of allowed tools as a shorter list to servers that do not know OpenAI's newer words, its custom tools among them."""
+    given = shaping.body.get("tool_choice")
+    if not isinstance(given, dict) or given["type"] != "allowed_tools" or "custom" in shaping.quirks["tool_types"]:
+        return
+    allowed = given["allowed_tools"]
+    names = {tool["function"]["name"] for tool in allowed["tools"] if tool["type"] == "function"}
+    chosen = [tool for tool in shaping.body.get("tools") or () if (tool.get("function") or {}).get("name") in names]
+    if not chosen:
+        raise shaping.refuse("tool_choice", "cannot call the allowed tools: they are not among tools.")
+    shaping.body |= {"tools": chosen, "tool_choice": allowed["mode"]}
+
+
 def tool_choice(shaping: Shaping) -> None:
     """Keep to the kinds of tool_choice that are taken.
 
@@ -458,6 +471,7 @@ STEPS: tuple[Step, ...] = (
     response_format,
     reasoning,
     tools,
+    allowed_tools,
     tool_choice,
     results,
     messages,
