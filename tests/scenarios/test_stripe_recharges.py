@@ -372,6 +372,27 @@ def test_what_is_sent_back_is_not_charged_to_the_card_again(till: Till, where: s
     assert till.stripe.effects(PAYMENTS) == 2
 
 
+@pytest.mark.parametrize("end", ["refused", "failed", "failed in the dashboard"])
+def test_a_refund_that_comes_to_nothing_suspends_nothing(till: Till, end: str) -> None:
+    work(till)
+    (paid,) = made(till)
+    till.later(2 * HOUR)
+    if end == "refused":
+        till.stripe.objects[paid.charge_id or ""]["status"] = "pending"
+        assert refunds.request(till.hub, paid.id).state == "rejected"
+    else:
+        till.stripe.refund_status = "pending"
+        if end == "failed":
+            refunds.request(till.hub, paid.id)
+        else:
+            till.stripe.refund_in_dashboard(paid.payment_intent or "")
+        refunds.reconcile_payment(till.hub, till.api, paid.payment_intent or "")
+        assert state(till).state == "suspended"
+        till.stripe.settle_refund(till.stripe.of("refund")[0], "failed")
+        refunds.reconcile_payment(till.hub, till.api, paid.payment_intent or "")
+    assert (till.available(), state(till).state, state(till).reason) == (24_000_000, "on", "")
+
+
 def test_a_refund_that_leaves_enough_suspends_nothing(till: Till) -> None:
     more = till.bought(2000)
     refunds.request(till.hub, more.id, 1900)

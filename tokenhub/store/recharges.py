@@ -92,6 +92,12 @@ def cleared_by_topup(database: Database, account_id: int) -> bool:
     return bool(database.execute(sql, (account_id, *LASTING)).rowcount)
 
 
+def cleared_of(database: Database, account_id: int, reason: str) -> bool:
+    """End a suspension for one reason, in the caller's write: what led to it has come to nothing."""
+    sql = "UPDATE recharges SET state = 'on', reason = '' WHERE account_id = ? AND state = 'suspended' AND reason = ?"
+    return bool(database.execute(sql, (account_id, reason)).rowcount)
+
+
 def candidates(database: Database, now_ms: int, limit: int) -> list[int]:
     """Return accounts whose balance calls for a recharge; the claim decides, on locked rows."""
     rows = database.rows(

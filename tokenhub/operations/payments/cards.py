@@ -82,6 +82,14 @@ def suspend_after_refund(hub: Hub, topup: Topup, ref: str) -> None:
         tell_suspended(hub, topup.account_id, rules.REFUNDED, customer.card if customer else "", ref, topup)
 
 
+def resume_after_refund(hub: Hub, account_id: int) -> None:
+    """Go on with a recharge that a refund had stopped, when its credit has come back; in the caller's write."""
+    balance_nano, _ = store.locked_balance(hub.database, account_id)
+    recharge = store.get(hub.database, account_id)
+    if recharge is not None and balance_nano >= recharge.below_nano:
+        store.cleared_of(hub.database, account_id, rules.REFUNDED)
+
+
 def tell_suspended(hub: Hub, account_id: int, reason: str, card: str, ref: str, topup: Topup | None = None) -> None:
     """Tell people that an account is not recharged any more; in the caller's write."""
     body = {"reason": reason, "card": card} | ({"topup": topup.id} if topup else {})

@@ -74,6 +74,7 @@ def _give_back(hub: Hub, refund: Refund, now_ms: int) -> None:
         ledger.return_claw(hub.database, EntryKind.CLAWBACK, refund.stripe_id, now_ms)
     purchases.claim_for_disputes(hub.database, refund.topup_id, refund.id, now_ms)
     topup = topup_store.get(hub.database, refund.topup_id)
+    cards.resume_after_refund(hub, topup.account_id)
     body = {
         "refund": refund.id,
         "topup": refund.topup_id,
@@ -141,9 +142,9 @@ def reject(hub: Hub, refund: Refund, reason: str) -> Refund:
     """End a refund that Stripe does not have, unless it has moved on meanwhile; its credit comes back."""
     now_ms = clock.now_ms()
     with hub.database.write():
-        purchases.locked(hub.database, refund.topup_id)
+        position = purchases.locked(hub.database, refund.topup_id)
         current = store.get(hub.database, refund.id)
-        if current.state is not RefundState.REQUESTED or current.attempt != refund.attempt:
+        if position is None or current.state is not RefundState.REQUESTED or current.attempt != refund.attempt:
             return current
         ended = replace(
             current,
@@ -155,6 +156,7 @@ def reject(hub: Hub, refund: Refund, reason: str) -> Refund:
         store.update(hub.database, ended)
         ledger.return_refund(hub.database, refund.id, now_ms)
         purchases.claim_for_disputes(hub.database, refund.topup_id, refund.id, now_ms)
+        cards.resume_after_refund(hub, position.topup.account_id)
     return ended
 
 
