@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -21,6 +22,8 @@ from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind
 from tokenhub.wire.gemini import errors as gemini_errors
 
 MAX_RETRY_AFTER_S = 86_400.0
+MAX_WORDS = 64
+"""Code words taken from one error: inside a 200 it may be as long as a reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +316,7 @@ def _said(payload: Any, status: int | None, headers: Mapping[str, str]) -> Said:
     message = message if isinstance(message, str) else orjson.dumps(message).decode()
     return Said(
         status=status,
-        words=frozenset(word.lower() for word in _words(top, fields)),
+        words=frozenset(word.lower() for word in islice(_words(top, fields), MAX_WORDS)),
         text=message.lower(),
         message=message,
         code=_first(fields.get("code"), fields.get("type"), fields.get("status"), top.get("code")),

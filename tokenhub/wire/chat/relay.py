@@ -49,6 +49,8 @@ _TEXT = re.compile(
     rb'("delta": ?\{[^}]*?"(?:content|reasoning_content|reasoning|refusal|arguments)": ?)"(?!")([^"\\]*+(?:\\.[^"\\]*+)*+)"'
 )
 """The first text of a delta, and what stands before it, which is alike in all frames that go on with the same."""
+_PEELED_BYTES = 4096
+"""A block that is not longer is taken frame by frame from its front."""
 _TAIL_FRAMES = 3
 """The finish reason, the usage and ``[DONE]``: what ends most streams."""
 
@@ -89,7 +91,7 @@ class ChatRelay(FrameReader):
         """Let a block pass whole if nothing in it matters; else take its halves, until what matters stands alone."""
         passed, waiting = [], self._without_tail(block)
         while waiting:
-            block = waiting.pop()
+            block = waiting.pop().lstrip(b"\n")
             if self._gate.is_open and self._is_plain(block):
                 passed.append(block)
             elif cut := self._cut(block):
@@ -111,9 +113,11 @@ class ChatRelay(FrameReader):
     def _cut(self, block: bytes) -> int:
         """Return where to cut a block into two shorter ones, 0 for a single frame: behind the first until content, then in the middle.
 
-        A block may end in more empty lines than its last frame needs.
+        A long block is halved first, since what follows its first frame is copied for each. A block may end in more
+        empty lines than its last frame needs.
         """
-        middle = len(block) // 2 if self._gate.is_open and self._style is not None else 0
+        halves = len(block) > _PEELED_BYTES or (self._gate.is_open and self._style is not None)
+        middle = len(block) // 2 if halves else 0
         cut = block.find(b"\n\n", middle, -2)
         if cut < 0:
             cut = block.rfind(b"\n\n", 0, middle + 1)

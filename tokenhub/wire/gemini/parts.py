@@ -16,7 +16,7 @@ from tokenhub.wire import attached
 
 Part = dict[str, Any]
 
-_DATA_URL = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+)?((?:;[^;,]+){0,32}?)(;base64)?,", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+)?((?:;[^;,]+)*?)(;base64)?,", re.IGNORECASE)
 _MAX_ESCAPES = 100_000
 """In data that is not base64, 0.5 µs each; one that is binary has more from 100 KB on."""
 _GOOGLES = ".googleapis.com"

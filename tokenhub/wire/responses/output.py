@@ -270,8 +270,7 @@ class Output:
     def close(self, status: str) -> bytes:
         """Close all that is open; the last of it has the status of the whole."""
         events = self._close_reasoning() + self._close_message(status)
-        for call in self._calls.values():
-            events += self._close_call(call, status)
+        events += b"".join([self._close_call(call, status) for call in self._calls.values()])
         self._calls = {}
         packed = {"calls": self._signed, "before": {"extra_content": self._signature} if self._signature else {}}
         if self._signed or self._signature:

@@ -88,10 +88,8 @@ class ResponseWriter:
             events += output.refusal(refusal)
         for annotation in items_of(part.get("annotations")):
             events += output.annotate(annotation)
-        for piece in calls_of(part):
-            events += output.call(piece)
-        for image in items_of(part.get("images")):
-            events += output.image(image.get("image_url"))
+        events += b"".join([output.call(piece) for piece in calls_of(part)])
+        events += b"".join([output.image(image.get("image_url")) for image in items_of(part.get("images"))])
         signature = part.get("extra_content")
         if isinstance(signature, dict):
             output.sign(signature)
