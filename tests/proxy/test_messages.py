@@ -23,6 +23,7 @@ from tests.fakes.upstream import (
     anthropic_usage,
     json_reply,
     openai_chat,
+    openai_chunk,
     openai_stream,
     openai_tool_call,
     openai_usage,
@@ -304,6 +305,22 @@ def test_loop_through_another_provider_keeps_what_it_wants_back(house: House) ->
     assert sent[1]["tool_calls"] == [call]
     assert sent[2] == {"role": "tool", "tool_call_id": "call_1", "content": "7"}
     assert opaque.MARK not in json.dumps(sent)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_call_that_is_named_like_an_earlier_one_gets_a_name_of_its_own(house: House, stream: bool) -> None:
+    """Anthropic's clients pair a result with its call by the id alone; some servers begin every turn with ``call_0``."""
+    call = openai_tool_call("t", "{}", "call_0")
+    frames = [openai_chunk({"tool_calls": [{**call, "index": 0}]}), openai_chunk({}, "tool_calls"), b"data: [DONE]\n\n"]
+    house[1].add(sse_reply(frames) if stream else json_reply(openai_chat(None, tool_calls=[call])))
+    turns = [
+        {"role": "user", "content": LONG},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "call_0", "name": "t", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_0", "content": "7"}]},
+    ]
+    answer = ask(house, GPT, tools=[{"name": "t", "input_schema": {"type": "object"}}], messages=turns, stream=stream)
+    message = client.from_stream(answer.body) if stream else answer.json()
+    assert [block["id"] for block in message["content"]] == ["call_0_2"]
 
 
 # --- count_tokens

@@ -12,6 +12,7 @@ from tokenhub.wire.messages import carry as messages_carry
 from tokenhub.wire.messages import over_chat_reply as messages_over_chat_reply
 from tokenhub.wire.messages import over_chat_turns as messages_over_chat_turns
 from tokenhub.wire.messages.over_chat_stream import EventWriter
+from tokenhub.wire.messages.tool_ids import NewIds
 
 
 def turns_of(messages):
@@ -23,7 +24,7 @@ EXTRA = {"google": {"thought_signature": "c2ln"}}
 
 
 def writer(*, shows_thinking=True):
-    return EventWriter(shows_thinking=shows_thinking, input_tokens=lambda: 42, model="asked")
+    return EventWriter(shows_thinking=shows_thinking, input_tokens=lambda: 42, model="asked", ids=NewIds([]))
 
 
 def played(*deltas, reason="stop", shows_thinking=True):
@@ -183,7 +184,7 @@ def test_frame_that_is_no_chunk_is_a_fault(frame):
 
 def whole(*, shows_thinking=True, **message):
     body = openai_chat(message.pop("content", None), **message)
-    return messages_over_chat_reply.message_of(body, shows_thinking=shows_thinking)
+    return messages_over_chat_reply.message_of(body, shows_thinking=shows_thinking, ids=NewIds([]))
 
 
 def test_whole_reply_becomes_a_message():

@@ -23,6 +23,7 @@ from tokenhub.wire.chat.text_frames import text_alone
 from tokenhub.wire.faults import UpstreamFault
 from tokenhub.wire.messages.over_chat_stream import EventWriter
 from tokenhub.wire.messages.stream import MessagesReader
+from tokenhub.wire.messages.tool_ids import NewIds
 from tokenhub.wire.replies import StreamFacts
 from tokenhub.wire.responses.surface import ResponsesSurface
 from tokenhub.wire.surface import Arrival, End
@@ -342,7 +343,9 @@ class Writer:
         self.dialect = dialect
         self.responses = ResponsesSurface(Arrival("/v1/responses", {}, {}, 1_800_000_000))
         self.responses.call({"model": "m", "input": "Hi"}, 50)
-        self.messages = EventWriter(shows_thinking=dialect == "thinking", input_tokens=lambda: 1, model="m")
+        self.messages = EventWriter(
+            shows_thinking=dialect == "thinking", input_tokens=lambda: 1, model="m", ids=NewIds([])
+        )
 
     def feed(self, frames: bytes) -> bytes:
         return self.responses.feed(frames) if self.dialect == "responses" else self.messages.feed(frames)

@@ -9,6 +9,7 @@ from tokenhub.wire import json_text, opaque
 from tokenhub.wire.chat.parts import blocks_of, calls_of, choices_of, text_of
 from tokenhub.wire.messages import carry as messages_carry
 from tokenhub.wire.messages.carry import Block
+from tokenhub.wire.messages.tool_ids import NewIds
 
 STOP_REASONS: Mapping[str, str] = {
     "length": "max_tokens",
@@ -19,7 +20,7 @@ STOP_REASONS: Mapping[str, str] = {
 """OpenAI's ends in Anthropic's words; every other is ``end_turn``."""
 
 
-def message_of(body: Mapping[str, Any], *, shows_thinking: bool) -> dict[str, Any]:
+def message_of(body: Mapping[str, Any], *, shows_thinking: bool, ids: NewIds) -> dict[str, Any]:
     """Return the message of a chat completion, but for its usage.
 
     ``shows_thinking``: the client asked for thinking blocks; else it gets the reasoning only where
@@ -27,7 +28,7 @@ def message_of(body: Mapping[str, Any], *, shows_thinking: bool) -> dict[str, An
     """
     choice = next(iter(choices_of(body)), {})
     message = choice.get("message")
-    content = _content(message if isinstance(message, dict) else {}, shows_thinking)
+    content = _content(message if isinstance(message, dict) else {}, shows_thinking, ids)
     calls = any(block["type"] == "tool_use" for block in content)
     refused = isinstance(message, dict) and bool(message.get("refusal"))
     return {
@@ -73,8 +74,8 @@ def render_usage(usage: Usage) -> dict[str, Any]:
     return rendered
 
 
-def _content(message: Mapping[str, Any], shows_thinking: bool) -> list[Block]:
-    calls = calls_of(message)
+def _content(message: Mapping[str, Any], shows_thinking: bool, ids: NewIds) -> list[Block]:
+    calls = [{**call, "id": ids.of(call.get("id"))} for call in calls_of(message)]
     blocks = _thinking_blocks(message) if shows_thinking else []
     text = "".join(part for part in (text_of(message.get("content")), text_of(message.get("refusal"))) if part)
     if text:

@@ -17,6 +17,7 @@ from tokenhub.wire.chat.text_frames import text_alone
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.messages import carry as messages_carry
 from tokenhub.wire.messages.over_chat_reply import own_id, reasoning_of, stop_reason
+from tokenhub.wire.messages.tool_ids import NewIds
 from tokenhub.wire.text_frames import TextFrames, Texts
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
@@ -36,8 +37,9 @@ class EventWriter:
     their prompt first, before any upstream has counted it. ``model`` stands in where chunks name none.
     """
 
-    def __init__(self, *, shows_thinking: bool, input_tokens: Callable[[], int], model: str) -> None:
+    def __init__(self, *, shows_thinking: bool, input_tokens: Callable[[], int], model: str, ids: NewIds) -> None:
         self._shows_thinking = shows_thinking
+        self._ids = ids
         self._input_tokens = input_tokens
         self._model = model
         self._text_frames = TextFrames("content")
@@ -202,15 +204,16 @@ class EventWriter:
 
     def _start_call(self, place: int, call: Mapping[str, Any], function: Mapping[str, Any]) -> bytes:
         self._calls_tool = True
+        id = self._ids.of(call.get("id"))
         carried: dict[str, Any] = {}
         if self._details:
             carried["reasoning_details"], self._details = self._details, []
         if self._unseen:
             carried["reasoning_content"], self._unseen = "".join(self._unseen), []
         if call.get("extra_content"):
-            carried["calls"] = {str(call.get("id")): call["extra_content"]}
+            carried["calls"] = {str(id): call["extra_content"]}
         events = self._whole(messages_carry.sealed(carried)) if carried else b""
-        block: dict[str, Any] = {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": {}}
+        block: dict[str, Any] = {"type": "tool_use", "id": id, "name": function.get("name"), "input": {}}
         events += self._start(place, orjson.dumps(block), b'{"type":"input_json_delta","partial_json":')
         self._arguments = []
         return events

@@ -17,6 +17,7 @@ from tokenhub.wire.messages import native_stream as messages_native_stream
 from tokenhub.wire.messages import over_chat as messages_over_chat
 from tokenhub.wire.messages import over_chat_reply as messages_over_chat_reply
 from tokenhub.wire.messages.over_chat_stream import PING, EventWriter
+from tokenhub.wire.messages.tool_ids import NewIds
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.surface import Arrival, End, JsonSurface, Rendered
 
@@ -75,7 +76,9 @@ class MessagesSurface(JsonSurface):
         if self.native:
             message = {name: value for name, value in reply.body.items() if name != "usage"}
         else:
-            message = messages_over_chat_reply.message_of(reply.body, shows_thinking=self._shows_thinking)
+            message = messages_over_chat_reply.message_of(
+                reply.body, shows_thinking=self._shows_thinking, ids=self._new_ids()
+            )
         return Rendered(orjson.dumps(message), "usage")
 
     def usage(self, usage: Usage, cost: Mapping[str, Any], reply: Reply | None) -> Mapping[str, Any]:
@@ -117,8 +120,12 @@ class MessagesSurface(JsonSurface):
                 shows_thinking=self._shows_thinking,
                 input_tokens=partial(estimate.of_prompt, self._inside),
                 model=str(self._inside.get("model")),
+                ids=self._new_ids(),
             )
         return self._writer
+
+    def _new_ids(self) -> NewIds:
+        return NewIds(self._inside.get("messages", ()))
 
 
 def _refuse_thread(body: Mapping[str, Any]) -> None:
