@@ -21,6 +21,7 @@ from tokenhub.wire.gemini import parts as gemini_parts
 from tokenhub.wire.gemini import reply as gemini_reply
 from tokenhub.wire.gemini import spelling as gemini_spelling
 from tokenhub.wire.messages import over_chat as messages_over_chat
+from tokenhub.wire.messages.tool_ids import NewIds
 from tokenhub.wire.replies import StreamFacts
 from tokenhub.wire.responses import over_chat as responses_over_chat
 from tokenhub.wire.responses.surface import ResponsesSurface
@@ -117,6 +118,11 @@ def _calls_that_end_together() -> None:
     assert end.count(b"event: response.output_item.done") == MANY + 1
 
 
+def _calls_of_one_name() -> None:
+    ids = NewIds([])
+    assert len({ids.of("call_0") for _ in range(4 * MANY)}) == 4 * MANY
+
+
 def _words_of_an_error() -> None:
     error = {"message": "m", "details": [{"reason": f"word{number}"} for number in range(60 * MANY)]}
     assert failures.of_payload("openai", {"error": error}).code == "word0"
@@ -136,6 +142,7 @@ def _words_of_an_error() -> None:
         _a_long_name,
         _empty_lines_and_comments,
         _calls_that_end_together,
+        _calls_of_one_name,
         _words_of_an_error,
     ],
 )

@@ -20,18 +20,12 @@ class ToolIds:
 
     def __init__(self) -> None:
         self._renamed: dict[str, str] = {}
-        self._used: set[str] = set()
-        self._uses: dict[str, int] = {}
+        self._unique = _Unique()
 
     def called(self, id: str) -> str:
         """Return the id of the next call."""
-        legal = candidate = _NOT_LEGAL.sub("_", id)
-        while candidate in self._used:
-            self._uses[legal] = uses = self._uses.get(legal, 1) + 1
-            candidate = f"{legal}_{uses}"
-        self._used.add(candidate)
-        self._renamed[id] = candidate
-        return candidate
+        self._renamed[id] = new = self._unique.made_of(_NOT_LEGAL.sub("_", id))
+        return new
 
     def answered(self, id: str) -> str:
         """Return the id of the call that a result is for: the latest of that name."""
@@ -43,17 +37,29 @@ class NewIds:
 
     def __init__(self, messages: Iterable[Mapping[str, Any]]) -> None:
         self._messages = messages
-        self._known: set[Any] | None = None
+        self._unique: _Unique | None = None
 
     def of(self, id: Any) -> Any:
         """Return the id that a client gets for the next call."""
         if not isinstance(id, str):
             return id
-        if self._known is None:
-            self._known = {call.get("id") for message in self._messages for call in calls_of(message)}
-        new, uses = id, 1
-        while new in self._known:
-            uses += 1
-            new = f"{id}_{uses}"
-        self._known.add(new)
-        return new
+        if self._unique is None:
+            self._unique = _Unique(call.get("id") for message in self._messages for call in calls_of(message))
+        return self._unique.made_of(id)
+
+
+class _Unique:
+    """Names, each of which is given once: a second one gets a number, which is not looked for from the start again."""
+
+    def __init__(self, taken: Iterable[Any] = ()) -> None:
+        self._taken = set(taken)
+        self._uses: dict[str, int] = {}
+
+    def made_of(self, name: str) -> str:
+        """Return the name, or what is made of it if it was given before."""
+        unique = name
+        while unique in self._taken:
+            self._uses[name] = uses = self._uses.get(name, 1) + 1
+            unique = f"{name}_{uses}"
+        self._taken.add(unique)
+        return unique
