@@ -3,10 +3,11 @@
 import pytest
 
 from tests.conftest import Databases
+from tests.fakes.bank import Bank
 from tokenhub.errors import SetupError
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
-from tokenhub.store import postgres
+from tokenhub.store import accounts, postgres
 from tokenhub.store.database import Database, open_database
 
 ONLY_POSTGRES = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
@@ -78,6 +79,19 @@ def test_t86_each_session_is_durable_and_patient_for_a_while(database: Database)
         "lock_timeout": ("5s",),
         "idle_in_transaction_session_timeout": ("1min",),
     }
+
+
+@ONLY_POSTGRES
+@pytest.mark.parametrize("strange", ["array_nulls%3Doff", "standard_conforming_strings%3Doff"])
+def test_what_a_server_or_a_user_has_set_changes_no_statement(settings: Settings, home: Home, strange: str) -> None:
+    opened = open_database(Settings(database_url=f"{settings.database_url}&options=-c{strange}"), home)
+    bank = Bank(opened, home)
+    account = bank.account("a", 1000)
+    bank.apply(bank.place("r", "a-0", 100), bank.settle("r", "a-0", 30, provider=None))
+    assert [found.key.id for found in accounts.keys_starting(opened, "a-", 2)] == ["a-0"]
+    assert bank.available(account) == 970
+    bank.check()
+    opened.close()
 
 
 @ONLY_POSTGRES

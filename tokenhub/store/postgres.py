@@ -27,13 +27,15 @@ CONNECTION = {
 """Defaults of libpq parameters; the URL may set its own."""
 
 SESSION = {
+    "array_nulls": "on",
     "client_encoding": "UTF8",
     "default_transaction_read_only": "on",
     "idle_in_transaction_session_timeout": "60s",
     "lock_timeout": "5s",
+    "standard_conforming_strings": "on",
     "synchronous_commit": "on",
 }
-"""What each session is set to. Only :meth:`Postgres.begin_write` may write (T87); a process that is
+"""What each session is set to, whatever the server, the database or the user has. Only :meth:`Postgres.begin_write` may write (T87); a process that is
 stopped inside a transaction loses its locks after a minute; a commit is on disk before it is answered."""
 
 REQUIRED = {"fsync": "on", "server_encoding": "UTF8"}

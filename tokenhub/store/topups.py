@@ -45,9 +45,10 @@ def locked(database: Database, topup_id: str) -> Topup:
 
 
 def starting_with(database: Database, start: str) -> list[Topup]:
-    """Return up to two top-ups whose ids begin so: one is unmistakable."""
+    """Return up to two top-ups whose ids begin so, in whatever order the database sorts texts: one is unmistakable."""
     rows = database.rows(
-        f"SELECT {_COLUMNS} FROM topups WHERE id >= ? AND id < ? ORDER BY id LIMIT 2", (start, start + "\x7f")
+        f"SELECT {_COLUMNS} FROM topups WHERE substr(id, 1, CAST(? AS INTEGER)) = ? ORDER BY id LIMIT 2",
+        (len(start), start),
     )
     return [_topup(row) for row in rows]
 
