@@ -371,6 +371,11 @@ def test_allowed_tools_are_the_only_ones_sent():
     assert made["tool_choice"] == {"type": "any"}
 
 
+def test_a_call_that_is_required_of_no_tool_is_refused():
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [OTHER]}}
+    assert refused(tools=[TOOL], tool_choice=allowed) == "tool_choice"
+
+
 def test_allowed_tools_are_not_searched_one_by_one():
     """A body of 500 000 values would hold the whole process up for minutes."""
     made = [{"type": "function", "function": {"name": Compared(f"f{number}")}} for number in range(200)]
@@ -388,6 +393,16 @@ def test_a_tool_choice_without_tools_is_left_out():
 def test_a_model_that_cannot_be_made_to_call_a_tool_is_not_asked_to(choice):
     assert refused(NEWEST, tools=[TOOL], tool_choice=choice) == "tool_choice"
     assert "tool_choice" not in translated(NEWEST, tools=[TOOL], tool_choice="auto")
+
+
+@pytest.mark.parametrize("said", ["", " ", [{"type": "text", "text": "\n"}]])
+def test_a_last_message_without_anything_in_it_is_refused_and_no_answer_is_gone_on_with(said):
+    turns = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": said},
+    ]
+    assert refused(messages=turns) == "messages"
 
 
 @pytest.mark.parametrize("choice", ["sometimes", {"type": "custom", "custom": {"name": "f"}}])
@@ -443,7 +458,11 @@ def test_what_claude_takes_of_a_schema_stays():
     given = {
         "type": "object",
         "properties": {
-            "one": {"oneOf": [{"type": "string", "format": "byte"}, {"type": "string", "format": "date"}]},
+            "one": {
+                "oneOf": [{"type": "string", "format": "byte"}, {"type": "string", "format": "date"}],
+                "discriminator": {"propertyName": "kind"},
+            },
+            "both": {"anyOf": [{"type": "string"}], "oneOf": [{"type": "integer"}]},
             "some": {"type": "array", "items": {"type": "integer", "format": "int64"}, "minItems": 1},
         },
         "additionalProperties": False,
@@ -452,6 +471,7 @@ def test_what_claude_takes_of_a_schema_stays():
     sent = translated(response_format=named)["output_config"]["format"]["schema"]["properties"]
     assert sent == {
         "one": {"anyOf": [{"type": "string"}, {"type": "string", "format": "date"}]},
+        "both": {"anyOf": [{"type": "string"}]},
         "some": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
     }
 

@@ -72,6 +72,25 @@ def test_a_tool_loop_gives_reasoning_back_before_the_calls_it_led_to() -> None:
     ]  # fmt: skip
 
 
+def test_a_result_is_named_after_the_latest_call_of_its_id() -> None:
+    """Some servers begin each turn with the same id, whatever kind the call is of."""
+    calls: list[dict[str, Any]] = [
+        {"id": "call_0", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "call_0", "type": "custom", "custom": {"name": "patch", "input": "***"}},
+    ]
+    turns = [
+        turn
+        for call in calls
+        for turn in (
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_0", "content": "x"},
+        )
+    ]
+    assert [item["type"] for item in items(USER, *turns)] == [
+        "message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"
+    ]  # fmt: skip
+
+
 def test_ids_of_calls_are_shortened_alike() -> None:
     long = "call_1|fc_" + "0" * 60
     call = {"id": long, "type": "function", "function": {"name": "f", "arguments": "{}"}}

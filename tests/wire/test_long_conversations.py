@@ -5,15 +5,21 @@ What is slow here holds the whole process up, and past ``server.watchdog_s`` end
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
+from tests.providers.made import deployment, provider
+from tokenhub.call import Wire
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers import failures
+from tokenhub.providers.openai_compatible import OpenAICompatible
 from tokenhub.usage import Usage
 from tokenhub.wire import opaque
 from tokenhub.wire.chat import over_messages as chat_over_messages
+from tokenhub.wire.chat import request as chat
 from tokenhub.wire.chat.frames import ChunkWriter
 from tokenhub.wire.chat.relay import ChatRelay
 from tokenhub.wire.gemini import over_chat_turns as gemini_turns
@@ -21,6 +27,7 @@ from tokenhub.wire.gemini import parts as gemini_parts
 from tokenhub.wire.gemini import reply as gemini_reply
 from tokenhub.wire.gemini import spelling as gemini_spelling
 from tokenhub.wire.messages import over_chat as messages_over_chat
+from tokenhub.wire.messages.over_chat_stream import EventWriter
 from tokenhub.wire.messages.tool_ids import NewIds
 from tokenhub.wire.replies import StreamFacts
 from tokenhub.wire.responses import over_chat as responses_over_chat
@@ -118,6 +125,36 @@ def _calls_that_end_together() -> None:
     assert end.count(b"event: response.output_item.done") == MANY + 1
 
 
+def _pictures_of_results() -> None:
+    picture = {"type": "input_image", "image_url": "https://example.com/a.png"}
+    told = [{"type": "function_call_output", "call_id": "a", "output": [picture]}] * (2 * MANY)
+    body = responses_over_chat.request({"model": "m", "input": told}).body
+    call = replace(chat.parse_call(body, 1), wire=Wire.RESPONSES)
+    target = deployment(provider("openai_compatible"), modalities=("text", "image"))
+    request = OpenAICompatible(target.provider).request(call, body, target, None)
+    assert len(orjson.loads(request.body)["messages"][-1]["content"]) == 4 * MANY
+
+
+def _entries_of_a_delta() -> None:
+    surface = ResponsesSurface(Arrival("/v1/responses", {}, {}, 0))
+    surface.call({"model": "m", "input": "Hi"}, 50)
+    note = {"type": "url_citation", "url_citation": {"url": "https://example.com", "title": "a"}}
+    choice = {"index": 0, "delta": {"annotations": [note] * (2 * MANY)}}
+    frame = {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "choices": [choice, *[{"index": 0, "delta": {"content": "a"}}] * (2 * MANY)],
+    }
+    surface.feed(b"data: " + orjson.dumps(frame) + b"\n\n")
+
+
+def _thoughts_of_a_delta() -> None:
+    writer = EventWriter(shows_thinking=True, input_tokens=lambda: 1, model="m", ids=NewIds([]))
+    blocks = [{"type": "redacted_thinking", "data": "a" * 9}] * (6 * MANY)
+    frame = {"id": "c", "choices": [{"index": 0, "delta": {"thinking_blocks": blocks}}]}
+    writer.feed(b"data: " + orjson.dumps(frame) + b"\n\n")
+
+
 def _calls_of_one_name() -> None:
     ids = NewIds([])
     assert len({ids.of("call_0") for _ in range(4 * MANY)}) == 4 * MANY
@@ -142,6 +179,9 @@ def _words_of_an_error() -> None:
         _a_long_name,
         _empty_lines_and_comments,
         _calls_that_end_together,
+        _pictures_of_results,
+        _entries_of_a_delta,
+        _thoughts_of_a_delta,
         _calls_of_one_name,
         _words_of_an_error,
     ],

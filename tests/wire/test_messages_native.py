@@ -16,7 +16,6 @@ from tokenhub.wire.messages import native as messages_native
 from tokenhub.wire.messages import native_stream as messages_native_stream
 from tokenhub.wire.messages.common import InputCount
 from tokenhub.wire.messages.native_stream import NativeMessagesReader
-from tokenhub.wire.messages.tool_ids import ToolIds
 
 SAMPLES = Path(__file__).parents[1] / "samples/anthropic"
 RECORDINGS = Path(__file__).parents[2] / "../shared/wire"
@@ -73,9 +72,17 @@ def test_ids_of_another_providers_calls_are_made_legal_and_told_apart():
     assert messages_native.count_request({"messages": [*HI, *foreign]}, "claude-x")["messages"] == [*HI, *own]
 
 
-def test_ids_that_are_all_alike_take_no_more_time_each():
-    ids = ToolIds()
-    assert [ids.called("a") for _ in range(30_000)][-1] == "a_30000"
+def test_what_other_providers_said_without_saying_anything_is_left_out():
+    """Texts of white space, which GLM and Qwen write before calls, and a reply of thinking alone, of which nothing is left."""
+    call = {"type": "tool_use", "id": "toolu_01", "name": "f", "input": {}}
+    blank = {"type": "text", "text": "\n\n"}
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": opaque.MARK}
+    turns = [*HI, {"role": "assistant", "content": [thought]}, *HI, {"role": "assistant", "content": [blank, call]}]
+    told = [*HI, *HI, {"role": "assistant", "content": [call]}]
+    assert sent({"messages": turns})[0]["messages"] == told
+    assert sent({"messages": turns}, checks_signatures=False)[0]["messages"] == turns
+    spoken = [{"role": "user", "content": [blank]}]
+    assert sent({"messages": spoken})[0]["messages"] == spoken
 
 
 @pytest.mark.parametrize(

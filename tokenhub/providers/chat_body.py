@@ -15,7 +15,7 @@ from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers.adapter import NO_HINTS, CacheHints
-from tokenhub.wire.chat.parts import result_of
+from tokenhub.wire.chat.parts import result_of, short_id
 from tokenhub.wire.chat.request import GATEWAY_FIELDS
 
 REASONING_MEMBERS = frozenset(
@@ -340,7 +340,8 @@ def results(shaping: Shaping) -> None:
             shown = []
         if _returns_media(message):
             text, media = result_of(message["tool_call_id"], message["content"])
-            message, shown = {**message, "content": text}, shown + media
+            message = {**message, "content": text}
+            shown += media
         sent.append(message)
     shaping.body["messages"] = [*sent, {"role": "user", "content": shown}] if shown else sent
 
@@ -402,16 +403,12 @@ def _with_short_ids(message: dict[str, Any], shorten: Callable[[str], str]) -> d
 
 def _nine(id: str) -> str:
     """Mistral takes only ids of nine letters and digits (docs.mistral.ai, function calling, 2026-11)."""
-    return id if _NINE.fullmatch(id) else _digest(id)[:9]
+    return id if _NINE.fullmatch(id) else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()[:9]
 
 
 def _forty(id: str) -> str:
     """OpenAI takes no longer ones ("string too long. Expected a string with maximum length 40"); vLLM's have 46 characters."""
-    return id if len(id) <= _FORTY else _digest(id)[:_FORTY]
-
-
-def _digest(id: str) -> str:
-    return hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()
+    return short_id(id, _FORTY)
 
 
 _SHORT_IDS: Mapping[str, Callable[[str], str]] = {"nine": _nine, "forty": _forty}
@@ -473,8 +470,8 @@ STEPS: tuple[Step, ...] = (
     tools,
     allowed_tools,
     tool_choice,
-    results,
     messages,
+    results,
     leading_system,
     fields,
     cache_key,

@@ -103,14 +103,14 @@ class Room:
 
     bodies: Counter[int]
     account_id: int
-    limit: int
-    taken: int = 0
+    limit_bytes: int
+    taken_bytes: int = 0
 
-    def take(self, size: int) -> None:
+    def take(self, size_bytes: int) -> None:
         """Count bytes that have come; raises RateLimited beyond what one account may have on its way."""
-        self.taken += size
-        self.bodies[self.account_id] += size
-        if self.bodies[self.account_id] > self.limit:
+        self.taken_bytes += size_bytes
+        self.bodies[self.account_id] += size_bytes
+        if self.bodies[self.account_id] > self.limit_bytes:
             raise RateLimited(
                 "This account has too many large bodies on their way; wait for one to be sent.",
                 code="too_many_concurrent",
@@ -119,7 +119,7 @@ class Room:
 
     def leave(self) -> None:
         """Give back what was counted."""
-        self.bodies[self.account_id] -= self.taken
+        self.bodies[self.account_id] -= self.taken_bytes
         if not self.bodies[self.account_id]:
             del self.bodies[self.account_id]
 

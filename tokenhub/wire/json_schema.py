@@ -5,6 +5,7 @@ from typing import Any
 
 _UNSUPPORTED = frozenset(
     {
+        "discriminator",
         "exclusiveMaximum",
         "exclusiveMinimum",
         "maxItems",
@@ -25,7 +26,7 @@ _UNSUPPORTED = frozenset(
 _FEWEST_ITEMS = (0, 1)
 """Values of ``minItems`` that are taken all the same."""
 _FORMATS = frozenset({"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid"})
-"""Formats that are taken (anthropic 2.12.0, ``transform_schema``, as are the rules of ``minItems`` and ``oneOf``)."""
+"""Formats that are taken (anthropic 2.12.0, ``transform_schema``, as are the rules of ``minItems``, ``oneOf`` and ``discriminator``)."""
 
 _NAMED_SCHEMAS = frozenset({"$defs", "definitions", "properties"})
 _LISTED_SCHEMAS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
@@ -41,8 +42,8 @@ def for_claude(schema: Any) -> Any:
     if not isinstance(schema, Mapping):
         return schema
     cut = {name: _inner(name, value) for name, value in schema.items() if _is_taken(name, value)}
-    if "oneOf" in cut and "anyOf" not in cut:
-        cut["anyOf"] = cut.pop("oneOf")
+    if (one_of := cut.pop("oneOf", None)) is not None:
+        cut.setdefault("anyOf", one_of)
     if cut.get("type") == "object" or "properties" in cut:
         cut["additionalProperties"] = False
     return cut

@@ -120,6 +120,8 @@ class _Translation:
             tools = [tool for tool in tools if tool["name"] in names]
             choice = allowed["mode"]
         if not tools:
+            if choice == "required":
+                raise InvalidRequest("tool_choice requires a call, but no tool may be called.", param="tool_choice")
             return
         self.built["tools"] = tools
         chosen = _tool_choice(choice)
@@ -252,6 +254,8 @@ class _Translation:
         system += [{"type": "text", "text": text} for text in self.system_added]
         if system:
             self.built["system"] = system
+        if turns[-1]["role"] == "assistant" and self.body["messages"][-1]["role"] == "user":
+            raise InvalidRequest("The last message must have something in it.", param="messages")
         self.built["messages"] = turns
         _trim_prefill(turns[-1])
         if (self.marks_cache or self.body.get("prompt_cache_key")) and not _asks_for_cache(self.built):
@@ -275,8 +279,6 @@ def _trim_prefill(turn: dict[str, Any]) -> None:
     last = turn["content"][-1]
     if turn["role"] == "assistant" and last.get("type") == "text":
         last["text"] = last["text"].rstrip()
-        if not last["text"]:
-            turn["content"].pop()
 
 
 def _asks_for_cache(built: Mapping[str, Any]) -> bool:

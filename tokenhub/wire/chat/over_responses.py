@@ -6,11 +6,11 @@ encrypted, travels in ``reasoning_details`` of the assistant's message, and is g
 the calls it led to, without which a tool loop breaks (OpenAI's reasoning guide, 2026-11).
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenhub.errors import InvalidRequest
+from tokenhub.wire.chat.parts import short_id
 from tokenhub.wire.responses.common import REASONING_FORMAT, items_of
 
 MIN_OUTPUT = 16
@@ -141,14 +141,14 @@ def _items(messages: list[dict[str, Any]]) -> list[Item]:
 
 
 def _answered_by_kind(items: list[Item]) -> list[Item]:
-    """Return the items with each result named after its call: chat has one role for both kinds, this API finds no call of another."""
-    custom = {item["call_id"] for item in items if item["type"] == "custom_tool_call"}
-    return [
-        {**item, "type": "custom_tool_call_output"}
-        if item["type"] == "function_call_output" and item["call_id"] in custom
-        else item
-        for item in items
-    ]
+    """Name each result after its call, the latest of that id: chat has one role for both kinds, this API finds no call of another."""
+    kinds: dict[str, str] = {}
+    for item in items:
+        if item["type"] == "function_call_output":
+            item["type"] = kinds.get(item["call_id"], item["type"])
+        elif "call_id" in item:
+            kinds[item["call_id"]] = f"{item['type']}_output"
+    return items
 
 
 def _said(message: Mapping[str, Any], place: str) -> list[Item]:
@@ -173,7 +173,8 @@ def _call(call: Mapping[str, Any], place: str) -> Item:
         if isinstance(inside, Mapping) and isinstance(inside.get("name"), str):
             text = inside.get(member)
             told = text if isinstance(text, str) else "{}" if kind == "function" else ""
-            return {"type": item, "call_id": _call_id(str(call.get("id"))), "name": inside["name"], member: told}
+            id = short_id(str(call.get("id")), MAX_CALL_ID)
+            return {"type": item, "call_id": id, "name": inside["name"], member: told}
     raise InvalidRequest(f"{place} must be a call with a name.", param=place)
 
 
@@ -202,12 +203,7 @@ def _result(message: Mapping[str, Any], place: str) -> list[Item]:
     if not isinstance(id, str) or not id:
         raise InvalidRequest(f"{place} must have a tool_call_id.", param=f"{place}.tool_call_id")
     output = _content(message.get("content"), "tool", place)
-    return [{"type": "function_call_output", "call_id": _call_id(id), "output": output}]
-
-
-def _call_id(id: str) -> str:
-    """Return an id as it is taken: of at most 64 characters, as many as a digest has."""
-    return id if len(id) <= MAX_CALL_ID else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()
+    return [{"type": "function_call_output", "call_id": short_id(id, MAX_CALL_ID), "output": output}]
 
 
 _ADDERS: Mapping[str, Callable[[Mapping[str, Any], str], list[Item]]] = {

@@ -1,5 +1,6 @@
 """The parts of a chunk or a reply that an upstream sent: only what has the right shape."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,11 @@ def result_of(id: str, parts: list[dict[str, Any]]) -> tuple[str, list[dict[str,
         texts.append("[what the tool returned beside text follows as the user's message]")
         media.insert(0, {"type": "text", "text": f"[returned by the tool call {id}]"})
     return "\n".join(texts), media
+
+
+def short_id(id: str, most: int) -> str:
+    """Return a call's id of at most so many characters, 64 or fewer: a longer one's digest, the same each time."""
+    return id if len(id) <= most else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()[:most]
 
 
 def index_of(part: Mapping[str, Any]) -> int:

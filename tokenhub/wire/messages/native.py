@@ -61,7 +61,8 @@ def _shared(body: Mapping[str, Any], upstream_id: str, checks_signatures: bool) 
     _edit_context(sent, dropped)
     if checks_signatures:
         ids = ToolIds()
-        sent["messages"] = [_with_legal_ids(_without_own(turn), ids) for turn in sent["messages"]]
+        kept = [own for turn in sent["messages"] if (own := _without_foreign(turn)) is not None]
+        sent["messages"] = [_with_legal_ids(turn, ids) for turn in kept]
     return sent, dropped
 
 
@@ -80,12 +81,23 @@ def _edit_context(sent: dict[str, Any], dropped: list[str]) -> None:
         del sent["context_management"]
 
 
-def _without_own(turn: Any) -> Any:
-    """Leave thinking out that was made here: it belongs to another provider's reply."""
-    content = turn.get("content") if isinstance(turn, dict) else None
-    if not isinstance(content, list) or not any(map(messages_carry.is_own, content)):
+def _without_foreign(turn: Any) -> Any:
+    """Leave out what Anthropic refuses of other providers' replies; None where nothing is left of a turn.
+
+    Thinking that was made here is theirs, and so are texts of nothing but white space (GLM and Qwen write them before calls).
+    """
+    content = turn.get("content") if isinstance(turn, dict) and turn.get("role") == "assistant" else None
+    if not isinstance(content, list):
         return turn
-    return {**turn, "content": [block for block in content if not messages_carry.is_own(block)]}
+    kept = [block for block in content if not messages_carry.is_own(block) and not _is_blank(block)]
+    if len(kept) == len(content):
+        return turn
+    return {**turn, "content": kept} if kept else None
+
+
+def _is_blank(block: Any) -> bool:
+    text = block.get("text") if isinstance(block, dict) and block.get("type") == "text" else None
+    return isinstance(text, str) and not text.strip()
 
 
 def _with_legal_ids(turn: Any, ids: ToolIds) -> Any:

@@ -160,16 +160,16 @@ class EventWriter:
     def _reason_pieces(self, delta: Delta) -> bytes:
         """Take reasoning: pieces of text, then, from Anthropic's own models, the whole blocks with their signatures."""
         text = reasoning_of(delta)
-        events = self._think(text) if text else b""
+        events = [self._think(text)] if text else []
         for block in blocks_of(delta, "thinking_blocks"):
             if block.get("type") == "redacted_thinking":
-                events += self._whole(block)
+                events.append(self._whole(block))
             elif self._open == "thinking":
                 self._signature = str(block.get("signature") or "")
-                events += self._close()
+                events.append(self._close())
             elif block.get("signature"):
-                events += self._whole(block)
-        return events
+                events.append(self._whole(block))
+        return b"".join(events)
 
     def _think(self, text: str) -> bytes:
         events = b""

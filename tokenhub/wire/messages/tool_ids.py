@@ -13,6 +13,8 @@ from typing import Any
 from tokenhub.wire.chat.parts import calls_of
 
 _NOT_LEGAL = re.compile(r"[^a-zA-Z0-9_-]")
+_COUNTED = re.compile(r"(.*:)(\d{1,9})", re.DOTALL | re.ASCII)
+"""An id that ends in a count, as Kimi's do (``functions.read:0``): its servers read the function's name out of that form."""
 
 
 class ToolIds:
@@ -49,7 +51,7 @@ class NewIds:
 
 
 class _Unique:
-    """Names, each of which is given once: a second one gets a number, which is not looked for from the start again."""
+    """Names, each of which is given once: a second one gets a number, or the next one, which is not looked for from the start again."""
 
     def __init__(self, taken: Iterable[Any] = ()) -> None:
         self._taken = set(taken)
@@ -58,8 +60,11 @@ class _Unique:
     def made_of(self, name: str) -> str:
         """Return the name, or what is made of it if it was given before."""
         unique = name
-        while unique in self._taken:
-            self._uses[name] = uses = self._uses.get(name, 1) + 1
-            unique = f"{name}_{uses}"
+        if name in self._taken:
+            counted = _COUNTED.fullmatch(name)
+            stem, first = (counted[1], int(counted[2])) if counted else (f"{name}_", 1)
+            while unique in self._taken:
+                self._uses[stem] = uses = self._uses.get(stem, first) + 1
+                unique = f"{stem}{uses}"
         self._taken.add(unique)
         return unique

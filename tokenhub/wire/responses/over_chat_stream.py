@@ -86,8 +86,7 @@ class ResponseWriter:
         refusal = part.get("refusal")
         if isinstance(refusal, str) and refusal:
             events += output.refusal(refusal)
-        for annotation in items_of(part.get("annotations")):
-            events += output.annotate(annotation)
+        events += b"".join([output.annotate(one) for one in items_of(part.get("annotations"))])
         events += b"".join([output.call(piece) for piece in calls_of(part)])
         events += b"".join([output.image(image.get("image_url")) for image in items_of(part.get("images"))])
         signature = part.get("extra_content")
@@ -152,19 +151,20 @@ class ChatToResponse:
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="malformed_frame")) from None
         if not isinstance(chunk, dict):
             return b""
-        events = b""
+        events: list[bytes] = []
         if self.writer is None:
             id, created, model = (chunk.get(name) for name in ("id", "created", "model"))
-            events = self.begun(str(id or ""), created if isinstance(created, int) else 0, str(model or "")).begin()
+            begun = self.begun(str(id or ""), created if isinstance(created, int) else 0, str(model or ""))
+            events.append(begun.begin())
         writer = self.writer
         assert writer is not None
         for choice in choices_of(chunk):
             delta = choice.get("delta")
             if index_of(choice) == 0 and isinstance(delta, dict):
-                events += writer.choice(choice, delta)
+                events.append(writer.choice(choice, delta))
                 if (content := delta.get("content")) and isinstance(content, str):
                     self._text_frames.learn(frame, content, text_alone)
-        return events
+        return b"".join(events)
 
     def _texts(self, texts: Texts) -> bytes:
         assert self.writer is not None, "no frame is known before one was read"
