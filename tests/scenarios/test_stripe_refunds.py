@@ -420,6 +420,44 @@ def test_a_refund_in_the_dashboard_takes_nothing_else_for_what_had_expired(till:
     assert (till.available(), till.debt()) == (25_000_000, 0)
 
 
+@pytest.mark.parametrize("swept", [True, False])
+def test_a_refund_in_the_dashboard_takes_of_what_is_frozen_what_had_expired_beside_it(till: Till, swept: bool) -> None:
+    topup = till.bought()
+    till.stripe.refund_in_dashboard(topup.payment_intent or "", 800)
+    dispute = till.stripe.dispute(topup.payment_intent or "", 1200)["id"]
+    disputes.reconcile(till.hub, till.api, dispute)
+    assert (till.available(), till.frozen()) == (8_000_000, 12_000_000)
+    till.later(370 * DAY)
+    if swept:
+        ledger.expire_due(till.hub.database, till.now_ms)
+    for _ in range(2):
+        seen(till, topup.payment_intent)
+    assert till.journal("expiry", "clawback") == [-8_000_000, -8_000_000]
+    assert (till.available(), till.frozen(), till.debt()) == (0, 4_000_000, 0)
+    till.stripe.set_dispute(dispute, "lost")
+    disputes.reconcile(till.hub, till.api, dispute)
+    assert till.journal("dispute") == [-4_000_000]
+    assert (till.available(), till.frozen(), till.debt()) == (0, 0, 0)
+
+
+def test_a_refund_in_the_dashboard_thaws_no_more_than_it_takes(till: Till) -> None:
+    topup = till.bought()
+    till.spend(8_000_000)
+    till.stripe.refund_in_dashboard(topup.payment_intent or "", 300)
+    first, second = (till.stripe.dispute(topup.payment_intent or "", amount)["id"] for amount in (2000, 1000))
+    for dispute in (first, second):
+        disputes.reconcile(till.hub, till.api, dispute)
+    till.later(SECOND)
+    till.stripe.set_dispute(second, "lost")
+    disputes.reconcile(till.hub, till.api, second)
+    assert (till.available(), till.frozen(), till.debt()) == (-10_000_000, 12_000_000, 10_000_000)
+    seen(till, topup.payment_intent)
+    assert (till.available(), till.frozen(), till.debt()) == (-10_000_000, 9_000_000, 10_000_000)
+    till.stripe.set_dispute(first, "lost")
+    disputes.reconcile(till.hub, till.api, first)
+    assert (till.available(), till.frozen(), till.debt()) == (-8_000_000, 0, 8_000_000)
+
+
 def test_a_refund_in_the_dashboard_that_fails_is_given_back(till: Till) -> None:
     topup = till.bought()
     till.spend(18_000_000)

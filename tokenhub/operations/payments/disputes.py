@@ -99,7 +99,7 @@ def _record(hub: Hub, position: Position, facts: DisputeFacts, read_at_ms: int) 
         facts.id, position.topup.id, to, "", amount, frozen_nano=0, taken_nano=0, next_poll_at_ms=None,
         created_at_ms=now_ms, updated_at_ms=now_ms,
     )  # fmt: skip
-    contested = position.contested_nano(amount, but_for=facts.id)
+    contested = position.contested_nano(amount, now_ms, but_for=facts.id)
     frozen, taken = _change(hub, position, before, rules.change(was, to, before.frozen_nano, contested), now_ms)
     failpoints.hit("dispute.recording")
     after = replace(

@@ -6,7 +6,6 @@ more. So both decide on what they read here, in the transaction in which they ch
 
 from dataclasses import dataclass, replace
 
-from tokenhub import clock
 from tokenhub.billing import refunds as rules
 from tokenhub.billing.disputes import DisputeState
 from tokenhub.billing.journal import EntryKind
@@ -42,15 +41,15 @@ class Position:
         """Return the credit that stands taken back; ``but_for``: leave this dispute out."""
         return self.returned.credit_nano + sum(one.taken_nano for one in self.disputes if one.id != but_for)
 
-    @property
-    def expired_nano(self) -> int:
-        """What its lot has lost by expiry, and is about to lose."""
-        is_due = self.lot.expires_at_ms is not None and self.lot.expires_at_ms <= clock.now_ms()
-        return self.lot.expired_nano + (self.lot.available_nano if is_due else 0)
+    def gone_nano(self, now_ms: int, *, but_for: str = "") -> int:
+        """Return the credit that stands taken back, and what its lot has lost by expiry, or is about to lose."""
+        is_due = self.lot.expires_at_ms is not None and self.lot.expires_at_ms <= now_ms
+        expired_nano = self.lot.expired_nano + (self.lot.available_nano if is_due else 0)
+        return self.reversed_nano(but_for=but_for) + expired_nano
 
-    def contested_nano(self, amount_minor: int, *, but_for: str = "") -> int:
-        """Return the credit to take back for so much money: at most what is not taken back, or expired, already."""
-        gone_nano = self.reversed_nano(but_for=but_for) + self.expired_nano
+    def contested_nano(self, amount_minor: int, now_ms: int, *, but_for: str = "") -> int:
+        """Return the credit to take back for so much money: at most what is not gone already."""
+        gone_nano = self.gone_nano(now_ms, but_for=but_for)
         return rules.claw_nano(amount_minor, self.paid_total, self.lot.granted_nano, gone_nano)
 
     def purchase(self) -> Purchase:
@@ -96,7 +95,7 @@ def claim_for_disputes(database: Database, topup_id: str, event: str, now_ms: in
         if position is None:
             return
         dispute = next(found for found in position.disputes if found.id == one.id)
-        wanted = position.contested_nano(dispute.amount_minor, but_for=dispute.id)
+        wanted = position.contested_nano(dispute.amount_minor, now_ms, but_for=dispute.id)
         if dispute.state is DisputeState.FROZEN and wanted > dispute.frozen_nano:
             frozen = ledger.freeze(database, position.lot.id, wanted - dispute.frozen_nano, now_ms)
             disputes.save(database, replace(dispute, frozen_nano=dispute.frozen_nano + frozen))
@@ -106,14 +105,14 @@ def claim_for_disputes(database: Database, topup_id: str, event: str, now_ms: in
             disputes.save(database, replace(dispute, taken_nano=wanted))
 
 
-def thaw_for(database: Database, position: Position, amount_nano: int) -> int:
+def thaw_for(database: Database, position: Position, amount_nano: int, now_ms: int) -> int:
     """Return how much of what is frozen is to go when so much more is taken back, and note it on the disputes.
 
-    What money has gone back for without us cannot be contested as well.
+    What money has gone back for without us cannot be contested as well, nor what has expired.
     """
     frozen = sum(one.frozen_nano for one in position.open_disputes)
-    left = position.lot.granted_nano - position.reversed_nano() - amount_nano
-    excess = thawed = max(0, frozen - left)
+    left = position.lot.granted_nano - position.gone_nano(now_ms) - amount_nano
+    excess = thawed = min(max(0, frozen - left), amount_nano)
     for dispute in position.open_disputes:
         part = min(excess, dispute.frozen_nano)
         if part:

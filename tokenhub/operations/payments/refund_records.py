@@ -109,7 +109,7 @@ def _claw(hub: Hub, position: Position, facts: RefundFacts) -> None:
     """Take the credit back for a refund that was made without us."""
     now_ms = clock.now_ms()
     state = rules.state_of(facts.status or "")
-    credit_nano = position.contested_nano(facts.amount)
+    credit_nano = position.contested_nano(facts.amount, now_ms)
     refund = Refund(
         new_id("refund", now_ms), position.topup.id, state, "stripe", facts.amount, credit_nano, facts.id, attempt=1, reason="",
         next_poll_at_ms=rules.next_poll_ms(state, now_ms, now_ms), created_at_ms=now_ms, updated_at_ms=now_ms,
@@ -117,7 +117,7 @@ def _claw(hub: Hub, position: Position, facts: RefundFacts) -> None:
     store.insert(hub.database, refund)
     failpoints.hit("refund.clawing")
     if credit_nano:
-        thawed = purchases.thaw_for(hub.database, position, credit_nano)
+        thawed = purchases.thaw_for(hub.database, position, credit_nano, now_ms)
         ledger.claw(
             hub.database, position.lot.id, credit_nano, facts.id, now_ms, EntryKind.CLAWBACK, frozen_nano=thawed
         )
