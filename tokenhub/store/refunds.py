@@ -118,6 +118,16 @@ def returned(database: Database, topup_id: str) -> Returned:
     return Returned(sum(amount for amount, _ in rows), sum(credit for _, credit in rows))
 
 
+def stands_since_topup(database: Database, account_id: int) -> bool:
+    """Whether a refund stands that was made after the last payment of its account."""
+    sql = (
+        "SELECT 1 FROM refunds r JOIN topups t ON t.id = r.topup_id WHERE t.account_id = ? "
+        f"AND r.state IN ({_COUNTED}) AND NOT EXISTS "
+        "(SELECT 1 FROM topups later WHERE later.account_id = t.account_id AND later.paid_at > r.created_at) LIMIT 1"
+    )
+    return database.row(sql, (account_id,)) is not None
+
+
 def _refund(row: Sequence[Any]) -> Refund:
     refund_id, topup_id, state, *rest = row
     return Refund(refund_id, topup_id, RefundState(state), *rest)

@@ -13,7 +13,7 @@ from tokenhub.errors import Conflict
 from tokenhub.operations import notices
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments.stripe_api import StripeApi
-from tokenhub.store import accounts
+from tokenhub.store import accounts, refunds
 from tokenhub.store import recharges as store
 
 _HOUR_MS: Final = 3_600_000
@@ -83,10 +83,15 @@ def suspend_after_refund(hub: Hub, topup: Topup, ref: str) -> None:
 
 
 def resume_after_refund(hub: Hub, account_id: int) -> None:
-    """Go on with a recharge that a refund had stopped, when its credit has come back; in the caller's write."""
+    """Go on with a recharge that a refund had stopped, when its credit has come back; in the caller's write.
+
+    Not while the balance is low and another refund stands that may have stopped it too.
+    """
     balance_nano, _ = store.locked_balance(hub.database, account_id)
     recharge = store.get(hub.database, account_id)
-    if recharge is not None and balance_nano >= recharge.below_nano:
+    if recharge is None:
+        return
+    if balance_nano >= recharge.below_nano or not refunds.stands_since_topup(hub.database, account_id):
         store.cleared_of(hub.database, account_id, rules.REFUNDED)
 
 
