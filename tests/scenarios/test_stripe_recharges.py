@@ -320,9 +320,9 @@ def test_a_dispute_outlasts_a_suspension_about_the_card(till: Till, card_first: 
     assert till.stripe.effects(PAYMENTS) == charges + 1
 
 
-def test_a_warning_of_fraud_suspends_until_a_person_resumes(till: Till) -> None:
-    (first,) = topups.listing(till.hub, till.account_id, 10)
-    warning = payments.event_facts(till.stripe.warn_of_fraud(first.payment_intent or ""))
+def warned(till: Till, topup: Topup) -> None:
+    """The card's issuer warns of a payment, and it is noticed."""
+    warning = payments.event_facts(till.stripe.warn_of_fraud(topup.payment_intent or ""))
     events.receive(till.hub, warning, "webhook")
     events.work_inbox(till.hub, till.api)
     till.bought(50, save_card=True)
@@ -332,7 +332,46 @@ def test_a_warning_of_fraud_suspends_until_a_person_resumes(till: Till) -> None:
     recharges.resume(till.hub, till.account_id)
     work(till)
     assert till.stripe.effects(PAYMENTS) == 1
-    till.stripe.broken.clear()  # The description that is there does not have a warning.
+
+
+@pytest.mark.parametrize("why", ["warning", "open dispute", "lost dispute"])
+@pytest.mark.parametrize("off_first", [True, False])
+def test_off_and_on_again_is_no_way_out_of_a_dispute_or_a_warning(till: Till, why: str, off_first: bool) -> None:
+    account = till.account_id
+    (first,) = topups.listing(till.hub, account, 10)
+    if off_first:
+        recharges.off(till.hub, account)
+    if why == "warning":
+        warned(till, first)
+    else:
+        dispute = till.stripe.dispute(first.payment_intent or "")
+        disputes.reconcile(till.hub, till.api, dispute["id"])
+        if why == "lost dispute":
+            till.later(SECOND)
+            till.stripe.set_dispute(dispute["id"], "lost")
+            disputes.reconcile(till.hub, till.api, dispute["id"])
+    reason = "a payment is suspected of fraud" if why == "warning" else "a payment is disputed"
+    for _ in range(2):
+        off = recharges.off(till.hub, account)
+        assert (off.state, off.reason) == ("off", reason)
+        on = recharges.configure(till.hub, account, 2000, 5 * USD, 10_000)
+        assert (on.state, on.reason) == ("suspended", reason)
+    by(till, 2 * HOUR)
+    assert till.stripe.posts(PAYMENTS) == 0
+    recharges.off(till.hub, account)
+    resumed = recharges.resume(till.hub, account)
+    assert (resumed.state, resumed.reason) == ("on", "")
+    recharges.off(till.hub, account)
+    assert recharges.configure(till.hub, account, 2000, 5 * USD, 10_000).state == (
+        "suspended" if why == "open dispute" else "on"
+    )
+
+
+def test_off_and_on_again_ends_a_suspension_about_the_card(till: Till) -> None:
+    suspended(till)
+    off = recharges.off(till.hub, till.account_id)
+    assert (off.state, off.reason, off.declines) == ("off", "", 0)
+    assert recharges.configure(till.hub, till.account_id, 2000, 5 * USD, 10_000).state == "on"
 
 
 @pytest.mark.parametrize("before", ["never on", "off"])
@@ -371,6 +410,12 @@ def test_what_is_sent_back_is_not_charged_to_the_card_again(till: Till, where: s
     by(till, HOUR)
     assert till.stripe.effects(PAYMENTS) == 2
 
+    till.stripe.broken.clear()  # The description that is there does not have a warning.
+
+
+def test_a_warning_of_fraud_suspends_until_a_person_resumes(till: Till) -> None:
+    (first,) = topups.listing(till.hub, till.account_id, 10)
+    warned(till, first)
 
 @pytest.mark.parametrize("end", ["refused", "failed", "failed in the dashboard"])
 def test_a_refund_that_comes_to_nothing_suspends_nothing(till: Till, end: str) -> None:

@@ -76,10 +76,12 @@ def suspend(database: Database, account_id: int, reason: str) -> bool:
     """Suspend a recharge that is on, in the caller's write; False when there is none that is on.
 
     A dispute and a warning suspend one that is suspended already too: whatever ends a suspension about the card must
-    not end these.
+    not end these. One that is off keeps them for when it is turned on.
     """
-    states = "'on', 'suspended'" if reason in LASTING else "'on'"
-    sql = f"UPDATE recharges SET state = 'suspended', reason = ? WHERE account_id = ? AND state IN ({states})"
+    states, to = "'on'", "'suspended'"
+    if reason in LASTING:
+        states, to = "'on', 'suspended', 'off'", "CASE state WHEN 'off' THEN 'off' ELSE 'suspended' END"
+    sql = f"UPDATE recharges SET state = {to}, reason = ? WHERE account_id = ? AND state IN ({states})"
     return bool(database.execute(sql, (reason, account_id)).rowcount)
 
 

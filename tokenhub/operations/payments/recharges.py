@@ -43,7 +43,7 @@ class State:
     month_total_minor: int
     """Of this month, what is under way included."""
     reason: str
-    """Why it is suspended."""
+    """Why it is suspended, or will be once it is turned on."""
     declines: int
     """In a row."""
     attempted_at_ms: int | None
@@ -79,9 +79,10 @@ def card(hub: Hub, account_id: int) -> str:
 def configure(hub: Hub, account_id: int, amount_minor: int, below_nano: int, cap_minor: int) -> State:
     """Let an account buy credit by itself, or change how; a suspension stays until it is resumed.
 
-    One that is turned on while a payment is disputed is suspended, as one that was on is. Raises
-    InvalidRequest for amounts that cannot be: the amount must be one that can be topped up by
-    hand, and the month's cap at least that.
+    One that is turned on while a payment is disputed, or after a dispute or a warning that nobody
+    has resumed from, is suspended, as one that was on is. Raises InvalidRequest for amounts that
+    cannot be: the amount must be one that can be topped up by hand, and the month's cap at least
+    that.
     """
     checkout.check(hub, amount_minor, charging.CURRENCY, ("card",))
     if type(below_nano) is not int or not 0 < below_nano <= 10**6 * NANO_PER_USD:
@@ -92,9 +93,8 @@ def configure(hub: Hub, account_id: int, amount_minor: int, below_nano: int, cap
         store.locked_balance(hub.database, account_id)
         known = store.get(hub.database, account_id) or Recharge(RechargeState.OFF, 0, 0, 0)
         if known.state is RechargeState.OFF:
-            known = replace(known, state=RechargeState.ON)
-            if disputes.is_open(hub.database, account_id):
-                known = replace(known, state=RechargeState.SUSPENDED, reason=rules.DISPUTED)
+            reason = known.reason or (rules.DISPUTED if disputes.is_open(hub.database, account_id) else "")
+            known = replace(known, state=RechargeState.SUSPENDED if reason else RechargeState.ON, reason=reason)
         wanted = replace(
             known,
             amount_minor=amount_minor,
@@ -106,7 +106,10 @@ def configure(hub: Hub, account_id: int, amount_minor: int, below_nano: int, cap
 
 
 def off(hub: Hub, account_id: int) -> State:
-    """Stop buying by itself; what is under way is brought to its end. Raises NotFound where there is no recharge."""
+    """Stop buying by itself; what is under way is brought to its end. Raises NotFound where there is no recharge.
+
+    A dispute or a warning is not forgotten by it.
+    """
     return _switched(hub, account_id, RechargeState.OFF)
 
 
@@ -127,7 +130,8 @@ def _switched(hub: Hub, account_id: int, to: RechargeState) -> State:
         known = store.get(hub.database, account_id)
         if known is None:
             raise _none_there()
-        store.save(hub.database, account_id, replace(known, state=to, reason="", declines=0), clock.now_ms())
+        reason = known.reason if to is RechargeState.OFF and known.reason in rules.LASTING else ""
+        store.save(hub.database, account_id, replace(known, state=to, reason=reason, declines=0), clock.now_ms())
     return _existing(hub, account_id)
 
 
