@@ -325,6 +325,12 @@ def warned(till: Till, topup: Topup) -> None:
     warning = payments.event_facts(till.stripe.warn_of_fraud(topup.payment_intent or ""))
     events.receive(till.hub, warning, "webhook")
     events.work_inbox(till.hub, till.api)
+    till.stripe.broken.clear()  # The description that is there does not have a warning.
+
+
+def test_a_warning_of_fraud_suspends_until_a_person_resumes(till: Till) -> None:
+    (first,) = topups.listing(till.hub, till.account_id, 10)
+    warned(till, first)
     till.bought(50, save_card=True)
     by(till, HOUR)
     assert (state(till).state, state(till).reason) == ("suspended", "a payment is suspected of fraud")
@@ -410,12 +416,6 @@ def test_what_is_sent_back_is_not_charged_to_the_card_again(till: Till, where: s
     by(till, HOUR)
     assert till.stripe.effects(PAYMENTS) == 2
 
-    till.stripe.broken.clear()  # The description that is there does not have a warning.
-
-
-def test_a_warning_of_fraud_suspends_until_a_person_resumes(till: Till) -> None:
-    (first,) = topups.listing(till.hub, till.account_id, 10)
-    warned(till, first)
 
 @pytest.mark.parametrize("end", ["refused", "failed", "failed in the dashboard"])
 def test_a_refund_that_comes_to_nothing_suspends_nothing(till: Till, end: str) -> None:
@@ -436,6 +436,45 @@ def test_a_refund_that_comes_to_nothing_suspends_nothing(till: Till, end: str) -
         till.stripe.settle_refund(till.stripe.of("refund")[0], "failed")
         refunds.reconcile_payment(till.hub, till.api, paid.payment_intent or "")
     assert (till.available(), state(till).state, state(till).reason) == (24_000_000, "on", "")
+
+
+@pytest.mark.parametrize("end", ["refused", "failed after more was spent"])
+def test_a_refund_that_comes_to_nothing_suspends_nothing_however_low_the_balance(till: Till, end: str) -> None:
+    other = till.bought(account_id=till.account("other"))
+    refunds.request(till.hub, other.id)
+    (first,) = topups.listing(till.hub, till.account_id, 10)
+    if end == "refused":
+        till.stripe.objects[first.charge_id or ""]["status"] = "pending"
+        assert refunds.request(till.hub, first.id, 100).state == "rejected"
+    else:
+        till.stripe.refund_status = "pending"
+        refund = refunds.request(till.hub, first.id, 100)
+        assert (state(till).state, state(till).reason) == ("suspended", "a payment was refunded")
+        till.spend(2_000_000)
+        till.stripe.settle_refund(refund.stripe_id or "", "failed")
+        refunds.reconcile(till.hub, till.api, refund.id)
+    assert (state(till).state, state(till).reason) == ("on", "")
+    work(till)
+    assert till.stripe.effects(PAYMENTS) == 1
+
+
+def test_a_refund_that_comes_to_nothing_leaves_what_another_has_suspended_since_the_last_top_up(till: Till) -> None:
+    (first,) = topups.listing(till.hub, till.account_id, 10)
+
+    def fails() -> None:
+        till.stripe.refund_status = "pending"
+        refund = refunds.request(till.hub, first.id, 100)
+        till.stripe.settle_refund(refund.stripe_id or "", "failed")
+        refunds.reconcile(till.hub, till.api, refund.id)
+
+    refunds.request(till.hub, first.id, 100)
+    fails()
+    assert (state(till).state, state(till).reason) == ("suspended", "a payment was refunded")
+    till.later(SECOND)
+    till.bought(50)
+    till.later(SECOND)
+    fails()
+    assert (state(till).state, state(till).reason) == ("on", "")
 
 
 def test_a_refund_that_leaves_enough_suspends_nothing(till: Till) -> None:
@@ -529,45 +568,6 @@ def test_a_declined_charge_that_is_heard_of_again_counts_once(till: Till) -> Non
     work(till)
     (topup,) = made(till)
     assert topup.payment_intent is not None
-@pytest.mark.parametrize("end", ["refused", "failed after more was spent"])
-def test_a_refund_that_comes_to_nothing_suspends_nothing_however_low_the_balance(till: Till, end: str) -> None:
-    other = till.bought(account_id=till.account("other"))
-    refunds.request(till.hub, other.id)
-    (first,) = topups.listing(till.hub, till.account_id, 10)
-    if end == "refused":
-        till.stripe.objects[first.charge_id or ""]["status"] = "pending"
-        assert refunds.request(till.hub, first.id, 100).state == "rejected"
-    else:
-        till.stripe.refund_status = "pending"
-        refund = refunds.request(till.hub, first.id, 100)
-        assert (state(till).state, state(till).reason) == ("suspended", "a payment was refunded")
-        till.spend(2_000_000)
-        till.stripe.settle_refund(refund.stripe_id or "", "failed")
-        refunds.reconcile(till.hub, till.api, refund.id)
-    assert (state(till).state, state(till).reason) == ("on", "")
-    work(till)
-    assert till.stripe.effects(PAYMENTS) == 1
-
-
-def test_a_refund_that_comes_to_nothing_leaves_what_another_has_suspended_since_the_last_top_up(till: Till) -> None:
-    (first,) = topups.listing(till.hub, till.account_id, 10)
-
-    def fails() -> None:
-        till.stripe.refund_status = "pending"
-        refund = refunds.request(till.hub, first.id, 100)
-        till.stripe.settle_refund(refund.stripe_id or "", "failed")
-        refunds.reconcile(till.hub, till.api, refund.id)
-
-    refunds.request(till.hub, first.id, 100)
-    fails()
-    assert (state(till).state, state(till).reason) == ("suspended", "a payment was refunded")
-    till.later(SECOND)
-    till.bought(50)
-    till.later(SECOND)
-    fails()
-    assert (state(till).state, state(till).reason) == ("on", "")
-
-
     for _ in range(3):
         recharges.reconcile(till.hub, till.api, topup.id)
     assert state(till).declines == 1
