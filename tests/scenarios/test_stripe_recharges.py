@@ -17,7 +17,7 @@ from tokenhub.billing.payments import PaymentFacts
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.operations import accounts
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import disputes, events, finding, recharges, refunds, topups
+from tokenhub.operations.payments import charging, crediting, disputes, events, finding, recharges, refunds, topups
 from tokenhub.operations.payments.recharges import State
 from tokenhub.operations.payments.stripe_api import StripeApi, StripeError, StripeUnknown
 from tokenhub.store import topups as topup_store
@@ -187,6 +187,52 @@ def test_a_charge_that_another_process_credits_while_its_answer_is_lost_needs_no
     recharges.work(till.hub, till.api, till.now_ms)
     (topup,) = made(till)
     assert (topup.state, topup.next_poll_at_ms) == ("paid", None)
+
+
+def test_a_charge_that_is_turned_off_while_it_is_looked_for_is_not_given_up_unsearched(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    till.stripe.fault("drop_after", PAYMENTS, times=1, method="POST")
+    till.stripe.fault("drop_before", PAYMENTS, times=2, method="POST")
+    work(till)
+    till.later(2 * HOUR)
+    is_wanted = charging.is_wanted
+
+    def turned_off_after(hub: Hub, topup: Topup) -> bool:
+        found = is_wanted(hub, topup)
+        recharges.off(hub, till.account_id)
+        return found
+
+    monkeypatch.setattr(charging, "is_wanted", turned_off_after)
+    recharges.work(till.hub, till.api, till.now_ms)
+    assert [one.state for one in made(till)] == ["paid"]
+    assert (till.available(), till.stripe.effects(PAYMENTS)) == (24_000_000, 1)
+
+
+def test_a_recharge_that_is_credited_is_not_looked_at_for_ever(till: Till) -> None:
+    work(till)
+    (paid,) = made(till)
+    with till.hub.database.write():
+        topup_store.update(till.hub.database, paid.id, till.now_ms, {"next_poll_at": till.now_ms})
+    recharges.work(till.hub, till.api, till.now_ms)
+    (looked_at,) = made(till)
+    assert (looked_at.state, looked_at.lot_id, looked_at.next_poll_at_ms) == ("paid", paid.lot_id, None)
+
+
+def test_a_recharge_that_is_credited_while_it_is_read_is_not_looked_at_again(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = crediting.settle
+
+    def overtaken(hub: Hub, topup_id: str, *, payment: PaymentFacts) -> Topup:
+        read = topup_store.get(hub.database, topup_id)
+        settle(hub, topup_id, payment=payment)
+        return read
+
+    monkeypatch.setattr(crediting, "settle", overtaken)
+    work(till)
+    (topup,) = made(till)
+    assert (topup.state, topup.recharge_of, topup.next_poll_at_ms) == ("paid", None, None)
 
 
 @pytest.mark.parametrize("changed", ["disabled", "paid by hand", "another card"])

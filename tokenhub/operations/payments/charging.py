@@ -164,20 +164,22 @@ def settle(hub: Hub, topup: Topup, payment: PaymentFacts) -> Topup:
             _succeeded(hub, settled)
             return settled
         if settled.state == TopupState.REVIEW or payment.status not in _FAILED or settled.recharge_of is None:
-            return _wait(hub, settled)
+            return wait(hub, settled.id)
         words = Words(payment.error_code or payment.status, payment.decline_code, payment.advice_code)
         if payment.status == "requires_action":
             words = replace(words, code="authentication_required")
         return end(hub, topup.id, TopupState.FAILED, words.text, words, payment.id)
 
 
-def _wait(hub: Hub, topup: Topup) -> Topup:
+def wait(hub: Hub, topup_id: str) -> Topup:
     """Look again later at an attempt that is open; one that has ended is nobody's recharge any more."""
-    changes: dict[str, Any] = {"next_poll_at": next_ms(topup)}
-    if topup.state not in _OPEN:
-        changes = {"next_poll_at": None, "recharge_of": None}
-    topups.update(hub.database, topup.id, clock.now_ms(), changes)
-    return topups.get(hub.database, topup.id)
+    with hub.database.write():
+        topup = topups.locked(hub.database, topup_id)
+        changes: dict[str, Any] = {"next_poll_at": next_ms(topup)}
+        if topup.state not in _OPEN:
+            changes = {"next_poll_at": None, "recharge_of": None}
+        topups.update(hub.database, topup_id, clock.now_ms(), changes)
+    return topups.get(hub.database, topup_id)
 
 
 def _succeeded(hub: Hub, topup: Topup) -> None:

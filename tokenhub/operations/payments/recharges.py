@@ -180,15 +180,16 @@ def reconcile(hub: Hub, api: StripeApi, topup_id: str) -> Topup:
     """
     topup = topups.get(hub.database, topup_id)
     if topup.lot_id is not None:
-        return topup
+        return topup if topup.next_poll_at_ms is None else charging.wait(hub, topup.id)
     if topup.payment_intent is not None:
         return charging.settle(hub, topup, api.payment(topup.payment_intent))
-    found = None if _may_repeat(hub, topup) else _search(api, topup)
+    may_repeat = _may_repeat(hub, topup)
+    found = None if may_repeat else _search(api, topup)
     if found is not None:
         return charging.settle(hub, topup, found)
     if topup.state != TopupState.NEW:
         return topup
-    if _may_repeat(hub, topup):
+    if may_repeat:
         return charging.charge(hub, api, topup)
     if clock.now_ms() - topup.created_at_ms < _IN_FLIGHT_MS:
         return _postpone(hub, topup.id)
