@@ -87,12 +87,9 @@ def claim(recharge: Recharge, balance_nano: int, *, has_card: bool, under_way: b
     """Return the attempt that is due, or why there is none."""
     month = month_start_ms(now_ms)
     spent = recharge.month_total_minor if recharge.month_start_ms == month else 0
-    if recharge.state is not RechargeState.ON:
-        return Wait.NOT_ON
-    if not has_card:
-        return Wait.NO_CARD
-    if balance_nano >= recharge.below_nano:
-        return Wait.ENOUGH
+    unwanted = why_unwanted(recharge, balance_nano, has_card=has_card)
+    if unwanted is not None:
+        return unwanted
     if under_way:
         return Wait.UNDER_WAY
     if recharge.attempted_at_ms is not None and now_ms < recharge.attempted_at_ms + COOLDOWN_MS:
@@ -100,6 +97,15 @@ def claim(recharge: Recharge, balance_nano: int, *, has_card: bool, under_way: b
     if spent + recharge.amount_minor > recharge.monthly_cap_minor:
         return Wait.CAP
     return Claim(recharge.amount_minor, month, spent + recharge.amount_minor)
+
+
+def why_unwanted(recharge: Recharge, balance_nano: int, *, has_card: bool) -> Wait | None:
+    """Return why no recharge is wanted, whether or not one has been begun; None when one is."""
+    if recharge.state is not RechargeState.ON:
+        return Wait.NOT_ON
+    if not has_card:
+        return Wait.NO_CARD
+    return Wait.ENOUGH if balance_nano >= recharge.below_nano else None
 
 
 def with_attempt(recharge: Recharge, amount_minor: int, at_ms: int, now_ms: int) -> Recharge:

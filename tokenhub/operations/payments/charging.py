@@ -15,7 +15,7 @@ from tokenhub.billing import credits
 from tokenhub.billing import recharges as rules
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import PaymentFacts
-from tokenhub.billing.recharges import Claim, RechargeState
+from tokenhub.billing.recharges import Claim
 from tokenhub.billing.topups import RECHARGE, Topup, TopupState, intended, payment_metadata
 from tokenhub.ids import new_id
 from tokenhub.money import exact
@@ -119,11 +119,10 @@ def is_wanted(hub: Hub, topup: Topup) -> bool:
         recharge = store.get(hub.database, topup.account_id)
         customer = store.customer_of(hub.database, topup.account_id)
         owner = accounts.account_state(hub.database, topup.account_id, clock.now_ms())
-    if recharge is None or customer is None or recharge.state is not RechargeState.ON:
+    if recharge is None or customer is None or owner.account.status is not AccountStatus.ACTIVE:
         return False
-    is_active = owner.account.status is AccountStatus.ACTIVE
-    is_low = owner.available_nano + owner.held_nano < recharge.below_nano
-    return is_active and is_low and customer.payment_method == json.loads(topup.params).get("payment_method")
+    has_card = customer.payment_method == json.loads(topup.params).get("payment_method")
+    return rules.why_unwanted(recharge, owner.available_nano + owner.held_nano, has_card=has_card) is None
 
 
 def remember(hub: Hub, topup: Topup) -> None:
