@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.upstream import Cut, FakeUpstream, Received, Reply, json_reply, openai_chat, openai_error
 from tokenhub import clock
-from tokenhub.operations import availability, credentials, preferences, probing, providers, status
+from tokenhub.operations import availability, credentials, gateways, preferences, probing, providers, status
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.own_models import OwnModel
@@ -16,7 +16,7 @@ from tokenhub.operations.providers import OwnProvider
 from tokenhub.routing.availability import Cooldown
 from tokenhub.routing.circuit import Circuit, State
 from tokenhub.routing.health import MINUTE_MS, Tally
-from tokenhub.store import circuits, health
+from tokenhub.store import circuits, health, leases
 
 MODELS = json_reply({"object": "list", "data": [{"id": "one", "object": "model"}]})
 
@@ -36,6 +36,14 @@ def sell(hub: Hub, fake: FakeUpstream, name: str = "alpha", models: int = 1) -> 
 def put(hub: Hub, name: str, circuit: Circuit) -> None:
     with hub.database.write():
         circuits.put(hub.database, name, circuit)
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_t99_a_gateway_that_runs_is_seen_where_the_clock_is_ahead(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    leases.acquire(hub.database, hub.home, hub.settings.database_lease_s, hub.database.now_ms())
+    machine_ms = clock.now_ms
+    monkeypatch.setattr(clock, "now_ms", lambda: machine_ms() + 3_600_000)
+    assert gateways.seen(hub).runs
 
 
 def served(hub: Hub, name: str, tally: Tally, minutes_ago: int = 1) -> None:

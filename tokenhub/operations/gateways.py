@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Final
 
-from tokenhub import clock
 from tokenhub.operations.hub import Hub
 from tokenhub.store import leases
 
@@ -33,7 +32,7 @@ class Seen:
 def seen(hub: Hub) -> Seen:
     """Look at the leases: one that is live and was renewed not long ago is a gateway that runs."""
     live_ms, last_ms = leases.last_renewed(hub.database)
-    now_ms = clock.now_ms()
+    now_ms = hub.database.now_ms()
     runs = live_ms is not None and now_ms - live_ms < _LATE * 1000 * hub.settings.database_lease_s
     return Seen(runs, last_ms, max(0, now_ms - (last_ms or now_ms)))
 
