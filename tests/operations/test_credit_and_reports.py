@@ -2,9 +2,11 @@
 
 import pytest
 
+from tokenhub import clock
 from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.operations import accounts, dates, grants, ledger, usage
 from tokenhub.operations.hub import Hub
+from tokenhub.store.database import Database
 
 
 @pytest.fixture
@@ -167,7 +169,7 @@ def test_usage_by_session_shows_the_dearest_first_with_what_caches_saved(hub: Hu
 def test_a_followed_list_shows_each_request_once_in_the_order_of_their_ends(hub: Hub, account_id: int) -> None:
     from tokenhub.operations import requests
 
-    now_ms = requests.clock.now_ms()
+    now_ms = hub.database.now_ms()
     for number in range(3):
         request(hub, account_id, now_ms - 60_000 + number)
     stream = requests.follow(hub, requests.RequestFilter(), limit=2, poll_s=0.0)
@@ -187,15 +189,33 @@ def test_a_followed_list_goes_on_after_a_pause_where_it_was(
     from tokenhub.operations import requests
 
     monkeypatch.setattr(requests, "_PAGE", 2)
-    now_ms = requests.clock.now_ms()
+    now_ms = hub.database.now_ms()
     request(hub, account_id, now_ms)
     stream = requests.follow(hub, requests.RequestFilter(), limit=1, poll_s=0.0)
     assert next(stream).ended_at == now_ms
     later = [now_ms + seconds * 1000 for seconds in (-1, 1, 20, 40, 60, 119)]
     for ended_at in later:
         request(hub, account_id, ended_at)
-    monkeypatch.setattr(requests.clock, "now_ms", lambda: now_ms + 120_000)
+    monkeypatch.setattr(Database, "now_ms", lambda _: now_ms + 120_000)
     assert [next(stream).ended_at for _ in later] == later
+    stream.close()
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_t99_a_followed_list_lacks_nothing_where_the_clock_is_ahead(
+    hub: Hub, account_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tokenhub.operations import requests
+
+    machine_ms = clock.now_ms
+    monkeypatch.setattr(clock, "now_ms", lambda: machine_ms() + 3_600_000)
+    now_ms = hub.database.now_ms()
+    request(hub, account_id, now_ms)
+    stream = requests.follow(hub, requests.RequestFilter(), limit=1, poll_s=0.0)
+    assert next(stream).ended_at == now_ms
+    for ended_at in (now_ms + 1, clock.now_ms()):
+        request(hub, account_id, ended_at)
+    assert next(stream).ended_at == now_ms + 1
     stream.close()
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from tokenhub import clock
 from tokenhub.catalog.names import target_of
 from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.operations import models
@@ -20,7 +19,7 @@ POLL_S: Final = 1.0
 """How often a followed list is read anew."""
 
 _OVERLAP_MS: Final = 10_000
-"""How far each reading goes back behind the one before: a batch is committed a moment after its requests ended, and clocks differ."""
+"""How far each reading goes back behind the one before: a batch is committed a moment after its requests ended."""
 
 _SEEN: Final = 10_000
 """How many requests are remembered as shown already."""
@@ -102,7 +101,7 @@ def wait_for(hub: Hub, request_id: str, poll_s: float = POLL_S) -> EndedRequest:
 
 def follow(hub: Hub, wanted: RequestFilter, *, limit: int, poll_s: float = POLL_S) -> Iterator[EndedRequest]:
     """Return the newest requests, the newest last, then every other as it ends, each once, for as long as it is asked."""
-    read_ms = clock.now_ms()
+    read_ms = hub.database.now_ms()
     with hub.database.read():
         page = store.listing(hub.database, wanted, limit=limit)
         before = _ended_since(hub, wanted, read_ms)
@@ -115,7 +114,7 @@ def follow(hub: Hub, wanted: RequestFilter, *, limit: int, poll_s: float = POLL_
         while len(shown) > _SEEN:
             shown.popitem(last=False)
         time.sleep(poll_s)
-        last_ms, read_ms = read_ms, clock.now_ms()
+        last_ms, read_ms = read_ms, hub.database.now_ms()
         page = _ended_since(hub, wanted, last_ms)
 
 
