@@ -12,6 +12,7 @@ import pytest
 
 from tests.fakes.bank import DAY, NOW, Bank
 from tests.operations.test_retention import HOUR, TODAY, serve, work
+from tokenhub import clock
 from tokenhub.billing.journal import EntryKind
 from tokenhub.billing.statements import Section
 from tokenhub.errors import InvalidRequest, NotFound
@@ -230,6 +231,13 @@ def test_books_are_the_same_after_days_are_closed_and_deleted(hub, bank, account
 def test_expired_credit_is_booked_for_all_accounts_at_once(hub, bank):
     for number in range(120):
         bank.account(f"a{number}", 5, expires_at=NOW + 1, keys=0)
-    assert ledger.expire(hub, NOW) == 0
-    assert ledger.expire(hub, NOW + 1) == 120
-    assert ledger.expire(hub, NOW + 1) == 0
+    assert ledger.expire(hub) == 120
+    assert ledger.expire(hub) == 0
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_t99_a_command_where_the_clock_is_ahead_expires_nothing_early(hub, bank, monkeypatch):
+    bank.account("a", 5, expires_at=hub.database.now_ms() + DAY, keys=0)
+    machine_ms = clock.now_ms
+    monkeypatch.setattr(clock, "now_ms", lambda: machine_ms() + 2 * DAY)
+    assert ledger.expire(hub) == 0

@@ -140,7 +140,7 @@ def expire(door: Door) -> None:
     """Book the expiry of all credit whose time has passed. The gateway does so every minute by itself."""
     from tokenhub.operations import ledger
 
-    lots = ledger.expire(door.hub, clock.now_ms())
+    lots = ledger.expire(door.hub)
     found = f"Credit of {render.counted(lots, 'lot')} has expired." if lots else "No credit is due to expire."
     door.done({"expired_lots": lots}, found)
 

@@ -44,9 +44,9 @@ def lot(hub: Hub, lot_id: int) -> Lot:
     return store.lot(hub.database, lot_id)
 
 
-def expire(hub: Hub, now_ms: int) -> int:
+def expire(hub: Hub) -> int:
     """Take out all credit whose time has passed, as the gateway does every minute; return from how many lots."""
-    lots = 0
+    now_ms, lots = hub.database.now_ms(), 0
     while expired := store.expire_due(hub.database, now_ms):
         lots += expired
     return lots
