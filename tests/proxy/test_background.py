@@ -238,3 +238,23 @@ def test_t99_a_machine_whose_clock_is_ahead_expires_and_closes_nothing_early(
     made._keep_books()
     assert bank.available(account) == 970
     assert hub.database.row("SELECT closed_until FROM installation") == (0,)
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_t99_a_machine_whose_clock_is_ahead_gives_up_no_video_early_and_dates_no_lease(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, now_ms, machine_ms = Bank(hub.database, hub.home), hub.database.now_ms(), clock.now_ms
+    account = bank.account("a", 1000, expires_at=now_ms + DAY)
+    for name, expires_at in (("old", now_ms), ("new", now_ms + DAY)):
+        bank.do(bank.place(name, "a-0", 100), now_ms)
+        bank.adopt(name)
+        with hub.database.write():
+            hub.database.execute("UPDATE jobs SET expires_at = ? WHERE id = ?", (expires_at, name))
+    monkeypatch.setattr(clock, "now_ms", lambda: machine_ms() + 2 * DAY)
+    background.Background(hub, bank.lease)._look_at_jobs()
+    assert hub.database.rows("SELECT id, state FROM jobs ORDER BY id") == [("new", "queued"), ("old", "expired")]
+    assert bank.available(account) == 900
+    for table in ("leases", "named_leases"):
+        (renewed_at,) = hub.database.row(f"SELECT renewed_at FROM {table}") or (0,)
+        assert now_ms <= renewed_at < now_ms + DAY

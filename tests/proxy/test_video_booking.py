@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Databases
+from tests.fakes.bank import DAY
 from tests.fakes.cut_socket import CutSocket
 from tests.fakes.raw_client import eventually
 from tests.fakes.upstream import FakeUpstream, Received, Reply, WaitFor
 from tests.fakes.video_houses import DashScope
 from tests.harness import Answer, start_gateway, temporary_home
+from tokenhub import clock
 from tokenhub.proxy import videos
 from tokenhub.store import ledger
 
@@ -81,3 +83,27 @@ def test_t96_a_booking_whose_commit_is_unknown(
         finally:
             gateway.stop()
     databases.drop(url)
+
+
+def test_t99_a_video_is_dated_by_the_server_where_the_clock_is_ahead(
+    tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The looks at it, and its end, go by the server's clock."""
+    machine_ms, house = clock.now_ms, DashScope()
+    monkeypatch.setattr(clock, "now_ms", lambda: machine_ms() + DAY)
+    with FakeUpstream(house) as fake:
+        house.origin = fake.origin
+        gateway = start_gateway(temporary_home(tmp_path), {"database.url": databases.empty(), "jobs.poll_s": 60.0})
+        try:
+            gateway.add_credential("alibaba", f"{fake.origin}/compatible-mode/v1", region="cn-beijing")
+            gateway.rest()
+            body = {"model": "wan2.7-t2v", "prompt": "x", "seconds": 2}
+            assert gateway.call("POST", "/v1/videos", body).status == 200
+            now_ms = gateway.hub.database.now_ms()
+            (job,) = gateway.rows("SELECT created_at, next_poll_at FROM jobs")
+            (lease,) = gateway.rows("SELECT renewed_at FROM leases")
+            assert job["created_at"] <= now_ms
+            assert job["next_poll_at"] <= now_ms + 60_000
+            assert lease["renewed_at"] <= now_ms
+        finally:
+            gateway.stop()

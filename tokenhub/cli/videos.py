@@ -123,7 +123,7 @@ def cancel(
     """Give a video up: its hold goes back to the account. One that its provider calls complete is charged instead."""
     from tokenhub.operations import job_work
 
-    job = job_work.cancel_here(door.hub, id, clock.now_ms())
+    job = job_work.cancel_here(door.hub, id)
     door.record(row(door, job, _names(door)), FIELDS)
 
 

@@ -229,7 +229,7 @@ def _jobs(hub: Hub) -> Iterator[Finding]:
     """Videos that are being made: each has a hold, and some gateway must look at it."""
     from tokenhub.operations import jobs
 
-    state = jobs.standing(hub, clock.now_ms())
+    state = jobs.standing(hub, hub.database.now_ms())
     if state.overdue:
         yield Finding(
             "videos", Health.WARNING,

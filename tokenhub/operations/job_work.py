@@ -241,11 +241,12 @@ def _record(job: Job, now_ms: int, status: int, error_code: str | None, usage: U
 # Cancelling
 
 
-def cancel(hub: Hub, job: Job, report: Report | None, now_ms: int) -> Ended:
+def cancel(hub: Hub, job: Job, report: Report | None) -> Ended:
     """End an open job for its caller or the operator: charged if its provider says that it is complete, else released.
 
     ``report``: what its provider has just said; None: nothing.
     """
+    now_ms = hub.database.now_ms()
     complete = report is not None and report.phase is Phase.COMPLETE
     wanted = _end_by(job, report, now_ms) if complete and report is not None else _CANCELLED
     assert wanted is not None
@@ -254,7 +255,7 @@ def cancel(hub: Hub, job: Job, report: Report | None, now_ms: int) -> Ended:
     return store.end(hub.database, Holds(hub.database), None, done, wanted, now_ms)
 
 
-def cancel_here(hub: Hub, job_id: str, now_ms: int) -> Job:
+def cancel_here(hub: Hub, job_id: str) -> Job:
     """Cancel a job from a command: ask its provider, withdraw it there, end it here; return it as it is then.
 
     Raises NotFound, and Conflict for one that has ended.
@@ -268,5 +269,5 @@ def cancel_here(hub: Hub, job_id: str, now_ms: int) -> Job:
         report = tasks.withdraw_once(hub.instance, locate(hub, job, known(hub.database)))
     except UpstreamFault:
         report = None
-    cancel(hub, job, report, now_ms)
+    cancel(hub, job, report)
     return find(hub, job_id)

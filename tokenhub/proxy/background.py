@@ -180,9 +180,10 @@ class Background:
             if not await asyncio.get_running_loop().run_in_executor(None, crew.join, left_s):
                 log.event("job_left_behind", level="warning")
 
-    def _is_mine(self, job: str, now_ms: int) -> bool:
+    def _is_mine(self, job: str) -> bool:
         """Whether this process is the one among all that does a job."""
-        return leases.has(self._database, job, self._lease) or leases.try_take(self._database, job, self._lease, now_ms)
+        has = leases.has(self._database, job, self._lease)
+        return has or leases.try_take(self._database, job, self._lease, self._database.now_ms())
 
     def _reap(self) -> None:
         """Release the holds of processes that have died (T20, T21)."""
@@ -193,13 +194,13 @@ class Background:
 
     def _expire(self) -> None:
         now_ms = self._database.now_ms()
-        if self._is_mine("expire", now_ms):
+        if self._is_mine("expire"):
             ledger.expire_due(self._database, now_ms)
 
     def _look_at_jobs(self) -> None:
         """Ask providers about the videos they make, and end those that have an end."""
-        now_ms = clock.now_ms()
-        if not job_rows.is_due(self._database, now_ms) or not self._is_mine("jobs", now_ms):
+        now_ms = self._database.now_ms()
+        if not job_rows.is_due(self._database, now_ms) or not self._is_mine("jobs"):
             return
         self._known = job_work.known(self._database, self._known)
         try:
@@ -211,7 +212,7 @@ class Background:
     def _work_payments(self) -> None:
         """Do what is due at Stripe, as soon as there is a key for it; noticed without a restart."""
         now_ms = clock.now_ms()
-        if not connection.is_configured(self._hub) or not self._is_mine("payments", now_ms):
+        if not connection.is_configured(self._hub) or not self._is_mine("payments"):
             return
         if not self._payments_begun:
             payments.started(self._hub)
@@ -220,7 +221,7 @@ class Background:
 
     def _send_notices(self) -> None:
         now_ms = clock.now_ms()
-        if notices.is_due(self._hub, now_ms) and self._is_mine("notices", now_ms):
+        if notices.is_due(self._hub, now_ms) and self._is_mine("notices"):
             notices.watch_balances(self._hub, now_ms)
             notices.work(self._hub, now_ms)
 
@@ -229,7 +230,7 @@ class Background:
         now_ms = clock.now_ms()
         if not notices.receivers(self._hub, NoticeKind.OUTAGE) + notices.receivers(self._hub, NoticeKind.RECOVERED):
             return
-        if not self._is_mine("notices", now_ms):
+        if not self._is_mine("notices"):
             self._told = None
             return
         self._told = outages.watch(self._hub, self._told or outages.recall(self._hub), now_ms)
@@ -237,7 +238,7 @@ class Background:
     def _probe(self) -> None:
         """Look at providers that nobody has asked for a while."""
         now_ms = clock.now_ms()
-        if self._is_mine("probes", now_ms):
+        if self._is_mine("probes"):
             for one in probing.look(self._hub, self._hub.settings.routing_probe_s, now_ms):
                 if not one.ok:
                     log.event(
@@ -247,7 +248,7 @@ class Background:
     def _keep_books(self) -> None:
         """Close days and delete what is past its time; nothing of that for a while after the clock was set (T99)."""
         now_ms = self._database.now_ms()
-        if not self._clock.steady() or not self._is_mine("books", now_ms):
+        if not self._clock.steady() or not self._is_mine("books"):
             return
         circuits.prune(self._database, now_ms)
         health.prune(self._database, now_ms)

@@ -58,11 +58,11 @@ async def begin(exchange: Exchange, runtime: Runtime) -> None:
     caller, call = exchange.caller, exchange.call
     assert caller is not None
     assert call is not None
-    now_ms = clock.now_ms()
-    expires_at = now_ms + round(runtime.settings.jobs_expire_s * 1000)
+    expire_ms = round(runtime.settings.jobs_expire_s * 1000)
 
     def write(database: Database) -> None:
-        store.begin(database, exchange.id, caller.account.id, caller.key.id, call.capability.value, now_ms, expires_at)
+        now_ms, account_id, key_id = database.now_ms(), caller.account.id, caller.key.id
+        store.begin(database, exchange.id, account_id, key_id, call.capability.value, now_ms, now_ms + expire_ms)
 
     await asyncio.wrap_future(runtime.writer.run(write))
     failpoints.hit("job.begun")
@@ -140,7 +140,7 @@ async def _book(taken: Taken, exchange: Exchange, runtime: Runtime) -> bool:
     poll_ms = round(runtime.settings.jobs_poll_s * 1000)
 
     def write(database: Database) -> bool:
-        now_ms = clock.now_ms()
+        now_ms = database.now_ms()
         return store.adopt(database, runtime.lease, exchange.id, taken, now_ms, now_ms + poll_ms)
 
     try:
@@ -258,7 +258,7 @@ async def delete(request: BaseRequest, runtime: Runtime, caller: Caller) -> Any:
     job = await _mine(request, runtime, caller)
     if job.is_open:
         report = await _last_look(job, caller, runtime)
-        await runtime.change(lambda hub: job_work.cancel(hub, job, report, clock.now_ms()))
+        await runtime.change(lambda hub: job_work.cancel(hub, job, report))
     await runtime.change(lambda hub: store.delete(hub.database, job.id))
     return {"id": jobs.video_id(job.id), "object": "video.deleted", "deleted": True}
 
