@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,13 @@ from tokenhub.observability import log
 from tokenhub.operations import accounts, grants, secrets
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import topups
-from tokenhub.proxy import background
+from tokenhub.paths import Home
+from tokenhub.proxy import app, background
 from tokenhub.proxy.background import Crew, Job
+from tokenhub.settings import Settings
+from tokenhub.store import leases, postgres, stripe_events
 from tokenhub.store import secrets as kept_secrets
-from tokenhub.store import stripe_events
+from tokenhub.store.database import open_database
 
 
 def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -258,3 +261,14 @@ def test_t99_a_machine_whose_clock_is_ahead_gives_up_no_video_early_and_dates_no
     for table in ("leases", "named_leases"):
         (renewed_at,) = hub.database.row(f"SELECT renewed_at FROM {table}") or (0,)
         assert now_ms <= renewed_at < now_ms + DAY
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_a_gateway_that_begins_waits_for_nobodys_write(hub: Hub, hub_settings: Settings, home: Home) -> None:
+    """Its lease is there already, and nobody renews it yet."""
+    with closing(open_database(hub_settings, home)) as other, other.write():
+        other.execute("UPDATE plans SET support = 'mail'")
+        began_s = clock.monotonic_s()
+        lease = app._take_lease(hub)
+        assert clock.monotonic_s() - began_s < postgres.WRITES_END_S / 2
+    leases.end(hub.database, lease)

@@ -136,7 +136,8 @@ def _stopping() -> Unavailable:
 
 def _take_lease(hub: Hub) -> Lease:
     """Say that this process is at work; raises Conflict when the master key was replaced after its home was opened (T43)."""
-    with revision.change(hub.database):
+    with hub.database.write():
+        revision.lock(hub.database)
         revision.refuse_other_key(hub.database, hub.vault)
         return leases.acquire(hub.database, hub.home, hub.settings.database_lease_s, hub.database.now_ms())
 
