@@ -1,5 +1,7 @@
 """What is PostgreSQL's own: placeholders, the server's settings, an address without its password."""
 
+from contextlib import closing
+
 import pytest
 
 from tests.conftest import Databases
@@ -8,7 +10,7 @@ from tokenhub.errors import SetupError
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
 from tokenhub.store import accounts, postgres
-from tokenhub.store.database import Database, open_database
+from tokenhub.store.database import Database, StoreUnavailable, open_database
 
 ONLY_POSTGRES = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 
@@ -42,6 +44,20 @@ def test_t97_a_server_that_cannot_be_reached_stops_the_start_with_the_reason_wit
     assert reason in str(refused.value)
     assert "s3cret" not in str(refused.value)
     assert str(refused.value).isprintable()
+
+
+@ONLY_POSTGRES
+def test_a_plan_that_no_longer_fits_is_not_told_as_a_standby(
+    database: Database, settings: Settings, home: Home
+) -> None:
+    with database.write():
+        database.execute("CREATE TABLE changing (a bigint)")
+    for _ in range(10):  # psycopg prepares what comes again
+        database.rows("SELECT * FROM changing")
+    with closing(open_database(settings, home)) as other, other.write():
+        other.execute("ALTER TABLE changing ADD COLUMN b text")
+    with pytest.raises(StoreUnavailable, match=r"not available \(0A000\)"):
+        database.rows("SELECT * FROM changing")
 
 
 @ONLY_POSTGRES

@@ -81,8 +81,10 @@ _POSTGRES_BUSY = ("40", "55P03", "57014")
 """Rolled back for another's sake (serialization failure, deadlock), lock timeout, statement timeout."""
 _POSTGRES_READ_ONLY = {"0A000", "25006"}
 """What a standby answers to ``BEGIN … READ WRITE``, and to a write (src/backend/commands/variable.c)."""
+_POSTGRES_PLANS = "RevalidateCachedQuery"
+"""Where the server says, with the first of these codes too, that a plan no longer fits (src/backend/utils/cache/plancache.c)."""
 _POSTGRES_AWAY = ("08", "0A", "25", "3D", "53", "54", "55", "57", "58", "XX", "F0")
-"""Connection, a standby or a plan that no longer fits, state of the transaction (stopped for too long in it), database,
+"""Connection, a plan that no longer fits, state of the transaction (stopped for too long in it), database,
 resources, limits (out of transaction ids), state of the server, operator, system error, corruption, configuration file."""
 _POSTGRES_DATA = ("22", "23")
 _POSTGRES_REASONS: dict[str, Reason] = {
@@ -138,7 +140,7 @@ def _from_postgres(error: Any) -> BaseException:
         return _without_state(error)
     if state.startswith(_POSTGRES_BUSY):
         return StoreBusy("the database is locked by another transaction; try again")
-    if state in _POSTGRES_READ_ONLY:
+    if state in _POSTGRES_READ_ONLY and error.diag.source_function != _POSTGRES_PLANS:
         return StoreUnavailable(f"the database server takes no writes ({state}): is it a standby?", retry_after_s=5)
     if state.startswith(_POSTGRES_AWAY):
         return StoreUnavailable(f"the database server is not available ({state})", retry_after_s=5)
