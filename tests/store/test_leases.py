@@ -131,10 +131,16 @@ def test_a_lease_whose_number_another_process_has_now_is_lost(database: Database
             "INSERT INTO leases (id, host, boot_id, pid, started_at, renewed_at) VALUES (?, 'elsewhere', 'b', 1, ?, ?)",
             (lease.id, START, START),
         )
+        database.execute(
+            "INSERT INTO named_leases (name, lease_id, renewed_at) VALUES ('sweep', ?, ?)", (lease.id, START)
+        )
     with database.write():
         assert not leases.check_and_renew(database, lease, START)
+    assert not leases.has(database, "sweep", lease)
+    leases.give_back(database, "sweep", lease)
     leases.end(database, lease)
     assert state(database, lease.id) == "live"
+    assert database.rows("SELECT name FROM named_leases") == [("sweep",)]
 
 
 def test_a_lease_cannot_be_ended_under_a_batch_that_has_checked_it(

@@ -274,8 +274,8 @@ def try_take(database: Database, name: str, lease: Lease, now_ms: int) -> bool:
 def has(database: Database, name: str, lease: Lease) -> bool:
     """Whether this process has a named lease already, and lives: a look without a write, for jobs that are often due."""
     found = database.row(
-        "SELECT 1 FROM named_leases n JOIN leases l ON l.id = n.lease_id WHERE n.name = ? AND l.id = ? AND l.state = 'live'",
-        (name, lease.id),
+        f"SELECT 1 FROM named_leases n JOIN leases ON leases.id = n.lease_id WHERE n.name = ? AND leases.state = 'live' AND {_OWN}",
+        (name, lease.id, *lease.taken_by),
     )
     return found is not None
 
@@ -283,7 +283,10 @@ def has(database: Database, name: str, lease: Lease) -> bool:
 def give_back(database: Database, name: str, lease: Lease) -> None:
     """Give up a named lease, if this process has it, so that another can take it at once."""
     with database.write():
-        database.execute("DELETE FROM named_leases WHERE name = ? AND lease_id = ?", (name, lease.id))
+        database.execute(
+            f"DELETE FROM named_leases WHERE name = ? AND lease_id = (SELECT id FROM leases WHERE {_OWN})",
+            (name, lease.id, *lease.taken_by),
+        )
 
 
 def _end_other(database: Database, holder: Holder, now_ms: int) -> bool:
