@@ -5,6 +5,7 @@ from contextlib import closing, suppress
 
 import pytest
 
+from tests.fakes.raw_client import eventually
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
 from tokenhub.store import revision
@@ -43,19 +44,20 @@ def test_a_change_is_made_when_the_writes_that_may_not_have_seen_it_have_ended(
     database: Database, settings: Settings, home: Home
 ) -> None:
     """A batch reads the versions, then waits for an account: it may place what the change forbids until it has ended."""
+    made = threading.Event()
 
     def change() -> None:
-        with closing(open_database(settings, home)) as other, revision.change(other):
-            revision.bump(other, "installation")
+        with closing(open_database(settings, home)) as other:
+            with revision.change(other):
+                revision.bump(other, "installation")
+            made.set()
 
     changing = threading.Thread(target=change)
     with closing(open_database(settings, home)) as batch:
         with batch.write():
             before = revision.read(batch)
             changing.start()
-            while revision.read(database) == before:
-                pass
-            changing.join(0.2)
-            assert changing.is_alive()
-        changing.join(5)
-        assert not changing.is_alive()
+            assert eventually(lambda: revision.read(database) != before)
+            assert not made.wait(0.2)
+        assert made.wait(5)
+    changing.join()

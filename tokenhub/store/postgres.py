@@ -42,7 +42,7 @@ REQUIRED = {"fsync": "on", "server_encoding": "UTF8"}
 """What the server must be set to, or it is refused (T86)."""
 
 WRITES_END_S = 6.0
-"""Longer than a write waits for a lock."""
+"""What a change waits for the writes of others, at most: longer than one of them waits for a lock, though it may wait for several."""
 WRITES_PAUSE_S = 0.002
 
 _WRITES = """
@@ -141,7 +141,7 @@ class Postgres(peewee.PostgresqlDatabase):
         return True
 
     def await_writes(self) -> None:
-        """Wait until the transactions that have an id have ended, or have had the time to wait for a lock."""
+        """Wait until the transactions that have an id have ended, for a few seconds at most."""
         end_s = clock.monotonic_s() + WRITES_END_S
         begun = set(self.cursor().execute(_WRITES).fetchall())
         while begun and clock.monotonic_s() < end_s:

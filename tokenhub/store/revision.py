@@ -81,8 +81,8 @@ def change(database: Database) -> Iterator[None]:
 
     Two changes at once of one subject would else write back what the other has just replaced,
     on PostgreSQL, where a write locks no more than the rows it writes. There a batch that had begun
-    may go by the versions of before, too: the change is made when those have ended, so that it binds
-    whatever is placed from then on.
+    may go by the versions of before, too: those are waited for, for six seconds at most, so that the
+    change binds whatever is placed from then on.
     """
     with database.write():
         lock(database)
