@@ -19,6 +19,7 @@ from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import connection, disputes, recharges, refunds, topups
 from tokenhub.operations.payments.stripe_api import StripeApi, StripeError
 from tokenhub.store import audit, ledger
+from tokenhub.store.database import Database
 from tokenhub.store.topups import Topup
 
 MICRO = 1000
@@ -28,11 +29,12 @@ DAY = 86_400_000
 
 
 class Till:
-    """``now_ms`` is everybody's time, Stripe's too."""
+    """``now_ms`` is everybody's time, Stripe's and the database server's too."""
 
     def __init__(self, hub: Hub, stripe: FakeStripe, patch: pytest.MonkeyPatch) -> None:
         self.now_ms = NOW
         patch.setattr(clock, "now_ms", lambda: self.now_ms)
+        patch.setattr(Database, "now_ms", lambda _: self.now_ms)
         self.hub = hub
         self.stripe = stripe
         self.bank = Bank(hub.database, hub.home)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tokenhub import clock
 from tokenhub.accounts.accounts import AccountStatus, Plan
 from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.operations import accounts, default_plans, grants, plans
@@ -89,7 +90,7 @@ def test_credit_that_is_due_shows_no_more_even_before_a_write_expires_it(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account = accounts.create(hub, "acme").account
-    now_ms = grants.clock.now_ms()
+    now_ms = clock.now_ms()
     grants.grant(hub, account.id, 5_000, expires_at_ms=now_ms + 60_000)
     grants.grant(hub, account.id, 7_000, expires_at_ms=None)
     assert accounts.state(hub, account.id).available_nano == 12_000

@@ -16,7 +16,7 @@ from tokenhub import clock
 from tokenhub.billing.journal import EntryKind
 from tokenhub.billing.statements import Section
 from tokenhub.errors import InvalidRequest, NotFound
-from tokenhub.operations import dates, exports, ledger, statements
+from tokenhub.operations import dates, exports, grants, ledger, statements
 from tokenhub.operations.hub import Hub
 from tokenhub.store import days
 from tokenhub.store import ledger as store
@@ -237,7 +237,9 @@ def test_expired_credit_is_booked_for_all_accounts_at_once(hub, bank):
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 def test_t99_a_command_where_the_clock_is_ahead_expires_nothing_early(hub, bank, monkeypatch):
-    bank.account("a", 5, expires_at=hub.database.now_ms() + DAY, keys=0)
+    account = bank.account("a", 5, expires_at=hub.database.now_ms() + DAY, keys=0)
     machine_ms = clock.now_ms
     monkeypatch.setattr(clock, "now_ms", lambda: machine_ms() + 2 * DAY)
     assert ledger.expire(hub) == 0
+    grants.grant(hub, account, 7, expires_at_ms=None)
+    assert bank.available(account) == 12

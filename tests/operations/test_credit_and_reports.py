@@ -15,7 +15,7 @@ def account_id(hub: Hub) -> int:
 
 
 def test_credit_is_valid_for_twelve_calendar_months(hub: Hub, account_id: int) -> None:
-    now_ms = grants.clock.now_ms()
+    now_ms = clock.now_ms()
     lot = grants.grant(hub, account_id, 5, expires_at_ms=grants.default_expiry_ms(now_ms))
     assert lot.expires_at_ms == dates.months_later(now_ms, 12)
 
@@ -62,7 +62,7 @@ def test_a_grant_to_nobody_is_refused(hub: Hub) -> None:
 
 
 def test_a_statement_shows_lots_as_they_are_drawn_and_the_newest_entries(hub: Hub, account_id: int) -> None:
-    now_ms = grants.clock.now_ms()
+    now_ms = clock.now_ms()
     never = grants.grant(hub, account_id, 1, expires_at_ms=None)
     late = grants.grant(hub, account_id, 2, expires_at_ms=now_ms + 2 * dates.DAY_MS)
     soon = grants.grant(hub, account_id, 3, expires_at_ms=now_ms + dates.DAY_MS, note="soon")

@@ -17,6 +17,7 @@ from tokenhub.operations.hub import Hub
 from tokenhub.operations.keys import KeyTerms
 from tokenhub.store import accounts as store
 from tokenhub.store import ledger
+from tokenhub.store.database import Database
 
 HOUR_MS = 3_600_000
 USD = 10**9
@@ -122,6 +123,7 @@ def test_a_change_of_terms_leaves_what_was_spent(hub: Hub, account_id: int) -> N
 def bank(hub: Hub, account_id: int, monkeypatch: pytest.MonkeyPatch) -> Bank:
     """Operations on the installation; it is NOW."""
     monkeypatch.setattr(keys.clock, "now_ms", lambda: NOW)
+    monkeypatch.setattr(Database, "now_ms", lambda _: NOW)
     ledger.grant(hub.database, account_id, 1_000_000 * USD, "start", None, "", NOW)
     return Bank(hub.database, hub.home)
 
@@ -163,6 +165,16 @@ def test_a_limit_that_is_new_counts_what_was_spent_in_its_period(bank: Bank, hub
     assert left(bank, key_id) == 0
     bank.do(bank.settle("open", key_id, USD))
     assert left(bank, key_id) == 1
+
+
+def test_t99_a_limit_that_is_new_counts_in_the_period_of_the_databases_clock(
+    bank: Bank, hub: Hub, account_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_id = keys.create(hub, account_id).state.key.id
+    spend(bank, key_id, 4)
+    monkeypatch.setattr(keys.clock, "now_ms", lambda: NOW + DAY)
+    keys.change(hub, key_id, {"spend_limit_nano": 10 * USD, "spend_period": SpendPeriod.DAY})
+    assert left(bank, key_id) == 6
 
 
 def test_a_limit_that_is_used_up_is_so_told_when_the_clock_is_set_back(bank: Bank, hub: Hub, account_id: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes.stripe import FakeStripe
 from tests.fakes.till import DAY, HOUR, MICRO, SECOND, Till
+from tokenhub import clock
 from tokenhub.billing.refunds import RefundState
 from tokenhub.errors import Conflict, HubError, InvalidRequest, SetupError
 from tokenhub.operations.hub import Hub
@@ -599,3 +600,20 @@ def test_work_that_is_done_twice_at_once_counts_once(till: Till) -> None:
         thread.join()
     assert till.journal("clawback") == [-15_000_000, -5_000_000]
     assert (till.available(), till.debt()) == (-5_000_000, 5_000_000)
+
+
+def test_t99_money_that_moves_where_the_clock_is_ahead_expires_nothing_early(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expires_at_ms = till.now_ms + DAY
+    ledger.grant(till.hub.database, till.account_id, 3 * MICRO, "soon", expires_at_ms, "", till.now_ms)
+    monkeypatch.setattr(clock, "now_ms", lambda: till.now_ms + 2 * DAY)
+    bought = till.bought(2000)
+    refund(till, bought.id, 500)
+    till.stripe.refund_in_dashboard(bought.payment_intent or "", 300)
+    seen(till, bought.payment_intent)
+    assert till.available() == 12_000_003
+    till.stripe.dispute(bought.payment_intent or "")
+    disputes.reconcile_payment(till.hub, till.api, bought.payment_intent or "")
+    assert till.available() == 3
+    assert till.journal("expiry") == []

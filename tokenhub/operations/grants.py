@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from tokenhub import clock
 from tokenhub.billing import lots
 from tokenhub.billing.lots import Lot
 from tokenhub.errors import InvalidRequest
@@ -34,7 +33,7 @@ def grant(
         raise InvalidRequest(
             "--ref is empty, and would not keep the grant from being booked twice. Is a variable not set?", param="ref"
         )
-    now_ms = clock.now_ms()
+    now_ms = hub.database.now_ms()
     return ledger.grant(
         hub.database, account_id, amount_nano, ref or new_id("grant", now_ms), expires_at_ms, note, now_ms
     )

@@ -185,7 +185,7 @@ def _change_terms(database: Database, state: KeyState, key: ApiKey) -> None:
     if is_limited_otherwise and counts_anew:
         ledger.lock(database, key.account_id)
         store.change_terms(database, key)
-        spend.recount(database, key, clock.now_ms())
+        spend.recount(database, key, database.now_ms())
     else:
         store.change_terms(database, key)
 

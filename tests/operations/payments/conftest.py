@@ -10,6 +10,7 @@ from tokenhub.operations import accounts
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import connection
 from tokenhub.operations.payments.stripe_api import StripeApi
+from tokenhub.store.database import Database
 
 
 @pytest.fixture
@@ -24,12 +25,13 @@ def api(paying_hub: Hub) -> StripeApi:
 
 @pytest.fixture
 def pass_time(monkeypatch: pytest.MonkeyPatch, stripe: FakeStripe) -> Callable[[int], None]:
-    """Move the clock, here and at Stripe, by so many milliseconds."""
+    """Move the clock, here, at the database server and at Stripe, by so many milliseconds."""
     real, moved = clock.now_ms, 0
 
     def go(step_ms: int) -> None:
         nonlocal moved
         moved += step_ms
         monkeypatch.setattr(clock, "now_ms", lambda: real() + moved)
+        monkeypatch.setattr(Database, "now_ms", lambda _: clock.now_ms())
 
     return go

@@ -75,7 +75,13 @@ def _credited(
     paid_at_ms = min(payment.paid_at_ms or now_ms, now_ms) if payment else now_ms
     expires_at_ms = max(dates.months_later(paid_at_ms, lots.VALID_MONTHS), now_ms + lots.GRACE_MS)
     lot = ledger.post_topup(
-        hub.database, topup.account_id, paid.credit_nano, paid.payment_intent, expires_at_ms, now_ms, topup.id
+        hub.database,
+        topup.account_id,
+        paid.credit_nano,
+        paid.payment_intent,
+        expires_at_ms,
+        hub.database.now_ms(),
+        topup.id,
     )
     if topup.kind == CHECKOUT:
         recharges.cleared_by_topup(hub.database, topup.account_id)

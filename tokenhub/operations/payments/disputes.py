@@ -99,8 +99,8 @@ def _record(hub: Hub, position: Position, facts: DisputeFacts, read_at_ms: int) 
         facts.id, position.topup.id, to, "", amount, frozen_nano=0, taken_nano=0, next_poll_at_ms=None,
         created_at_ms=now_ms, updated_at_ms=now_ms,
     )  # fmt: skip
-    contested = position.contested_nano(amount, now_ms, but_for=facts.id)
-    frozen, taken = _change(hub, position, before, rules.change(was, to, before.frozen_nano, contested), now_ms)
+    contested = position.contested_nano(amount, hub.database.now_ms(), but_for=facts.id)
+    frozen, taken = _change(hub, position, before, rules.change(was, to, before.frozen_nano, contested))
     failpoints.hit("dispute.recording")
     after = replace(
         before,
@@ -116,15 +116,15 @@ def _record(hub: Hub, position: Position, facts: DisputeFacts, read_at_ms: int) 
     )
     store.save(hub.database, after)
     if to is DisputeState.WON and was in (DisputeState.FROZEN, DisputeState.LOST):
-        purchases.claim_for_disputes(hub.database, position.topup.id, facts.id, now_ms)
+        purchases.claim_for_disputes(hub.database, position.topup.id, facts.id, hub.database.now_ms())
     _tell(hub, position, was, after)
     return after
 
 
-def _change(hub: Hub, position: Position, before: Dispute, change: Change, now_ms: int) -> tuple[int, int]:
+def _change(hub: Hub, position: Position, before: Dispute, change: Change) -> tuple[int, int]:
     """Move credit; return what is frozen and what is taken for the dispute afterwards."""
     frozen, taken = before.frozen_nano, before.taken_nano
-    lot_id = position.lot.id
+    lot_id, now_ms = position.lot.id, hub.database.now_ms()
     if change.freeze_nano > 0:
         frozen += ledger.freeze(hub.database, lot_id, change.freeze_nano, now_ms)
     elif change.freeze_nano < 0:

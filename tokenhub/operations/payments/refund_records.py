@@ -62,11 +62,12 @@ def _recorded(hub: Hub, refund: Refund, facts: RefundFacts) -> Refund:
     )
     store.update(hub.database, moved)
     if state is RefundState.FAILED:
-        _give_back(hub, moved, now_ms)
+        _give_back(hub, moved)
     return moved
 
 
-def _give_back(hub: Hub, refund: Refund, now_ms: int) -> None:
+def _give_back(hub: Hub, refund: Refund) -> None:
+    now_ms = hub.database.now_ms()
     if refund.origin == "tokenhub":
         ledger.return_refund(hub.database, refund.id, now_ms)
     else:
@@ -107,9 +108,9 @@ def _requested(hub: Hub, topup_id: str, facts: RefundFacts) -> Refund | None:
 
 def _claw(hub: Hub, position: Position, facts: RefundFacts) -> None:
     """Take the credit back for a refund that was made without us."""
-    now_ms = clock.now_ms()
+    now_ms, booked_ms = clock.now_ms(), hub.database.now_ms()
     state = rules.state_of(facts.status or "")
-    credit_nano = position.contested_nano(facts.amount, now_ms)
+    credit_nano = position.contested_nano(facts.amount, booked_ms)
     refund = Refund(
         new_id("refund", now_ms), position.topup.id, state, "stripe", facts.amount, credit_nano, facts.id, attempt=1, reason="",
         next_poll_at_ms=rules.next_poll_ms(state, now_ms, now_ms), created_at_ms=now_ms, updated_at_ms=now_ms,
@@ -117,9 +118,9 @@ def _claw(hub: Hub, position: Position, facts: RefundFacts) -> None:
     store.insert(hub.database, refund)
     failpoints.hit("refund.clawing")
     if credit_nano:
-        thawed = purchases.thaw_for(hub.database, position, credit_nano, now_ms)
+        thawed = purchases.thaw_for(hub.database, position, credit_nano, booked_ms)
         ledger.claw(
-            hub.database, position.lot.id, credit_nano, facts.id, now_ms, EntryKind.CLAWBACK, frozen_nano=thawed
+            hub.database, position.lot.id, credit_nano, facts.id, booked_ms, EntryKind.CLAWBACK, frozen_nano=thawed
         )
         cards.suspend_after_refund(hub, position.topup, refund.id)
     log.event("refund_made_at_stripe", refund=refund.id, topup=position.topup.id)
@@ -154,8 +155,9 @@ def reject(hub: Hub, refund: Refund, reason: str) -> Refund:
             updated_at_ms=now_ms,
         )
         store.update(hub.database, ended)
-        ledger.return_refund(hub.database, refund.id, now_ms)
-        purchases.claim_for_disputes(hub.database, refund.topup_id, refund.id, now_ms)
+        booked_ms = hub.database.now_ms()
+        ledger.return_refund(hub.database, refund.id, booked_ms)
+        purchases.claim_for_disputes(hub.database, refund.topup_id, refund.id, booked_ms)
         cards.resume_after_refund(hub, position.topup.account_id)
     return ended
 

@@ -121,7 +121,7 @@ def _take(hub: Hub, topup_id: str, amount_minor: int | None) -> Refund:
             new_id("refund", now_ms), topup_id, RefundState.REQUESTED, "tokenhub", offer.amount_minor, offer.credit_nano,
             stripe_id=None, attempt=1, reason="", next_poll_at_ms=now_ms + _FIRST_LOOK_MS, created_at_ms=now_ms, updated_at_ms=now_ms,
         )  # fmt: skip
-        ledger.take_refund(hub.database, position.lot.id, refund.credit_nano, refund.id, now_ms)
+        ledger.take_refund(hub.database, position.lot.id, refund.credit_nano, refund.id, hub.database.now_ms())
         failpoints.hit("refund.taking")
         store.insert(hub.database, refund)
         cards.suspend_after_refund(hub, topup, refund.id)
