@@ -24,7 +24,7 @@ class Program:
     python_below: tuple[int, int] | None = None
     """The first Python for which nothing of it is published; its tests say so where they are skipped."""
     slow: bool = False
-    """Whether its start alone takes a processor seconds: its page is always followed, all else in a soak alone."""
+    """Whether it takes a processor many seconds to install, compile or start: a soak alone tries it."""
 
 
 PROGRAMS = {
@@ -52,6 +52,6 @@ PROGRAMS = {
     "qwen-code": Program(NPM, ("@qwen-code/qwen-code@0.24.4",), slow=True),
     "pi": Program(NPM, ("@mariozechner/pi-coding-agent@0.73.1",)),
     "gemini-cli": Program(NPM, ("@google/gemini-cli@0.61.0",)),
-    "openai-go": Program(GOLANG, ("github.com/openai/openai-go/v3@v3.52.0",)),
+    "openai-go": Program(GOLANG, ("github.com/openai/openai-go/v3@v3.52.0",), slow=True),
 }
 """By the name of the program's page in ``docs/clients``."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.clients import environments, pages
 from tests.clients.conftest import Stage
-from tests.clients.programs import GOLANG, NPM, PROGRAMS
+from tests.clients.programs import NPM, PROGRAMS
 
 DEADLINE_S = 90
 
@@ -31,8 +31,6 @@ OTHER_MODELS = {
 AGENTS = ("codex", "claude-code", "opencode", "qwen-code", "pi", "gemini-cli")
 """The first of their other models thinks long, which shows how they bear silence."""
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
-FOLLOWED = [name for name, program in PROGRAMS.items() if SOAK or program.kind != GOLANG]
-"""Compiling the SDK for Go takes both processors of a small machine half a minute."""
 TRIED = [name for name, program in PROGRAMS.items() if SOAK or not program.slow]
 CROSSED = [
     (program, page, other)
@@ -65,7 +63,7 @@ def followed(page: pages.Page, stage: Stage, place: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("needs_node")
-@pytest.mark.parametrize("program", FOLLOWED)
+@pytest.mark.parametrize("program", TRIED)
 def test_a_page_does_what_it_shows(program: str, stage: Stage, tmp_path: Path) -> None:
     followed(pages.read(program), stage, tmp_path)
 
