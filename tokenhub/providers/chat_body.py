@@ -1,59 +1,21 @@
 """An OpenAI chat body, bent to what one provider takes.
 
-Each kind of quirk in the catalogue has a step here; whatever is not touched goes as the
-client sent it. What can be said in other words is said in them; a field without an equivalent is left out and named; what would change the answer's meaning is
-refused, so that another deployment may be tried.
+Each kind of quirk in the catalogue has a step, here or in ``chat_reasoning`` and ``chat_messages``;
+whatever is not touched goes as the client sent it. What can be said in other words is said in
+them; a field without an equivalent is left out and named; what would change the answer's meaning
+is refused, so that another deployment may be tried.
 """
 
-import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from tokenhub.call import Call, Wire
+from tokenhub.call import Call
 from tokenhub.catalog.models import Deployment
-from tokenhub.errors import InvalidRequest
 from tokenhub.providers.adapter import NO_HINTS, CacheHints
-from tokenhub.wire.chat.parts import result_of, short_id
+from tokenhub.providers.chat_messages import leading_system, messages, results
+from tokenhub.providers.chat_reasoning import reasoning, without_reasoning
+from tokenhub.providers.chat_shaping import Shaping
 from tokenhub.wire.chat.request import GATEWAY_FIELDS
-
-REASONING_MEMBERS = frozenset(
-    {"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "extra_content"}
-)
-"""Members of an assistant message that carry reasoning or signatures; which of them, if any, a provider takes is a quirk."""
-
-_NINE = re.compile(r"[A-Za-z0-9]{9}", re.ASCII)
-_FORTY = 40
-_OFF = "none"
-
-
-@dataclass(slots=True)
-class Shaping:
-    """One body on its way to one deployment. ``body`` is a copy; what is inside it is shared and never changed."""
-
-    body: dict[str, Any]
-    call: Call
-    deployment: Deployment
-    output_limit: int | None
-    quirks: Mapping[str, Any]
-    traits: Mapping[str, Any]
-    dropped: list[str] = field(default_factory=list)
-    thinks: bool = False
-    """The model will reason in this request, as far as is known."""
-    asked_to_think: bool = False
-    hints: CacheHints = field(default_factory=CacheHints)
-
-    def drop(self, name: str) -> None:
-        """Leave a field out, and say so if the client had sent it."""
-        if self.body.pop(name, None) is not None:
-            self.dropped.append(name)
-
-    def refuse(self, param: str, words: str) -> InvalidRequest:
-        """Return the refusal of a field, with where and why."""
-        where = f"{self.deployment.model.id} at {self.deployment.provider.id}"
-        return InvalidRequest(f"{where} {words}", param=param)
-
 
 Step = Callable[[Shaping], None]
 
@@ -156,110 +118,6 @@ def response_format(shaping: Shaping) -> None:
         raise shaping.refuse("response_format", f"takes no response_format {wanted}.")
 
 
-# Reasoning ---------------------------------------------------------------------------------------
-
-
-def _say_effort(body: dict[str, Any], word: str) -> None:
-    body["reasoning_effort"] = word
-
-
-def _say_thinking(body: dict[str, Any], word: str) -> None:
-    given = body.get("thinking")
-    body["thinking"] = {**(given if isinstance(given, dict) else {}), "type": "disabled" if word == _OFF else "enabled"}
-
-
-def _say_thinking_and_effort(body: dict[str, Any], word: str) -> None:
-    _say_thinking(body, word)
-    if word != _OFF:
-        body["reasoning_effort"] = word
-
-
-def _say_enable_thinking(body: dict[str, Any], word: str) -> None:
-    body["enable_thinking"] = word != _OFF
-
-
-def _say_reasoning_object(body: dict[str, Any], word: str) -> None:
-    given = body.get("reasoning")
-    body["reasoning"] = {**(given if isinstance(given, dict) else {}), "effort": word}
-
-
-_SAY: Mapping[str, Callable[[dict[str, Any], str], None]] = {
-    "effort": _say_effort,
-    "thinking": _say_thinking,
-    "thinking_effort": _say_thinking_and_effort,
-    "enable_thinking": _say_enable_thinking,
-    "reasoning_object": _say_reasoning_object,
-}
-"""How each kind of provider is told how much to reason (notes of each provider's API page, 2026-11-22)."""
-
-_SWITCHES = ("thinking", "thinking_effort", "enable_thinking")
-
-
-def reasoning(shaping: Shaping) -> None:
-    """Say ``reasoning_effort`` in the provider's way, and find out whether the model will reason."""
-    body, style = shaping.body, shaping.quirks["reasoning"]
-    word = _asked_effort(body, style)
-    if word is None:
-        shaping.thinks = _thinks_unasked(shaping)
-        return
-    if word == _OFF and shaping.traits["reasoning"] and not shaping.traits["reasoning_none"]:
-        if shaping.call.wire is not Wire.CHAT:  # there "off" is what everybody says who expects no thoughts
-            shaping.thinks = True
-            shaping.dropped.append("reasoning_effort")
-            return
-        raise shaping.refuse(
-            "reasoning_effort", "always reasons; send a reasoning_effort such as low, or none of the field."
-        )
-    if (
-        not shaping.traits["reasoning"]
-        and shaping.call.wire is not Wire.CHAT
-        and not shaping.deployment.provider.custom
-    ):
-        shaping.dropped.append("reasoning_effort")  # coding agents name an effort whatever the model
-        return
-    shaping.thinks = shaping.asked_to_think = word != _OFF
-    say = _SAY.get(style)
-    if say is None or (style in _SWITCHES and not shaping.traits["reasoning"]):
-        shaping.dropped.append("reasoning_effort")
-        shaping.thinks = False
-    else:
-        say(body, shaping.quirks["efforts"].get(word, word))
-
-
-def _asked_effort(body: dict[str, Any], style: str) -> str | None:
-    """Take out the effort the client asked for: OpenAI's field, or OpenRouter's object."""
-    word = body.pop("reasoning_effort", None)
-    given = body.get("reasoning")
-    if style != "reasoning_object" and isinstance(given, dict):
-        del body["reasoning"]
-        word = word or given.get("effort") or (_OFF if given.get("enabled") is False else None)
-    return word if isinstance(word, str) else None
-
-
-def _thinks_unasked(shaping: Shaping) -> bool:
-    """Return whether the model reasons in a request without an effort: by the provider's own fields, else by default."""
-    thinking, enabled = shaping.body.get("thinking"), shaping.body.get("enable_thinking")
-    if isinstance(thinking, dict) and "type" in thinking:
-        shaping.asked_to_think = thinking["type"] != "disabled"
-        return shaping.asked_to_think
-    if isinstance(enabled, bool):
-        shaping.asked_to_think = enabled
-        return enabled
-    return bool(shaping.traits["reasoning"]) and shaping.traits["reasoning_default"] == "on"
-
-
-def without_reasoning(shaping: Shaping) -> bool:
-    """Switch reasoning off if the client did not ask for it and that can be said; return whether it is off."""
-    if shaping.asked_to_think or not shaping.traits["reasoning_none"]:
-        return False
-    say = _SAY.get(shaping.quirks["reasoning"])
-    if say is None:
-        return False
-    say(shaping.body, _OFF)
-    shaping.thinks = False
-    return True
-
-
 # Tools -------------------------------------------------------------------------------------------
 
 
@@ -318,121 +176,6 @@ def tool_choice(shaping: Shaping) -> None:
     elif not (kind in shaping.quirks["tool_choice"] and without_reasoning(shaping)):
         state = " while it reasons" if shaping.thinks else ""
         raise shaping.refuse("tool_choice", f"does not take a forced tool_choice{state}; send auto.")
-
-
-# Messages ----------------------------------------------------------------------------------------
-
-
-def results(shaping: Shaping) -> None:
-    """Show what a Responses client's tools returned beside text as the user's, behind the results of the round.
-
-    OpenAI refuses pictures in ``tool`` messages ("Image URLs are only allowed for messages with role 'user'"), and so do
-    servers like it. A chat client knows what its server takes: its messages go as they came.
-    """
-    given = shaping.body["messages"]
-    if shaping.call.wire is not Wire.RESPONSES or not any(map(_returns_media, given)):
-        return
-    sent: list[dict[str, Any]] = []
-    shown: list[dict[str, Any]] = []
-    for message in given:
-        if message["role"] != "tool" and shown:
-            sent.append({"role": "user", "content": shown})
-            shown = []
-        if _returns_media(message):
-            text, media = result_of(message["tool_call_id"], message["content"])
-            message = {**message, "content": text}
-            shown += media
-        sent.append(message)
-    shaping.body["messages"] = [*sent, {"role": "user", "content": shown}] if shown else sent
-
-
-def _returns_media(message: Mapping[str, Any]) -> bool:
-    content = message.get("content")
-    return message["role"] == "tool" and isinstance(content, list) and any(part["type"] != "text" for part in content)
-
-
-def messages(shaping: Shaping) -> None:
-    """Bend each message that needs it; the others go as they came."""
-    given, roles = shaping.body["messages"], shaping.quirks["roles"]
-    sent = [
-        {**message, "role": roles[message["role"]]}
-        if message["role"] in roles
-        else _bent_reply(message, shaping)
-        if message["role"] == "assistant" and (len(message) > 2 or "content" not in message)
-        else message
-        for message in given
-    ]
-    if (shorten := _SHORT_IDS.get(shaping.quirks["tool_call_ids"])) is not None:
-        sent = [_with_short_ids(message, shorten) for message in sent]
-    shaping.body["messages"] = sent
-
-
-def _bent_reply(message: dict[str, Any], shaping: Shaping) -> dict[str, Any]:
-    """Send reasoning back where it is wanted, and leave out members that only other wires know."""
-    calls = message.get("tool_calls")
-    if calls and any("extra_content" in call for call in calls):
-        calls = [{name: value for name, value in call.items() if name != "extra_content"} for call in calls]
-        message = {**message, "tool_calls": calls}
-    back = shaping.quirks["reasoning_back"]
-    # DeepSeek: every turn with tool calls must carry it while thinking, an empty text will do (api-docs.deepseek.com, 2026-11).
-    needed = back and bool(calls) and shaping.thinks
-    if not needed and REASONING_MEMBERS.isdisjoint(message):
-        return message
-    bent = {name: value for name, value in message.items() if name not in REASONING_MEMBERS}
-    text = message.get("reasoning_content") or message.get("reasoning")
-    if back and (needed or text):
-        bent[shaping.quirks["reasoning_field"]] = text if isinstance(text, str) else ""
-    if back and "reasoning_details" in message and shaping.quirks["reasoning"] == "reasoning_object":
-        bent["reasoning_details"] = message["reasoning_details"]  # OpenRouter carries signatures here
-    return bent
-
-
-def _with_short_ids(message: dict[str, Any], shorten: Callable[[str], str]) -> dict[str, Any]:
-    if "tool_call_id" not in message and not message.get("tool_calls"):
-        return message
-    bent = dict(message)
-    if isinstance(bent.get("tool_call_id"), str):
-        bent["tool_call_id"] = shorten(bent["tool_call_id"])
-    if bent.get("tool_calls"):
-        bent["tool_calls"] = [
-            {**call, "id": shorten(call["id"])} if isinstance(call.get("id"), str) else call
-            for call in bent["tool_calls"]
-        ]
-    return bent
-
-
-def _nine(id: str) -> str:
-    """Mistral takes only ids of nine letters and digits (docs.mistral.ai, function calling, 2026-11)."""
-    return id if _NINE.fullmatch(id) else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()[:9]
-
-
-def _forty(id: str) -> str:
-    """OpenAI takes no longer ones ("string too long. Expected a string with maximum length 40"); vLLM's have 46 characters."""
-    return short_id(id, _FORTY)
-
-
-_SHORT_IDS: Mapping[str, Callable[[str], str]] = {"nine": _nine, "forty": _forty}
-
-
-def leading_system(shaping: Shaping) -> None:
-    """Join all system messages into one at the start: some chat templates take only that."""
-    if shaping.quirks["system_messages"] == "any":
-        return
-    given = shaping.body["messages"]
-    system = [message for message in given if message["role"] in ("system", "developer")]
-    if not system or (len(system) == 1 and system[0] is given[0]):
-        return
-    contents = [message.get("content") for message in system]
-    if all(isinstance(content, str) for content in contents):
-        joined: Any = "\n\n".join(contents)
-    else:
-        joined = [part for content in contents for part in _parts(content)]
-    rest = [message for message in given if message["role"] not in ("system", "developer")]
-    shaping.body["messages"] = [{**system[0], "content": joined}, *rest]
-
-
-def _parts(content: Any) -> list[Any]:
-    return content if isinstance(content, list) else [{"type": "text", "text": content}] if content else []
 
 
 # Fields ------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.providers import chat_body
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
-from tokenhub.providers.chat_body import Shaping
+from tokenhub.providers.chat_reasoning import reasoning, without_reasoning
+from tokenhub.providers.chat_shaping import Shaping
 from tokenhub.providers.headers import headers
 from tokenhub.providers.openai_compatible import OpenAICompatible
 from tokenhub.wire.chat import over_responses as chat_over_responses
@@ -41,7 +42,7 @@ def tools_without_reasoning(shaping: Shaping) -> None:
             "reasoning_effort",
             "takes no tools together with reasoning on chat completions; send reasoning_effort none, or no tools.",
         )
-    if not chat_body.without_reasoning(shaping):
+    if not without_reasoning(shaping):
         raise shaping.refuse(
             "tools", "takes tools only on the Responses API, because it always reasons; ask for another model."
         )
@@ -53,12 +54,12 @@ def no_sampling(shaping: Shaping) -> None:
         shaping.drop(name)
 
 
-_AFTER_REASONING = chat_body.STEPS.index(chat_body.reasoning) + 1
+_AFTER_REASONING = chat_body.STEPS.index(reasoning) + 1
 _RESPONSES_STEPS = (
     chat_body.inputs,
     no_sampling,
     chat_body.response_format,
-    chat_body.reasoning,
+    reasoning,
     chat_body.tools,
     chat_body.tool_choice,
     chat_body.fields,
