@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -66,6 +66,13 @@ def _roll_dice() -> None:
     settings.register_profile("run", derandomize=True, **busy)
     settings.register_profile("soak", max_examples=1_000, **busy)
     settings.load_profile("soak" if os.environ.get("TOKENHUB_SOAK") else "run")
+
+
+def at_least(examples: int) -> Any:
+    """Draw so many examples of a property, or as many as a soak draws of all."""
+    from hypothesis import settings
+
+    return settings(max_examples=max(examples, settings.default.max_examples))
 
 
 def _quick_disk() -> str | None:

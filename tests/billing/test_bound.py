@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import at_least
 from tokenhub.accounts.accounts import AccountStatus, KeyStatus, SpendPeriod, Versions
 from tokenhub.billing import bound as bounds
 from tokenhub.billing import pricing, rules
@@ -99,6 +100,7 @@ def held(limits: Bound, balance_nano: int) -> tuple[int, int]:
     return placed.amount_nano, limits.output_wanted if placed.output_limit is None else placed.output_limit
 
 
+@at_least(600)
 @given(st.data())
 def test_t3_every_legal_usage_costs_at_most_what_is_wanted(data):
     call, route, fee_bp = data.draw(calls), data.draw(routes), data.draw(st.integers(0, 10_000))
@@ -108,6 +110,7 @@ def test_t3_every_legal_usage_costs_at_most_what_is_wanted(data):
         assert pricing.charge_for(usage, card, fee_bp).total_nano <= limits.wanted_nano
 
 
+@at_least(600)
 @given(st.data())
 def test_t3_lowered_output_limit_is_covered_by_the_hold_that_is_placed(data):
     call, route, fee_bp = data.draw(calls), data.draw(routes), data.draw(st.integers(0, 10_000))
@@ -135,6 +138,7 @@ def test_t3_dearest_usage_there_can_be_is_covered_at_every_deployment_and_tier(f
                     assert pricing.charge_for(usage, card, fee_bp).total_nano <= hold
 
 
+@at_least(300)
 @given(calls, routes, st.integers(0, 10_000))
 def test_minimum_is_never_more_than_wanted_and_a_client_with_a_limit_gets_it_whole(call, route, fee_bp):
     limits = bound(call, route, fee_bp)
@@ -197,6 +201,7 @@ OTHERS = [
 ]
 
 
+@at_least(300)
 @given(st.data())
 def test_t3_units_and_image_tokens_cost_at_most_what_is_wanted(data):
     draw, fee_bp = data.draw, data.draw(st.integers(0, 10_000))
@@ -289,6 +294,7 @@ AUDIO = [
 ]
 
 
+@at_least(300)
 @given(st.sampled_from(AUDIO), st.integers(0, 10_000), st.integers(1, 100_000), st.floats(0, 1), st.floats(0, 1))
 def test_t3_sound_costs_at_most_what_is_wanted(deployment, fee_bp, count, read, made):
     capability = deployment.model.capability

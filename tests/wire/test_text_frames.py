@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import at_least
 from tests.wire.cuts import read
 from tokenhub.call import Call, Capability
 from tokenhub.usage import Usage
@@ -399,6 +400,7 @@ def test_form_makes_the_events_that_it_makes_when_each_frame_is_read(dialect, fo
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
+@at_least(150)
 @given(frames=STREAMS, sizes=SIZES)
 def test_stream_makes_the_events_that_it_makes_when_each_frame_is_read(dialect, frames, sizes):
     told = Writer(dialect).told(cut(frames, sizes), block([END]))
@@ -406,6 +408,7 @@ def test_stream_makes_the_events_that_it_makes_when_each_frame_is_read(dialect, 
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
+@at_least(150)
 @given(frames=FAULTY, sizes=SIZES)
 def test_stream_with_broken_frames_fails_where_it_fails_when_each_frame_is_read(dialect, frames, sizes):
     told = Writer(dialect).told(cut(frames, sizes), block([END]))
@@ -520,6 +523,7 @@ def assert_anthropics(frames: list[bytes], piece_bytes: int = 1_000_000) -> None
     assert made(frames, piece_bytes) == made(numbered(frames), 1_000_000)
 
 
+@at_least(400)
 @given(
     st.lists(MARKED_RUNS | st.sampled_from([*STEPS, STEPS[0], STEPS[0]]).map(lambda one: [one]), max_size=8),
     st.integers(1, 500),
