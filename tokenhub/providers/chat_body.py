@@ -15,6 +15,7 @@ from tokenhub.providers.adapter import NO_HINTS, CacheHints
 from tokenhub.providers.chat_messages import leading_system, messages, results
 from tokenhub.providers.chat_reasoning import reasoning, without_reasoning
 from tokenhub.providers.chat_shaping import Shaping
+from tokenhub.wire.chat import request
 from tokenhub.wire.chat.request import GATEWAY_FIELDS
 
 Step = Callable[[Shaping], None]
@@ -145,14 +146,14 @@ def _lax(tool: Mapping[str, Any]) -> Mapping[str, Any]:
 def allowed_tools(shaping: Shaping) -> None:
     """Say a set of allowed tools as a shorter list to servers that do not know OpenAI's newer words, its custom tools among them."""
     given = shaping.body.get("tool_choice")
-    if not isinstance(given, dict) or given["type"] != "allowed_tools" or "custom" in shaping.quirks["tool_types"]:
+    allowed = request.allowed_tools(given) if isinstance(given, dict) else None
+    if allowed is None or "custom" in shaping.quirks["tool_types"]:
         return
-    allowed = given["allowed_tools"]
-    names = {tool["function"]["name"] for tool in allowed["tools"] if tool["type"] == "function"}
+    names = allowed.functions
     chosen = [tool for tool in shaping.body.get("tools") or () if (tool.get("function") or {}).get("name") in names]
     if not chosen:
         raise shaping.refuse("tool_choice", "cannot call the allowed tools: they are not among tools.")
-    shaping.body |= {"tools": chosen, "tool_choice": allowed["mode"]}
+    shaping.body |= {"tools": chosen, "tool_choice": allowed.mode}
 
 
 def tool_choice(shaping: Shaping) -> None:

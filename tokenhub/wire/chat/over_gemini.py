@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire.chat.request import GATEWAY_FIELDS
+from tokenhub.wire.chat.request import GATEWAY_FIELDS, allowed_tools
 from tokenhub.wire.gemini import contents as gemini_contents
 from tokenhub.wire.gemini.models import Thinking, Traits, traits_of
 
@@ -116,10 +116,9 @@ def _choice(choice: Any) -> tuple[str, list[str] | None]:
         return _MODES[choice], None
     if isinstance(choice, dict) and choice.get("type") == "function":
         return "ANY", [_function_name(choice)]
-    allowed = choice.get("allowed_tools") if isinstance(choice, dict) else None
-    if isinstance(allowed, dict) and isinstance(allowed.get("tools"), list) and allowed["tools"]:
-        mode = "ANY" if allowed.get("mode") == "required" else "AUTO"
-        return mode, [_function_name(tool) for tool in allowed["tools"]]
+    allowed = allowed_tools(choice) if isinstance(choice, dict) else None
+    if allowed and allowed.tools:
+        return "ANY" if allowed.mode == "required" else "AUTO", [_function_name(tool) for tool in allowed.tools]
     raise InvalidRequest("tool_choice must be auto, none, required or name a function.", param="tool_choice")
 
 

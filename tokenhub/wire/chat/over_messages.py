@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire import json_schema
-from tokenhub.wire.chat.request import GATEWAY_FIELDS
+from tokenhub.wire.chat.request import GATEWAY_FIELDS, allowed_tools
 from tokenhub.wire.messages.common import JSON_TOOL, ClaudeTraits, ForcedTool, traits_of
 from tokenhub.wire.messages.turns import Conversation
 
@@ -114,11 +114,10 @@ class _Translation:
     def _tools(self) -> None:
         tools = [self._tool(tool, f"tools[{position}]") for position, tool in enumerate(self.body.get("tools") or ())]
         choice = self.body.get("tool_choice", "auto")
-        if isinstance(choice, Mapping) and choice["type"] == "allowed_tools":
-            allowed = choice["allowed_tools"]
-            names = {tool["function"]["name"] for tool in allowed["tools"] if tool["type"] == "function"}
+        if isinstance(choice, Mapping) and (allowed := allowed_tools(choice)):
+            names = allowed.functions
             tools = [tool for tool in tools if tool["name"] in names]
-            choice = allowed["mode"]
+            choice = allowed.mode
         if not tools:
             if choice == "required":
                 raise InvalidRequest("tool_choice requires a call, but no tool may be called.", param="tool_choice")

@@ -11,6 +11,7 @@ from typing import Any
 
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire.chat.parts import short_id
+from tokenhub.wire.chat.request import allowed_tools
 from tokenhub.wire.responses.common import REASONING_FORMAT, items_of
 
 MIN_OUTPUT = 16
@@ -106,9 +107,9 @@ def _tool_choice(choice: Any) -> Any:
     if not isinstance(choice, Mapping):
         return choice
     kind = choice["type"]
+    if allowed := allowed_tools(choice):
+        return {"type": kind, "mode": allowed.mode, "tools": [_tool_choice(one) for one in allowed.tools]}
     inside = choice.get(kind)
-    if kind == "allowed_tools" and isinstance(inside, Mapping):
-        return {"type": kind, "mode": inside["mode"], "tools": [_tool_choice(one) for one in inside["tools"]]}
     return {"type": kind, "name": inside["name"]} if isinstance(inside, Mapping) and "name" in inside else dict(choice)
 
 

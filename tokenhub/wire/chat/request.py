@@ -234,6 +234,26 @@ def asked_effort(body: Mapping[str, Any]) -> str | None:
     return word if isinstance(word, str) else None
 
 
+@dataclass(frozen=True, slots=True)
+class AllowedTools:
+    """The tools that OpenAI's ``allowed_tools`` narrows a request to, and how they may be called: ``auto`` or ``required``."""
+
+    mode: str
+    tools: list[dict[str, Any]]
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """The names of those that are functions."""
+        return frozenset(tool["function"]["name"] for tool in self.tools if tool["type"] == "function")
+
+
+def allowed_tools(choice: Mapping[str, Any]) -> AllowedTools | None:
+    """Return what a tool_choice that is an object allows; None where it names one tool."""
+    if choice.get("type") != "allowed_tools":
+        return None
+    return AllowedTools(choice["allowed_tools"]["mode"], choice["allowed_tools"]["tools"])
+
+
 def outgoing(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a request without the fields that are the gateway's own."""
     return {name: value for name, value in body.items() if name not in GATEWAY_FIELDS}
