@@ -3,32 +3,27 @@
 # ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import orjson
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
-from tokenhub.providers import chat_body, failures
+from tokenhub.catalog.models import Deployment
+from tokenhub.providers import chat_body
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
+from tokenhub.providers.base import BaseAdapter
 from tokenhub.providers.headers import headers
 from tokenhub.wire.chat import over_messages as chat_over_messages
 from tokenhub.wire.chat import reply as chat_reply
-from tokenhub.wire.faults import Failure
 from tokenhub.wire.messages import reply as messages_reply
 from tokenhub.wire.messages.stream import MessagesReader
 from tokenhub.wire.replies import Reply, StreamReader
 
 
-class Anthropic:
+class Anthropic(BaseAdapter):
     """``/messages`` under the base URL; chat bodies are translated both ways."""
 
     wire = Wire.CHAT
-
-    def __init__(self, provider: Provider) -> None:
-        self._classify = partial(failures.of_payload, provider.id)
-        self._provider = provider
 
     def request(
         self,
@@ -58,6 +53,3 @@ class Anthropic:
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
         return MessagesReader(call, classify=self._classify)
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)

@@ -3,32 +3,27 @@
 # ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import orjson
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
-from tokenhub.providers import chat_body, failures
+from tokenhub.catalog.models import Deployment
+from tokenhub.providers import chat_body
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
+from tokenhub.providers.base import BaseAdapter
 from tokenhub.providers.headers import headers
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat.request import outgoing
 from tokenhub.wire.completions import request as completions
 from tokenhub.wire.completions.stream import CompletionsRelay
-from tokenhub.wire.faults import Failure
 from tokenhub.wire.replies import Reply, StreamReader
 
 
-class OpenAICompatibleCompletions:
+class OpenAICompatibleCompletions(BaseAdapter):
     """``/completions`` at whoever has it."""
 
     wire = Wire.COMPLETIONS
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-        self._classify = partial(failures.of_payload, provider.id)
 
     def request(
         self,
@@ -61,6 +56,3 @@ class OpenAICompatibleCompletions:
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
         return CompletionsRelay(choices=call.choices, classify=self._classify)
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)

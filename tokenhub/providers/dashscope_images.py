@@ -4,16 +4,16 @@
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import orjson
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
-from tokenhub.providers import failures, image_results
+from tokenhub.providers import image_results
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, Pending, UpstreamRequest
+from tokenhub.providers.base import BaseAdapter
 from tokenhub.providers.headers import headers
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
@@ -30,14 +30,10 @@ _TASK_ID = re.compile(r"[A-Za-z0-9-]{1,128}", re.ASCII)
 _TROUBLE = frozenset({408, 429, 500, 502, 503, 504})
 
 
-class DashScopeImages:
+class DashScopeImages(BaseAdapter):
     """``multimodal-generation``, or a task of the model's trait ``image_task``."""
 
     wire = Wire.IMAGES
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-        self._classify = partial(failures.of_payload, provider.id)
 
     def request(
         self,
@@ -65,9 +61,6 @@ class DashScopeImages:
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
         raise InvalidRequest("This model's images come whole; leave stream out.", param="stream")
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)
 
     def _read(self, call: Call, deployment: Deployment, raw: dict[str, Any]) -> Reply | Pending:
         """Read a result, or how its task stands."""

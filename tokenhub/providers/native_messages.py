@@ -3,15 +3,15 @@
 # ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import orjson
 
 from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment, Provider
-from tokenhub.providers import chat_body, failures
+from tokenhub.providers import chat_body
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
+from tokenhub.providers.base import BaseAdapter
 from tokenhub.providers.headers import headers
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
@@ -59,15 +59,14 @@ store). Names from the anthropic 2.12.0 SDK (``AnthropicBetaParam``) and platfor
 """
 
 
-class NativeMessages:
+class NativeMessages(BaseAdapter):
     """The Messages address of a provider, by its own key; bodies and frames pass as they are."""
 
     wire = Wire.MESSAGES
 
     def __init__(self, provider: Provider) -> None:
+        super().__init__(provider)
         self._is_anthropic = provider.adapter == "anthropic"
-        self._provider = provider
-        self._classify = partial(failures.of_payload, provider.id)
         stated = InputCount(provider.quirks["messages_input"])
         self._input_count = InputCount.WITHOUT_CACHE if self._is_anthropic else stated
 
@@ -103,9 +102,6 @@ class NativeMessages:
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
         return NativeMessagesReader(classify=self._classify, input_count=self._input_count)
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)
 
     def count_request(self, call: Call, body: Mapping[str, Any], deployment: Deployment) -> UpstreamRequest | None:
         """Return the request for the size of a prompt; None where no such address is documented: everywhere but at Anthropic.

@@ -3,20 +3,19 @@
 # ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import orjson
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
-from tokenhub.providers import chat_body, failures
+from tokenhub.providers import chat_body
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
+from tokenhub.providers.base import BaseAdapter
 from tokenhub.providers.headers import headers
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat.request import GATEWAY_FIELDS
-from tokenhub.wire.faults import Failure
 from tokenhub.wire.opaque import is_packed
 from tokenhub.wire.replies import Reply, StreamReader
 from tokenhub.wire.responses import common as responses
@@ -27,14 +26,10 @@ ENCRYPTED = "reasoning.encrypted_content"
 _SAMPLING = ("temperature", "top_p")
 
 
-class NativeResponsesAdapter:
+class NativeResponsesAdapter(BaseAdapter):
     """``/responses`` where the catalogue says; nothing is stored at the provider."""
 
     wire = Wire.RESPONSES
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-        self._classify = partial(failures.of_payload, provider.id)
 
     def request(
         self,
@@ -68,9 +63,6 @@ class NativeResponsesAdapter:
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
         return NativeResponses(classify=self._classify)
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)
 
 
 def _left_out(deployment: Deployment) -> tuple[str, ...]:

@@ -4,26 +4,25 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import orjson
 
 from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment, Provider
-from tokenhub.providers import chat_body, failures
+from tokenhub.providers import chat_body
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
+from tokenhub.providers.base import BaseAdapter
 from tokenhub.providers.headers import headers
 from tokenhub.providers.whole import NotStreamed
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat.mend import Mender
 from tokenhub.wire.chat.relay import ChatRelay
 from tokenhub.wire.embeddings import request as embeddings
-from tokenhub.wire.faults import Failure
 from tokenhub.wire.replies import Reply, StreamReader
 
 
-class OpenAICompatible:
+class OpenAICompatible(BaseAdapter):
     """Bearer key, ``/chat/completions`` under the base URL, the body as the client sent it but for quirks."""
 
     wire = Wire.CHAT
@@ -31,9 +30,8 @@ class OpenAICompatible:
     steps: Sequence[chat_body.Step] = chat_body.STEPS
 
     def __init__(self, provider: Provider) -> None:
-        self._provider = provider
+        super().__init__(provider)
         self._relays = provider.quirks["stream"] == "relay"
-        self._classify = partial(failures.of_payload, provider.id)
 
     def request(
         self,
@@ -60,9 +58,6 @@ class OpenAICompatible:
         return ChatRelay(
             choices=call.choices, classify=self._classify, mender=mender, ends_with_close=mender is not None
         )
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)
 
     def _mender(self, call: Call) -> Mender | None:
         """What completes the replies of a provider that leaves things out; None where OpenAI's shape is sure."""

@@ -3,21 +3,20 @@
 # ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import orjson
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
-from tokenhub.providers import failures, image_results
+from tokenhub.providers import image_results
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, Pending, UpstreamRequest
+from tokenhub.providers.base import BaseAdapter
 from tokenhub.providers.headers import headers
 from tokenhub.wire import multipart
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat import request as chat
-from tokenhub.wire.faults import Failure
 from tokenhub.wire.images import reply as images_reply
 from tokenhub.wire.images.reply import ImagesReader
 from tokenhub.wire.multipart import Upload
@@ -27,14 +26,10 @@ ALWAYS_BASE64 = ("gpt-image", "chatgpt-image")
 """Models that give base64 alone and refuse ``response_format`` (OpenAI, API reference, images, 2026-11)."""
 
 
-class OpenAIImages:
+class OpenAIImages(BaseAdapter):
     """The body as the client sent it; an edit goes as a form when it has files, else as JSON."""
 
     wire = Wire.IMAGES
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-        self._classify = partial(failures.of_payload, provider.id)
 
     def request(
         self,
@@ -68,9 +63,6 @@ class OpenAIImages:
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
         return ImagesReader(call, per_image=image_results.is_per_image(call, deployment), classify=self._classify)
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)
 
 
 def _has_files(body: Mapping[str, Any]) -> bool:

@@ -1,30 +1,19 @@
 """What adapters share whose replies are whole: OpenAI's bodies or close to it, and tasks."""
 
-from collections.abc import Mapping
-from functools import partial
-
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
-from tokenhub.providers import failures
-from tokenhub.wire.faults import Failure
+from tokenhub.providers.base import BaseAdapter
 from tokenhub.wire.replies import StreamReader
 
 
-class NotStreamed:
-    """The refusal to stream, and errors as the provider tells them."""
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-        self._classify = partial(failures.of_payload, provider.id)
+class NotStreamed(BaseAdapter):
+    """Refuses to stream."""
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:  # noqa: ARG002 (the contract's arguments)
         raise InvalidRequest(
             f"{call.capability.value.capitalize()} are not streamed; leave stream out.", param="stream"
         )
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)
 
 
 class WholeReplies(NotStreamed):

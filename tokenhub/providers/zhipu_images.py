@@ -7,20 +7,19 @@ their names; ``user`` is ``user_id`` of 6 to 128 characters.
 # ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import orjson
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
-from tokenhub.providers import failures, image_results
+from tokenhub.providers import image_results
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, Pending, UpstreamRequest
+from tokenhub.providers.base import BaseAdapter
 from tokenhub.providers.headers import headers
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat import request as chat
-from tokenhub.wire.faults import Failure
 from tokenhub.wire.images import reply as images_reply
 from tokenhub.wire.images import request as images
 from tokenhub.wire.replies import Reply, StreamReader
@@ -30,14 +29,10 @@ _READ = frozenset({"model", "n", "size", "user", "response_format", "stream", "p
 _QUALITIES = {"high": "hd", "hd": "hd", "medium": "standard", "low": "standard", "standard": "standard"}
 
 
-class ZhipuImages:
+class ZhipuImages(BaseAdapter):
     """``/images/generations`` under the base URL."""
 
     wire = Wire.IMAGES
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-        self._classify = partial(failures.of_payload, provider.id)
 
     def request(
         self,
@@ -76,6 +71,3 @@ class ZhipuImages:
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
         raise InvalidRequest("This model's images come whole; leave stream out.", param="stream")
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.classify(self._provider.id, status, headers, body)
