@@ -10,16 +10,15 @@ import orjson
 
 from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment
-from tokenhub.errors import InvalidRequest
 from tokenhub.providers import image_results
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, Pending, UpstreamRequest
-from tokenhub.providers.base import BaseAdapter
 from tokenhub.providers.headers import headers
+from tokenhub.providers.whole import NotStreamed
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.images import over_dashscope as images_over_dashscope
 from tokenhub.wire.images import request as images
-from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.replies import Reply
 
 MAX_COUNT, MAX_INPUTS = 6, 9
 """qwen-image-2.0 makes six, wan 2.7 starts from nine (Model Studio, 2026-11); a model that takes less says so itself."""
@@ -30,7 +29,7 @@ _TASK_ID = re.compile(r"[A-Za-z0-9-]{1,128}", re.ASCII)
 _TROUBLE = frozenset({408, 429, 500, 502, 503, 504})
 
 
-class DashScopeImages(BaseAdapter):
+class DashScopeImages(NotStreamed):
     """``multimodal-generation``, or a task of the model's trait ``image_task``."""
 
     wire = Wire.IMAGES
@@ -58,9 +57,6 @@ class DashScopeImages(BaseAdapter):
         self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes
     ) -> Reply | Pending:
         return self._read(call, deployment, chat_reply.parse_body(body))
-
-    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
-        raise InvalidRequest("This model's images come whole; leave stream out.", param="stream")
 
     def _read(self, call: Call, deployment: Deployment, raw: dict[str, Any]) -> Reply | Pending:
         """Read a result, or how its task stands."""

@@ -13,23 +13,22 @@ import orjson
 
 from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment
-from tokenhub.errors import InvalidRequest
 from tokenhub.providers import image_results
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, Pending, UpstreamRequest
-from tokenhub.providers.base import BaseAdapter
 from tokenhub.providers.headers import headers
+from tokenhub.providers.whole import NotStreamed
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat import request as chat
 from tokenhub.wire.images import reply as images_reply
 from tokenhub.wire.images import request as images
-from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.replies import Reply
 
 _PASS = frozenset({"prompt", "quality", "watermark_enabled", "user_id", "request_id"})
 _READ = frozenset({"model", "n", "size", "user", "response_format", "stream", "partial_images"})
 _QUALITIES = {"high": "hd", "hd": "hd", "medium": "standard", "low": "standard", "standard": "standard"}
 
 
-class ZhipuImages(BaseAdapter):
+class ZhipuImages(NotStreamed):
     """``/images/generations`` under the base URL."""
 
     wire = Wire.IMAGES
@@ -68,6 +67,3 @@ class ZhipuImages(BaseAdapter):
         per_image = image_results.is_per_image(call, deployment)
         reply = images_reply.read(raw, call, per_image=per_image, classify=self._classify)
         return image_results.as_asked(reply, call, deployment)
-
-    def stream(self, call: Call, deployment: Deployment) -> StreamReader:
-        raise InvalidRequest("This model's images come whole; leave stream out.", param="stream")
