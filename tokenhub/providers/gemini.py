@@ -9,9 +9,10 @@ from urllib.parse import quote
 import orjson
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
+from tokenhub.catalog.models import Deployment
 from tokenhub.providers import chat_body, failures
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
+from tokenhub.providers.base import BaseAdapter
 from tokenhub.providers.headers import headers
 from tokenhub.providers.whole import NotStreamed
 from tokenhub.wire.chat import over_gemini as chat_over_gemini
@@ -24,26 +25,30 @@ from tokenhub.wire.replies import Reply, StreamReader
 
 
 def model_request(
-    deployment: Deployment, method: str, body: dict[str, Any], dropped: tuple[str, ...]
+    deployment: Deployment, method: str, body: Mapping[str, Any], dropped: tuple[str, ...] = (), *, models_url: str = ""
 ) -> UpstreamRequest:
-    """Return the request that calls a method of a deployment's model."""
+    """Return the request that calls a method of a deployment's model; ``models_url``: where its models are, if not under the base URL."""
     # The id is the catalogue's, and escaped all the same: nothing can step out of its path segment (T52).
     model = quote(deployment.upstream_id, safe="")
     return UpstreamRequest(
-        url=f"{deployment.base_url}/models/{model}:{method}",
+        url=f"{models_url or f'{deployment.base_url}/models'}/{model}:{method}",
         headers=headers(deployment.provider, deployment.credential),
         body=orjson.dumps({**body, **deployment.region.body_fields}),
         dropped=dropped,
     )
 
 
-class Gemini:
+class GeminiAdapter(BaseAdapter):
+    """Sorts errors by Google's rules."""
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        return failures.of_gemini(status, body)
+
+
+class Gemini(GeminiAdapter):
     """``:generateContent`` and ``:streamGenerateContent``; chat bodies are translated both ways."""
 
     wire = Wire.CHAT
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
 
     def request(
         self,
@@ -65,11 +70,8 @@ class Gemini:
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
         return GeminiReader(call)
 
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.of_gemini(status, body)
 
-
-class GeminiEmbeddings(NotStreamed):
+class GeminiEmbeddings(GeminiAdapter, NotStreamed):
     """``:batchEmbedContents``."""
 
     wire = Wire.EMBEDDINGS
@@ -87,6 +89,3 @@ class GeminiEmbeddings(NotStreamed):
 
     def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         return embeddings_over_gemini.reply(chat_reply.parse_body(body), call, deployment.upstream_id)
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.of_gemini(status, body)

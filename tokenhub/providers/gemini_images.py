@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenhub.call import Call, Wire
-from tokenhub.catalog.models import Deployment, Provider
-from tokenhub.providers import failures, gemini, image_results
+from tokenhub.catalog.models import Deployment
+from tokenhub.providers import gemini, image_results
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.wire.chat import reply as chat_reply
-from tokenhub.wire.faults import Failure
 from tokenhub.wire.images import over_gemini as images_over_gemini
 from tokenhub.wire.images import over_imagen as images_over_imagen
 from tokenhub.wire.images import reply as images_reply
@@ -20,13 +19,10 @@ from tokenhub.wire.replies import Reply, StreamReader
 IMAGEN = "imagen"
 
 
-class GeminiImages:
+class GeminiImages(gemini.GeminiAdapter):
     """``:generateContent``, and ``:predict`` for Imagen; a stream is the whole reply in its events: no partial images come."""
 
     wire = Wire.IMAGES
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
 
     def request(
         self,
@@ -51,6 +47,3 @@ class GeminiImages:
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
         return images_reply.WholeReader(lambda body: self.reply(call, deployment, 200, {}, body), call)
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.of_gemini(status, body)

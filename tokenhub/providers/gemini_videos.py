@@ -17,8 +17,9 @@ import orjson
 from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
-from tokenhub.providers import failures, video_jobs
+from tokenhub.providers import video_jobs
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
+from tokenhub.providers.gemini import GeminiAdapter
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
 from tokenhub.providers.whole import NotStreamed
@@ -34,7 +35,7 @@ _KNOWN: Final = frozenset({"negative_prompt", "aspect_ratio", "person_generation
 _OPERATION: Final = re.compile(r"models/[A-Za-z0-9._-]+/operations/[A-Za-z0-9_-]+", re.ASCII)
 
 
-class GeminiVideos(NotStreamed):
+class GeminiVideos(GeminiAdapter, NotStreamed):
     """Veo under the base URL."""
 
     wire = Wire.VIDEOS
@@ -85,9 +86,6 @@ class GeminiVideos(NotStreamed):
         if not isinstance(name, str) or not _OPERATION.fullmatch(name):
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="no_task_id"))
         return video_jobs.created(name, call)
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.of_gemini(status, body)
 
     def poll(self, job: JobAt) -> UpstreamRequest:
         return video_jobs.get(job, f"{job.base_url}/{quote(job.upstream_id, safe='/')}")

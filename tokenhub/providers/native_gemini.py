@@ -4,15 +4,12 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
-
-import orjson
 
 from tokenhub.call import Call, Capability, Wire
-from tokenhub.catalog.models import Deployment, Provider
-from tokenhub.providers import chat_body, failures
+from tokenhub.catalog.models import Deployment
+from tokenhub.providers import chat_body
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
-from tokenhub.providers.headers import headers
+from tokenhub.providers.gemini import GeminiAdapter, model_request
 from tokenhub.usage import count
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.embeddings import over_gemini as embeddings_over_gemini
@@ -22,13 +19,10 @@ from tokenhub.wire.gemini.native import GeminiRelay
 from tokenhub.wire.replies import Reply, StreamReader
 
 
-class NativeGemini:
+class NativeGemini(GeminiAdapter):
     """``:generateContent``, ``:streamGenerateContent``, ``:embedContent`` and ``:batchEmbedContents`` in Google's own words."""
 
     wire = Wire.GEMINI
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
 
     def request(
         self,
@@ -40,10 +34,12 @@ class NativeGemini:
     ) -> UpstreamRequest:
         if call.capability is Capability.EMBEDDINGS:
             sent = embeddings_over_gemini.native_request(body, deployment.upstream_id)
-            return method_request(deployment, "batchEmbedContents" if "requests" in sent else "embedContent", sent)
-        sent = gemini_native.request(body, chat_body.limit_of(call, deployment, output_limit))
-        # Without alt=sse a stream is one JSON array in pieces.
-        return method_request(deployment, "streamGenerateContent?alt=sse" if call.stream else "generateContent", sent)
+            method = "batchEmbedContents" if "requests" in sent else "embedContent"
+        else:
+            sent = gemini_native.request(body, chat_body.limit_of(call, deployment, output_limit))
+            # Without alt=sse a stream is one JSON array in pieces.
+            method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        return model_request(deployment, method, sent, models_url=deployment.url_of(Wire.GEMINI))
 
     def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         raw = chat_reply.parse_body(body)
@@ -56,7 +52,8 @@ class NativeGemini:
 
     def count_request(self, call: Call, body: Mapping[str, Any], deployment: Deployment) -> UpstreamRequest | None:
         """Return the request for the size of a prompt."""
-        return method_request(deployment, "countTokens", gemini_native.count_request(body, deployment.upstream_id))
+        sent = gemini_native.count_request(body, deployment.upstream_id)
+        return model_request(deployment, "countTokens", sent, models_url=deployment.url_of(Wire.GEMINI))
 
     def count(self, body: bytes) -> int:
         """Read the reply to a ``count_request``; raises UpstreamFault for what is none."""
@@ -64,17 +61,3 @@ class NativeGemini:
         if tokens is None:
             raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="no_total_tokens"))
         return tokens
-
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-        return failures.of_gemini(status, body)
-
-
-def method_request(deployment: Deployment, method: str, body: Mapping[str, Any]) -> UpstreamRequest:
-    """Return the request of a method of a deployment's model, in Google's own wire."""
-    # The id is the catalogue's, and escaped all the same: nothing can step out of its path segment (T52).
-    model = quote(deployment.upstream_id, safe="")
-    return UpstreamRequest(
-        url=f"{deployment.url_of(Wire.GEMINI)}/{model}:{method}",
-        headers=headers(deployment.provider, deployment.credential),
-        body=orjson.dumps({**body, **deployment.region.body_fields}),
-    )
