@@ -17,7 +17,7 @@ from tokenhub.providers import video_jobs
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
-from tokenhub.providers.whole import NotStreamed
+from tokenhub.providers.video_jobs import VideoAdapter
 from tokenhub.usage import count
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat.parts import text_of
@@ -39,10 +39,8 @@ _PHASES: Final[Mapping[str | None, Phase]] = {
 }
 
 
-class DashScopeVideos(NotStreamed):
+class DashScopeVideos(VideoAdapter):
     """``video-synthesis`` and ``tasks/{id}`` under the path of the provider's wire ``videos``."""
-
-    wire = Wire.VIDEOS
 
     def request(
         self,
@@ -88,11 +86,7 @@ class DashScopeVideos(NotStreamed):
     def poll(self, job: JobAt) -> UpstreamRequest:
         return video_jobs.get(job, f"{_native(job)}/tasks/{video_jobs.segment(job.upstream_id)}")
 
-    def report(self, job: JobAt, status: int, headers: Mapping[str, str], body: bytes) -> Report:
-        lost = video_jobs.refuse_failures(status, headers, body, self.failure)
-        if lost is not None:
-            return lost
-        raw = chat_reply.parse_body(body)
+    def stands(self, job: JobAt, raw: dict[str, Any]) -> Report:
         output = raw.get("output")
         if not isinstance(output, Mapping):
             output = {}
@@ -108,9 +102,6 @@ class DashScopeVideos(NotStreamed):
     def cancel(self, job: JobAt) -> UpstreamRequest | None:
         """Only a task that still waits can be cancelled (Model Studio, task management, 2026-11)."""
         return video_jobs.get(job, f"{_native(job)}/tasks/{video_jobs.segment(job.upstream_id)}/cancel", "POST")
-
-    def content(self, job: JobAt, url: str) -> UpstreamRequest:
-        return video_jobs.fetch(job, url)
 
 
 def _native(job: JobAt) -> str:

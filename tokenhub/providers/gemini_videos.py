@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import orjson
 
-from tokenhub.call import Call, Wire
+from tokenhub.call import Call
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers import video_jobs
@@ -22,7 +22,7 @@ from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.gemini import GeminiAdapter
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
-from tokenhub.providers.whole import NotStreamed
+from tokenhub.providers.video_jobs import VideoAdapter
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply
@@ -35,10 +35,8 @@ _KNOWN: Final = frozenset({"negative_prompt", "aspect_ratio", "person_generation
 _OPERATION: Final = re.compile(r"models/[A-Za-z0-9._-]+/operations/[A-Za-z0-9_-]+", re.ASCII)
 
 
-class GeminiVideos(GeminiAdapter, NotStreamed):
+class GeminiVideos(GeminiAdapter, VideoAdapter):
     """Veo under the base URL."""
-
-    wire = Wire.VIDEOS
 
     def request(
         self,
@@ -90,11 +88,7 @@ class GeminiVideos(GeminiAdapter, NotStreamed):
     def poll(self, job: JobAt) -> UpstreamRequest:
         return video_jobs.get(job, f"{job.base_url}/{quote(job.upstream_id, safe='/')}")
 
-    def report(self, job: JobAt, status: int, headers: Mapping[str, str], body: bytes) -> Report:
-        lost = video_jobs.refuse_failures(status, headers, body, self.failure)
-        if lost is not None:
-            return lost
-        raw = chat_reply.parse_body(body)
+    def stands(self, job: JobAt, raw: dict[str, Any]) -> Report:
         if raw.get("done") is not True:
             return Report(Phase.RUNNING)
         if raw.get("error") is not None:
@@ -112,9 +106,6 @@ class GeminiVideos(GeminiAdapter, NotStreamed):
     def cancel(self, job: JobAt) -> UpstreamRequest | None:
         """The Gemini API has no way to cancel one (Gemini API reference, operations, 2026-11)."""
         return None
-
-    def content(self, job: JobAt, url: str) -> UpstreamRequest:
-        return video_jobs.fetch(job, url)
 
 
 def _image(reference: str) -> dict[str, str]:

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import orjson
 
-from tokenhub.call import Call, Wire
+from tokenhub.call import Call
 from tokenhub.catalog.models import Deployment
 from tokenhub.providers import video_jobs
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
-from tokenhub.providers.whole import NotStreamed
+from tokenhub.providers.video_jobs import VideoAdapter
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.replies import Reply
@@ -30,10 +30,8 @@ _PHASES: Final[Mapping[str | None, Phase]] = {
 }
 
 
-class OpenAIVideos(NotStreamed):
+class OpenAIVideos(VideoAdapter):
     """The API of ``wire/videos/request.py``, at an upstream."""
-
-    wire = Wire.VIDEOS
 
     def request(
         self,
@@ -70,11 +68,7 @@ class OpenAIVideos(NotStreamed):
     def poll(self, job: JobAt) -> UpstreamRequest:
         return video_jobs.get(job, _address(job))
 
-    def report(self, job: JobAt, status: int, headers: Mapping[str, str], body: bytes) -> Report:
-        lost = video_jobs.refuse_failures(status, headers, body, self.failure)
-        if lost is not None:
-            return lost
-        raw = chat_reply.parse_body(body)
+    def stands(self, job: JobAt, raw: dict[str, Any]) -> Report:
         phase = _PHASES.get(text_of(raw.get("status")), Phase.RUNNING)
         if phase is Phase.FAILED:
             return video_jobs.failed(self._provider.id, raw.get("error"))
@@ -90,9 +84,6 @@ class OpenAIVideos(NotStreamed):
 
     def cancel(self, job: JobAt) -> UpstreamRequest | None:
         return video_jobs.get(job, _address(job), "DELETE")
-
-    def content(self, job: JobAt, url: str) -> UpstreamRequest:
-        return video_jobs.fetch(job, url)
 
 
 def _address(job: JobAt) -> str:

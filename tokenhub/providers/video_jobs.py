@@ -1,18 +1,21 @@
 """What the adapters of all providers' videos do alike: seconds, created replies, failed tasks, results."""
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from tokenhub.call import Call
+from tokenhub.call import Call, Wire
 from tokenhub.catalog.models import Deployment
 from tokenhub.errors import InvalidRequest
 from tokenhub.providers import failures, results
 from tokenhub.providers.adapter import UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import UNKNOWN_CODE, JobAt, Phase, Report
+from tokenhub.providers.whole import NotStreamed
 from tokenhub.usage import Units, Usage
 from tokenhub.wire import words
+from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import CLIENT_FAULTS, Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.videos import request as videos
@@ -131,12 +134,21 @@ def fetch(job: JobAt, url: str) -> UpstreamRequest:
     return UpstreamRequest(checked, sent, b"", method="GET")
 
 
-def refuse_failures(
-    status: int, headers: Mapping[str, str], body: bytes, failure: Callable[[int, Mapping[str, str], bytes], Failure]
-) -> Report | None:
-    """Return the report of a poll that found no such task; raises UpstreamFault for any other failure; None: it succeeded."""
-    if 200 <= status < 300:
-        return None
-    if status in GONE:
-        return unknown()
-    raise UpstreamFault(failure(status, headers, body))
+class VideoAdapter(NotStreamed, ABC):
+    """A :class:`JobAdapter` for videos, but for what each provider has its own words for."""
+
+    wire = Wire.VIDEOS
+
+    def report(self, job: JobAt, status: int, headers: Mapping[str, str], body: bytes) -> Report:
+        if 200 <= status < 300:
+            return self.stands(job, chat_reply.parse_body(body))
+        if status in GONE:
+            return unknown()
+        raise UpstreamFault(self.failure(status, headers, body))
+
+    @abstractmethod
+    def stands(self, job: JobAt, raw: dict[str, Any]) -> Report:
+        """Read what the provider says of a task."""
+
+    def content(self, job: JobAt, url: str) -> UpstreamRequest:
+        return fetch(job, url)

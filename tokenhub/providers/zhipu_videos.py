@@ -18,7 +18,7 @@ from tokenhub.providers import video_jobs
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.headers import headers
 from tokenhub.providers.jobs import JobAt, Phase, Report
-from tokenhub.providers.whole import NotStreamed
+from tokenhub.providers.video_jobs import VideoAdapter
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.chat.parts import text_of
 from tokenhub.wire.replies import Reply
@@ -35,10 +35,8 @@ _PHASES: Final[Mapping[str | None, Phase]] = {
 }
 
 
-class ZhipuVideos(NotStreamed):
+class ZhipuVideos(VideoAdapter):
     """CogVideoX."""
-
-    wire = Wire.VIDEOS
 
     def request(
         self,
@@ -83,11 +81,7 @@ class ZhipuVideos(NotStreamed):
     def poll(self, job: JobAt) -> UpstreamRequest:
         return video_jobs.get(job, f"{job.base_url}/async-result/{video_jobs.segment(job.upstream_id)}")
 
-    def report(self, job: JobAt, status: int, headers: Mapping[str, str], body: bytes) -> Report:
-        lost = video_jobs.refuse_failures(status, headers, body, self.failure)
-        if lost is not None:
-            return lost
-        raw = chat_reply.parse_body(body)
+    def stands(self, job: JobAt, raw: dict[str, Any]) -> Report:
         phase = _PHASES.get(text_of(raw.get("task_status")), Phase.RUNNING)
         if phase is Phase.FAILED or ("task_status" not in raw and raw.get("error") is not None):
             return video_jobs.failed(self._provider.id, raw.get("error"))
@@ -103,9 +97,6 @@ class ZhipuVideos(NotStreamed):
     def cancel(self, job: JobAt) -> UpstreamRequest | None:
         """There is no way to cancel one (docs.bigmodel.cn, 2026-11)."""
         return None
-
-    def content(self, job: JobAt, url: str) -> UpstreamRequest:
-        return video_jobs.fetch(job, url)
 
 
 def _size(body: Mapping[str, Any]) -> str:
