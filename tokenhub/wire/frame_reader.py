@@ -6,7 +6,7 @@ terminal marker or with ``_fail``; a stream that closes before either was cut (T
 
 from abc import ABC, abstractmethod
 
-from tokenhub.wire import sse
+from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat.reply import Classify, unclassified
 from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.gate import Gate
@@ -56,6 +56,13 @@ class FrameReader(ABC):
     @abstractmethod
     def _take(self, frame: bytes) -> bytes:
         """Read one frame; return what can go to the client now, which is nothing once the stream is over."""
+
+    def _take_stray(self, body: bytes) -> bytes:
+        """Take what is no event: an error or a web page in place of the stream (T74)."""
+        payload = json_text.object_of(body)
+        if payload is not None and payload.get("error"):
+            return self._fail(self._classify(payload))
+        return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
 
     def _may_end(self) -> bool:
         """Say whether the reply is whole although its terminal marker is missing."""

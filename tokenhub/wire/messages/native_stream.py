@@ -90,13 +90,6 @@ class NativeMessagesReader(FrameReader):
         whole = _named(whole, kind)
         return self._gate.put(whole) if note is None else note(self, event, whole)
 
-    def _take_stray(self, body: bytes) -> bytes:
-        """Take what is no event: an error or a web page in place of the stream (T74)."""
-        payload = json_text.object_of(body)
-        if payload is not None and payload.get("error"):
-            return self._fail(self._classify(payload))
-        return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
-
     def _start(self, event: Mapping[str, Any], whole: bytes) -> bytes:
         self._begun = True
         message = _object(event.get("message"))

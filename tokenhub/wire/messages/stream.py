@@ -91,13 +91,6 @@ class MessagesReader(FrameReader):
                 return text if block is not None and block.kind == "text" else None
         return None
 
-    def _take_stray(self, body: bytes) -> bytes:
-        """Take what is no event: an error or a web page in place of the stream (T74)."""
-        payload = json_text.object_of(body)
-        if payload is not None and payload.get("error"):
-            return self._fail(self._classify(payload))
-        return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
-
     def _start(self, event: Mapping[str, Any]) -> bytes:
         message = _object(event.get("message"))
         id, model = str(message.get("id") or ""), str(message.get("model") or self._call.model)
