@@ -6,6 +6,7 @@ part of the output count (``notes/providers.md`` section 5 in the design materia
 this one is priced.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -106,3 +107,9 @@ def count(value: object) -> int | None:
     if type(value) is int and 0 <= value <= MAX_TOKENS:
         return value
     return None
+
+
+def count_in(stated: Mapping[str, Any], name: str) -> int | None:
+    """Return a token count that an upstream states by name: 0 where it is absent or null, None where it is no count."""
+    value = stated.get(name)
+    return 0 if value is None else count(value)

@@ -5,9 +5,8 @@ and a ``finishReason``, ``promptFeedback`` when the prompt was blocked, ``usageM
 """
 
 from collections.abc import Mapping
-from typing import Any
 
-from tokenhub.usage import Usage, count
+from tokenhub.usage import Usage, count, count_in
 
 FINISH_REASONS: Mapping[str, str] = {
     "STOP": "stop",
@@ -45,9 +44,9 @@ def parse_usage(raw: object) -> Usage | None:
     """
     if not isinstance(raw, dict) or raw.get("promptTokenCount") is None:
         return None
-    prompt, cached = _count(raw, "promptTokenCount"), _count(raw, "cachedContentTokenCount")
-    candidates, thoughts = _count(raw, "candidatesTokenCount"), _count(raw, "thoughtsTokenCount")
-    tool_use = _count(raw, "toolUsePromptTokenCount")
+    prompt, cached = count_in(raw, "promptTokenCount"), count_in(raw, "cachedContentTokenCount")
+    candidates, thoughts = count_in(raw, "candidatesTokenCount"), count_in(raw, "thoughtsTokenCount")
+    tool_use = count_in(raw, "toolUsePromptTokenCount")
     if prompt is None or cached is None or candidates is None or thoughts is None or tool_use is None:
         return None
     given = _modalities(raw.get("promptTokensDetails"), prompt)
@@ -73,12 +72,6 @@ def parse_usage(raw: object) -> Usage | None:
     )
 
 
-def _count(raw: Mapping[str, Any], name: str) -> int | None:
-    """Return a count; one that is absent or null is 0."""
-    value = raw.get(name)
-    return 0 if value is None else count(value)
-
-
 def _modalities(details: object, total: int) -> dict[str, int] | None:
     """Return tokens per modality of a ``…TokensDetails`` list; None when they are more than the total."""
     if details is None:
@@ -89,7 +82,7 @@ def _modalities(details: object, total: int) -> dict[str, int] | None:
     for detail in details:
         if not isinstance(detail, dict):
             return None
-        tokens, modality = _count(detail, "tokenCount"), detail.get("modality")
+        tokens, modality = count_in(detail, "tokenCount"), detail.get("modality")
         if tokens is None:
             return None
         if isinstance(modality, str):  # numbers come with $alt=json;enum-encoding=int, which is never asked for

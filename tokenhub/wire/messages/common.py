@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from tokenhub.usage import Usage, count
+from tokenhub.usage import Usage, count, count_in
 from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.words import code_word
 
@@ -130,11 +130,11 @@ def parse_usage(raw: object, input_count: InputCount = InputCount.WITHOUT_CACHE)
     if not isinstance(raw, Mapping):
         return None
     names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    counts = [_count(raw, name) for name in names]
+    counts = [count_in(raw, name) for name in names]
     details = raw.get("cache_creation")
-    one_hour = _count(details, "ephemeral_1h_input_tokens") if isinstance(details, Mapping) else 0
+    one_hour = count_in(details, "ephemeral_1h_input_tokens") if isinstance(details, Mapping) else 0
     thinking = raw.get("output_tokens_details")
-    reasoning = _count(thinking, "thinking_tokens") if isinstance(thinking, Mapping) else 0
+    reasoning = count_in(thinking, "thinking_tokens") if isinstance(thinking, Mapping) else 0
     if None in (*counts, one_hour, reasoning) or raw.get("input_tokens") is None or raw.get("output_tokens") is None:
         return None
     fresh, output, read, written = (number or 0 for number in counts)
@@ -172,12 +172,6 @@ def parse_end(
 def counts_output(usage: object) -> bool:
     """Return whether an event's own usage counts the output: what only the reply's beginning has told is no count of it."""
     return isinstance(usage, Mapping) and count(usage.get("output_tokens")) is not None
-
-
-def _count(raw: Mapping[str, Any], name: str) -> int | None:
-    """Return a count; one that is absent or null is 0."""
-    value = raw.get(name)
-    return 0 if value is None else count(value)
 
 
 def classify_error(payload: Mapping[str, Any]) -> Failure:

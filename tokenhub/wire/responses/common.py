@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tokenhub.errors import InvalidRequest
-from tokenhub.usage import Usage, count
+from tokenhub.usage import Usage, count, count_in
 from tokenhub.wire import attached
 
 REASONING_FORMAT = "openai-responses-v1"
@@ -127,8 +127,8 @@ def parse_usage(raw: object) -> Usage | None:
         return None
     inputs, outputs = _details(raw, "input_tokens_details"), _details(raw, "output_tokens_details")
     prompt, output = count(raw.get("input_tokens")), count(raw.get("output_tokens"))
-    read, written = _count(inputs, "cached_tokens"), _count(inputs, "cache_write_tokens")
-    reasoning, total = _count(outputs, "reasoning_tokens"), _count(raw, "total_tokens")
+    read, written = count_in(inputs, "cached_tokens"), count_in(inputs, "cache_write_tokens")
+    reasoning, total = count_in(outputs, "reasoning_tokens"), count_in(raw, "total_tokens")
     if prompt is None or output is None or read is None or written is None or reasoning is None or total is None:
         return None
     if read + written > prompt or reasoning > output:
@@ -141,12 +141,6 @@ def parse_usage(raw: object) -> Usage | None:
         reasoning=reasoning,
         unknown=max(0, total - prompt - output),
     )
-
-
-def _count(raw: Mapping[str, Any], name: str) -> int | None:
-    """Return a count; one that is absent or null is 0."""
-    value = raw.get(name)
-    return 0 if value is None else count(value)
 
 
 def _details(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
