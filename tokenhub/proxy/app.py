@@ -20,13 +20,14 @@ from tokenhub.proxy.runtime import Runtime
 from tokenhub.proxy.server import Deadlines, GatewayServer
 from tokenhub.settings import Settings
 from tokenhub.store import leases, revision
-from tokenhub.store.database import StoreError
 from tokenhub.store.leases import Lease
 from tokenhub.store.writer import Writer
 
 _IDLE_CONNECTION_S = 75.0
 _BACKLOG = 4096
 _LAST_WRITES_S = 15.0
+_COMMIT_S = 10.0
+"""What a charge waits for a database, too."""
 
 
 class Gateway:
@@ -61,6 +62,7 @@ class Gateway:
         refuses everything from then on and must be stopped.
         """
         loop, settings = asyncio.get_running_loop(), hub.settings
+        hub.database.commit_s = _COMMIT_S
         lease = _take_lease(hub)
 
         def on_fenced() -> None:
@@ -118,7 +120,7 @@ class Gateway:
         """Say that this process has ended; if the store is away, others find out by themselves."""
         try:
             leases.end(self.runtime.database, self._lease)
-        except StoreError as error:
+        except Unavailable as error:
             log.event("lease_not_ended", level="warning", code=error.code)
 
     async def _quiet(self, seconds: float, hurry: asyncio.Event | None) -> None:

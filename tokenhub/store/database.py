@@ -71,6 +71,8 @@ class Database:
         self.lock_clause: str = backend.lock_clause
         """What a SELECT in a write ends with to lock its rows; SQLite has locked everything already."""
         self.peewee = backend
+        self.commit_s: float | None = None
+        """How long PostgreSQL's answer to a COMMIT is waited for, before what became of it is unknown; None: as long as it takes."""
         self._here = _Thread()
 
     def connect(self) -> None:
@@ -250,7 +252,7 @@ class Database:
         mode, here.mode = here.mode, ""
         self.peewee.pop_transaction()  # type: ignore[no-untyped-call]
         try:
-            self.peewee.finish(commit=commit)
+            self.peewee.finish(commit=commit, within_s=self.commit_s)
         except Exception as error:
             lost = self.peewee.is_lost()
             self.peewee.drop()

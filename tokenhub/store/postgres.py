@@ -77,7 +77,16 @@ class Postgres(peewee.PostgresqlDatabase):
         import psycopg
         from psycopg.conninfo import conninfo_to_dict
 
-        connection = psycopg.connect(**{**CONNECTION, **conninfo_to_dict(self.database)}, autocommit=True)  # type: ignore[arg-type]
+        class Connection(psycopg.Connection[Any]):
+            """One whose next statement may be waited for until a moment, at most."""
+
+            end_s: float | None = None
+
+            def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+                return super().wait(gen if self.end_s is None else _until(self.end_s, gen), *args, **options)
+
+        parameters = {**CONNECTION, **conninfo_to_dict(self.database)}
+        connection = Connection.connect(**parameters, autocommit=True)  # type: ignore[arg-type]
         self.connections.add(connection)
         try:
             adapt(connection)
@@ -117,10 +126,23 @@ class Postgres(peewee.PostgresqlDatabase):
     def begin_read(self) -> None:
         self.cursor().execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", prepare=False)
 
-    def finish(self, *, commit: bool) -> None:
-        """End the open transaction; a server that answers COMMIT with ROLLBACK has not committed."""
+    def finish(self, *, commit: bool, within_s: float | None) -> None:
+        """End the open transaction; a server that answers COMMIT with ROLLBACK has not committed.
+
+        A connection on which COMMIT has no answer within this time is given up: a server may wait for its disk, or for
+        a standby (``synchronous_standby_names``), for ever.
+        """
+        import psycopg
+
         cursor = self.cursor()
-        cursor.execute("COMMIT" if commit else "ROLLBACK", prepare=False)
+        if commit and within_s is not None:
+            cursor.connection.end_s = clock.monotonic_s() + within_s
+        try:
+            cursor.execute("COMMIT" if commit else "ROLLBACK", prepare=False)
+        except TimeoutError as error:
+            cursor.connection.close()
+            raise psycopg.OperationalError(str(error)) from error
+        cursor.connection.end_s = None
         if commit and cursor.statusmessage != "COMMIT":
             raise RuntimeError("a statement of this transaction failed, so it was rolled back")
 
@@ -158,6 +180,19 @@ class Postgres(peewee.PostgresqlDatabase):
 
     def clock_name(self) -> str:
         return "database"
+
+
+def _until(end_s: float, waiting: Any) -> Any:
+    """Wait as psycopg does, which looks up ten times a second; raises TimeoutError at this moment of the stop-watch."""
+    ready = None
+    while True:
+        try:
+            state = waiting.send(ready)
+        except StopIteration as done:
+            return done.value
+        if clock.monotonic_s() >= end_s:
+            raise TimeoutError("the database server did not answer in time")
+        ready = yield state
 
 
 def adapt(connection: Any) -> None:

@@ -154,8 +154,8 @@ class Sqlite(peewee.SqliteDatabase):
     def begin_read(self) -> None:
         self.cursor().execute("BEGIN")
 
-    def finish(self, *, commit: bool) -> None:
-        """End the open transaction.
+    def finish(self, *, commit: bool, within_s: float | None) -> None:  # noqa: ARG002
+        """End the open transaction, however long the disk takes.
 
         An error such as a full disk may have undone it already, or leave it open when COMMIT fails
         (sqlite.org/lang_transaction.html, section 3); either way nothing of it is kept.
