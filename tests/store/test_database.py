@@ -432,9 +432,15 @@ def test_t97_a_kept_connection_that_died_while_idle_is_replaced_unseen(cut: CutS
     with through.read():
         assert plans(through) == ["a"]
     cut.cut_now()
-    with pytest.raises(StoreUnavailable):
-        plans(through)
     assert plans(through) == ["a"]
+    cut.cut_now()
+    assert through.row("SELECT 1") == through.execute("SELECT 1").fetchone() == (1,)
+    cut.cut_now()
+    assert through.now_ms() // 1000 - through.now_s() in (-1, 0)
+    cut.cut_at(b"pg_backend_pid", pass_it_on=True)
+    cut.refuse = True
+    with pytest.raises(StoreUnavailable):
+        through.row("SELECT pg_backend_pid()")
 
 
 @ONLY_POSTGRES

@@ -1,5 +1,6 @@
 """What is PostgreSQL's own: placeholders, the server's settings, an address without its password."""
 
+import time
 from contextlib import closing
 
 import pytest
@@ -107,6 +108,19 @@ def test_what_a_server_or_a_user_has_set_changes_no_statement(settings: Settings
     assert [found.key.id for found in accounts.keys_starting(opened, "a-", 2)] == ["a-0"]
     assert bank.available(account) == 970
     bank.check()
+    opened.close()
+
+
+@ONLY_POSTGRES
+def test_a_limit_to_statements_or_idle_sessions_that_is_set_at_the_server_ends_none_of_ours(
+    settings: Settings, home: Home
+) -> None:
+    limits = "-cstatement_timeout%3D50%20-cidle_session_timeout%3D50"
+    opened = open_database(Settings(database_url=f"{settings.database_url}&options={limits}"), home)
+    (process,) = opened.row("SELECT pg_backend_pid()") or ()
+    opened.row("SELECT pg_sleep(0.06)")
+    time.sleep(0.06)
+    assert opened.row("SELECT pg_backend_pid()") == (process,)
     opened.close()
 
 

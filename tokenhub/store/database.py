@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 
 from tokenhub.errors import SetupError
 from tokenhub.paths import Home, make_folder
@@ -42,6 +42,7 @@ __all__ = [
     "opened_beside",
 ]
 
+T = TypeVar("T")
 Mode = Literal["", "read", "write"]
 
 
@@ -120,25 +121,30 @@ class Database:
     def execute(self, sql: str, params: Sequence[Any] = ()) -> Any:
         """Run one statement with ``?`` placeholders; return the driver's cursor."""
         try:
-            return self.peewee.cursor().execute(self.peewee.text(sql), params)
+            return self._sent(sql, params)
         except Exception as error:
-            self._statement_failed(error)
+            return self._once_more(error, lambda: self._sent(sql, params))
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one query and return all its rows."""
+        found: list[tuple[Any, ...]]
         try:
-            found: list[tuple[Any, ...]] = self.peewee.cursor().execute(self.peewee.text(sql), params).fetchall()
-            return found
+            found = self._sent(sql, params).fetchall()
         except Exception as error:
-            self._statement_failed(error)
+            found = self._once_more(error, lambda: self._sent(sql, params).fetchall())
+        return found
 
     def row(self, sql: str, params: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """Run one query and return its first row, if there is one."""
+        found: tuple[Any, ...] | None
         try:
-            found: tuple[Any, ...] | None = self.peewee.cursor().execute(self.peewee.text(sql), params).fetchone()
-            return found
+            found = self._sent(sql, params).fetchone()
         except Exception as error:
-            self._statement_failed(error)
+            found = self._once_more(error, lambda: self._sent(sql, params).fetchone())
+        return found
+
+    def _sent(self, sql: str, params: Sequence[Any]) -> Any:
+        return self.peewee.cursor().execute(self.peewee.text(sql), params)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         """Run one statement for each row of parameters; return how many rows it changed."""
@@ -158,7 +164,7 @@ class Database:
         try:
             return self.peewee.now_s()
         except Exception as error:
-            self._statement_failed(error)
+            return self._once_more(error, self.peewee.now_s)
 
     def now_ms(self) -> int:
         """Wall time that all processes of this store share, for what must agree between machines: days, expiry, leases (T99).
@@ -171,7 +177,7 @@ class Database:
         try:
             return self.peewee.now_ms()
         except Exception as error:
-            self._statement_failed(error)
+            return self._once_more(error, self.peewee.now_ms)
 
     def window_epoch(self) -> bytes:
         """Eight bytes that name the clock of :meth:`now_s`: another tag, and its seconds cannot be compared."""
@@ -267,6 +273,15 @@ class Database:
         if lost:
             self.peewee.drop()
         return lost
+
+    def _once_more(self, error: Exception, statement: Callable[[], T]) -> T:
+        """Do what failed again on a new connection, if it stood alone and its connection turned out to be dead: it can only have read."""
+        if self._here.mode or not self._drop_if_lost():
+            self._statement_failed(error)
+        try:
+            return statement()
+        except Exception as again:
+            self._statement_failed(again)
 
     def _statement_failed(self, error: Exception) -> NoReturn:
         """Note that a statement failed, for the end of the transaction it is in, and raise what it means."""

@@ -38,6 +38,9 @@ SESSION = {
 """What each session is set to, whatever the server, the database or the user has. Only :meth:`Postgres.begin_write` may write (T87); a process that is
 stopped inside a transaction loses its locks after a minute; a commit is on disk before it is answered."""
 
+UNLIMITED = "idle_session_timeout", "statement_timeout", "transaction_timeout"
+"""What each session is freed of, where the server knows it: a migration, a backup or a proof of the books may take long."""
+
 REQUIRED = {"fsync": "on", "server_encoding": "UTF8"}
 """What the server must be set to, or it is refused (T86)."""
 
@@ -49,6 +52,7 @@ _WRITES = """
 SELECT pid, backend_xid::text FROM pg_stat_activity
 WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
 """
+_UNLIMIT = f"SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN {UNLIMITED}"
 _NOW_MS = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _BEGIN_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text, {_NOW_MS}"
 
@@ -91,7 +95,7 @@ class Postgres(peewee.PostgresqlDatabase):
         try:
             adapt(connection)
             settings = "; ".join(f"SET {name} = '{value}'" for name, value in SESSION.items())
-            connection.execute(settings.encode(), prepare=False)
+            connection.execute(f"{settings}; {_UNLIMIT}".encode(), prepare=False)
         except BaseException:
             self.connections.close()
             raise
