@@ -1,7 +1,9 @@
 """What a serving process does by itself: threads that hold each other up in nothing, and that end in time."""
 
+import asyncio
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +25,7 @@ from tokenhub.operations import accounts, grants, secrets
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import topups
 from tokenhub.paths import Home
-from tokenhub.proxy import app, background
+from tokenhub.proxy import app, background, supervisor
 from tokenhub.proxy.background import Crew, Job
 from tokenhub.settings import Settings
 from tokenhub.store import leases, postgres, stripe_events
@@ -272,3 +274,13 @@ def test_a_gateway_that_begins_waits_for_nobodys_write(hub: Hub, hub_settings: S
         lease = app._take_lease(hub)
         assert clock.monotonic_s() - began_s < postgres.WRITES_END_S / 2
     leases.end(hub.database, lease)
+
+
+def test_a_gateway_that_cannot_start_leaves_nothing_open(hub: Hub, home: Home) -> None:
+    listener, no_listener = supervisor.listen("127.0.0.1", 0), socket.socket(type=socket.SOCK_DGRAM)
+    with pytest.raises(ValueError, match="Stream Socket"):
+        asyncio.run(app.Gateway.start(hub, [listener, no_listener]))
+    assert hub.database.rows("SELECT state FROM leases") == [("ended",)]
+    assert not leases.any_is_held(home)
+    assert (listener.fileno(), no_listener.fileno()) == (-1, -1)
+    assert not [one.name for one in threading.enumerate() if one.name.startswith("tokenhub-")]

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import process_environment
 from tests.fakes import mixed_load
+from tests.fakes.cut_socket import CutSocket
 from tests.fakes.mixed_load import MODEL
 from tests.fakes.upstream import (
     FakeUpstream,
@@ -243,3 +244,23 @@ def test_a_gateway_whose_lease_was_ended_begins_anew(installation: Installation)
         assert installation.hub.database.row("SELECT COUNT(*) FROM leases WHERE state = 'live'") == (1,)
         assert serving.stop() == 0
     assert ledger.verify(installation.hub.database) == []
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_t97_a_gateway_that_begins_anew_waits_for_a_database_that_is_away(
+    installation: Installation, tmp_path: Path
+) -> None:
+    with (
+        CutSocket(installation.hub.settings.database_url, tmp_path) as way,
+        installation.serve(TOKENHUB_DATABASE_URL=way.url, TOKENHUB_DATABASE_LEASE_S="5") as serving,
+    ):
+        assert serving.chat(MODEL).status == 200
+        way.cut_at(b"INSERT INTO leases", pass_it_on=False)
+        way.refuse = True
+        with installation.hub.database.write():
+            installation.hub.database.execute("UPDATE leases SET state = 'ended'")
+        wait_until(lambda: "lease_not_taken" in installation.log.read_text())
+        way.refuse = False
+        assert serving.chat(MODEL).status == 200
+        assert serving.stop() == 0
+    assert installation.log.read_text().count("lease_not_taken") == 1

@@ -1,6 +1,7 @@
 """One serving process from start to stop: what is opened, in which order, and closed in the opposite one."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,7 @@ from tokenhub.proxy.runtime import Runtime
 from tokenhub.proxy.server import Deadlines, GatewayServer
 from tokenhub.settings import Settings
 from tokenhub.store import leases, revision
+from tokenhub.store.database import Database
 from tokenhub.store.leases import Lease
 from tokenhub.store.writer import Writer
 
@@ -59,11 +61,29 @@ class Gateway:
         """Open everything and listen on the sockets, which are bound already and become its own.
 
         ``on_lost`` is called, in this loop, when the process's lease is lost: the gateway
-        refuses everything from then on and must be stopped.
+        refuses everything from then on and must be stopped. One that cannot start leaves nothing open.
         """
+        with contextlib.ExitStack() as opened:
+            for one in sockets:
+                opened.callback(one.close)
+            gateway = await cls._opened(hub, sockets, own_credentials, on_lost, opened)
+            opened.pop_all()
+        return gateway
+
+    @classmethod
+    async def _opened(
+        cls,
+        hub: Hub,
+        sockets: Sequence[socket.socket],
+        own_credentials: Sequence[Credential],
+        on_lost: Callable[[], None],
+        opened: contextlib.ExitStack,
+    ) -> "Gateway":
+        """Open everything; ``opened`` is told how to close what would be left behind."""
         loop, settings = asyncio.get_running_loop(), hub.settings
         hub.database.commit_s = _COMMIT_S
         lease = _take_lease(hub)
+        opened.callback(_end_lease, hub.database, lease)
 
         def on_fenced() -> None:
             loop.call_soon_threadsafe(_fenced, runtime, on_lost)
@@ -78,6 +98,7 @@ class Gateway:
         runtime.wake_payments = background.wake_payments
         runtime.ledger_adds_up = lambda: not background.discrepancies
         writer.start()
+        opened.callback(writer.close, _LAST_WRITES_S)
 
         async def handle(request: BaseRequest) -> Sent:
             return await routes.handle(request, runtime)
@@ -91,7 +112,10 @@ class Gateway:
                 write_s=settings.server_write_timeout_s,
             ),
         )
-        listeners = [await loop.create_server(server, sock=one, backlog=_BACKLOG) for one in sockets]
+        listeners = []
+        for one in sockets:
+            listeners.append(await loop.create_server(server, sock=one, backlog=_BACKLOG))
+            opened.callback(listeners[-1].close)
         background.start()
         runtime.spawn(availability.follow(runtime.watch, runtime.read))
         memory.quiet_collector()
@@ -114,14 +138,7 @@ class Gateway:
         await runtime.close()
         await runtime.client.close()
         if await asyncio.get_running_loop().run_in_executor(None, runtime.writer.close, _LAST_WRITES_S):
-            self._end_lease()
-
-    def _end_lease(self) -> None:
-        """Say that this process has ended; if the store is away, others find out by themselves."""
-        try:
-            leases.end(self.runtime.database, self._lease)
-        except Unavailable as error:
-            log.event("lease_not_ended", level="warning", code=error.code)
+            _end_lease(runtime.database, self._lease)
 
     async def _quiet(self, seconds: float, hurry: asyncio.Event | None) -> None:
         """Wait until nothing is under way, at most so long, or until someone is in a hurry."""
@@ -142,6 +159,14 @@ def _take_lease(hub: Hub) -> Lease:
         revision.lock(hub.database)
         revision.refuse_other_key(hub.database, hub.vault)
         return leases.acquire(hub.database, hub.home, hub.settings.database_lease_s, hub.database.now_ms())
+
+
+def _end_lease(database: Database, lease: Lease) -> None:
+    """Say that this process has ended; if the store is away, others find out by themselves."""
+    try:
+        leases.end(database, lease)
+    except Unavailable as error:
+        log.event("lease_not_ended", level="warning", code=error.code)
 
 
 def _fenced(runtime: Runtime, on_lost: Callable[[], None]) -> None:

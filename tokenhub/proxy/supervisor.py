@@ -22,7 +22,7 @@ import orjson
 
 from tokenhub import clock
 from tokenhub.catalog.models import Credential
-from tokenhub.errors import SetupError
+from tokenhub.errors import SetupError, Unavailable
 from tokenhub.observability import log
 from tokenhub.operations import models
 from tokenhub.operations.hub import Hub
@@ -35,7 +35,7 @@ from tokenhub.settings import OPTIONS, Settings
 _LOOK_S = 0.05
 """How often the supervisor looks after its workers."""
 _RESTART_PAUSE_S = 1.0
-"""Least time between two starts in the place of one worker."""
+"""Least time between two starts in the place of one worker, or of one gateway."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 HURRY = signal.SIGINT
 """What makes a worker hurry. SIGTERM does not: a service manager may send it to workers beside the supervisor's."""
@@ -129,7 +129,7 @@ async def serve(
 ) -> None:
     """Serve in this process until told to stop; a second signal, one of ``hurried_by``, ends what is under way at once.
 
-    A gateway whose lease was lost is replaced by a new one under a new lease, on the same sockets.
+    A gateway whose lease was lost is replaced by a new one under a new lease, on the same sockets, as soon as the database is there.
     """
     over, hurry = asyncio.Event(), asyncio.Event()
     signals = 0
@@ -144,13 +144,23 @@ async def serve(
 
     loop = asyncio.get_running_loop()
     with _signals_to(lambda number: loop.call_soon_threadsafe(told, number)), watched(hub.settings.server_watchdog_s):
-        first = True
+        first, is_told = True, False
         while not signals:
             over.clear()
-            gateway = await Gateway.start(hub, [one.dup() for one in sockets], credentials, on_lost=over.set)
+            try:
+                gateway = await Gateway.start(hub, [one.dup() for one in sockets], credentials, on_lost=over.set)
+            except Unavailable as error:
+                if first:
+                    raise
+                if not is_told:
+                    log.event("lease_not_taken", level="warning", code=error.code)
+                is_told = True
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), _RESTART_PAUSE_S)
+                continue
             if first:
                 ready()
-            first = False
+            first = is_told = False
             await over.wait()
             if signals:
                 for one in sockets:
