@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from queue import SimpleQueue
 
 import pytest
 
@@ -15,7 +16,9 @@ from tokenhub.billing.holds import End, Ended, Placed, Refusal, Refused
 from tokenhub.errors import InternalError, NotFound, Unavailable
 from tokenhub.observability import log
 from tokenhub.store import leases, requests
+from tokenhub.store.commit import Item
 from tokenhub.store.holds import release_holds_of
+from tokenhub.store.kept import unwritten
 from tokenhub.store.writer import Writer
 
 
@@ -264,6 +267,30 @@ async def test_close_writes_what_is_queued_and_refuses_what_comes_later(bank):
     with pytest.raises(Unavailable, match="shutting down"):
         writer.submit(bank.release("r1"))
     assert bank.available(account) == 1000 - 300
+
+
+class GivenUp(SimpleQueue):
+    """A queue into which everything comes when the writer's thread has just ended."""
+
+    def put(self, one):
+        if one is not None:
+            self.writer.close(5)
+        super().put(one)
+
+
+@pytest.mark.parametrize("what", ["place", "settle", "job"])
+async def test_what_is_queued_in_the_moment_the_thread_gives_up_is_answered(bank, what):
+    bank.account("a", 1000)
+    writer = Writer(bank.database, bank.lease)
+    writer._queue = GivenUp()
+    writer._queue.writer = writer
+    writer.start()
+    if what == "settle":
+        assert await asyncio.wait_for(writer.submit(bank.settle("r", "a-0", 1)), 5) == unwritten(Item(None))
+        return
+    late = writer.submit(bank.place("r", "a-0", 1)) if what == "place" else asyncio.wrap_future(writer.run(id))
+    with pytest.raises(Unavailable, match="shutting down"):
+        await asyncio.wait_for(late, 5)
 
 
 async def test_t99_clock_that_jumps_freezes_no_limit_and_loses_no_lease(bank):

@@ -11,8 +11,9 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
@@ -91,6 +92,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="tokenhub-writer", daemon=True)
         self._closing = self._stopped = False
         self._unwritten: list[Item] = []
+        self._giving_up = threading.Lock()
         self._deadline_s = float("inf")
         self.fenced = threading.Event()
         self.batches = 0
@@ -125,7 +127,7 @@ class Writer:
         if self._stopped:
             raise _closing()
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._queue.put(Item(operation, future))
+        self._put(Item(operation, future))
         return future
 
     def post(self, operation: Operation) -> None:
@@ -136,7 +138,7 @@ class Writer:
         """Run any other small write in a transaction of its own, in the writer's thread."""
         self._check_room()
         future: Future[T] = Future()
-        self._queue.put(_Job(write, future))
+        self._put(_Job(write, future))
         return future
 
     def hand_over(self, request_id: str, write: Callable[[Database], T]) -> "Future[T]":
@@ -169,6 +171,12 @@ class Writer:
             raise _closing()
         if self._queue.qsize() >= self._max_queue:
             raise Unavailable("The gateway has more requests than it can take.", code="overloaded", retry_after_s=1)
+
+    def _put(self, one: Item | _Job) -> None:
+        """Queue something that is waited for; where the thread has given up meanwhile, nobody else would answer."""
+        self._queue.put(one)
+        if self._stopped:
+            self._refuse_queued()
 
     # The thread
 
@@ -251,8 +259,9 @@ class Writer:
     def _drain(self) -> list[Item]:
         """Take all operations that are queued."""
         items: list[Item] = []
-        while self._queue.qsize():
-            self._sort(self._queue.get_nowait(), items)
+        with suppress(Empty):
+            while True:
+                self._sort(self._queue.get_nowait(), items)
         return items
 
     def _refuse_jobs(self, error: BaseException) -> None:
@@ -299,10 +308,15 @@ class Writer:
     def _give_up(self) -> None:
         """Answer all who still wait when the thread ends; their holds are released with the lease."""
         self._closing = self._stopped = True
-        self._unwritten = self._batch + self._kept.take(len(self._kept)) + self._drain()
-        self._refuse_jobs(_closing())
-        places = [item for item in self._unwritten if isinstance(item.operation, Place)]
-        ends = [item for item in self._unwritten if not isinstance(item.operation, Place)]
+        self._refuse_queued(self._batch + self._kept.take(len(self._kept)))
+
+    def _refuse_queued(self, left: Sequence[Item] = ()) -> None:
+        with self._giving_up:
+            items = [*left, *self._drain()]
+            self._unwritten += items
+            self._refuse_jobs(_closing())
+        places = [item for item in items if isinstance(item.operation, Place)]
+        ends = [item for item in items if not isinstance(item.operation, Place)]
         self._deliver([(item, _closing()) for item in places])
         self._deliver([(item, unwritten(item)) for item in ends])
 
