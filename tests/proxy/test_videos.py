@@ -7,19 +7,21 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import openai
 import pytest
 
-from tests.fakes.upstream import Cut, FakeUpstream, Received, Reply, head, json_reply
+from tests.fakes.raw_client import RawClient, eventually, post
+from tests.fakes.upstream import Cut, FakeUpstream, Received, Reply, WaitFor, head, json_reply
 from tests.fakes.video_houses import VIDEO, DashScope, Google, House, OpenAI, Zhipu
 from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
 from tokenhub.catalog.load import Override
 from tokenhub.operations import accounts, credentials, grants, keys, preferences
 from tokenhub.operations.keys import KeyTerms
 from tokenhub.operations.preferences import Subject
-from tokenhub.proxy import video_content
+from tokenhub.proxy import admission, video_content
 from tokenhub.store import catalog, ledger
 from tokenhub.wire import multipart
 from tokenhub.wire.multipart import Upload
@@ -764,37 +766,66 @@ def test_a_job_whose_credential_was_deleted_is_given_up_when_its_time_is_over(st
     assert studio.gateway.balance() == before
 
 
-def test_a_client_that_leaves_leaves_its_job_behind(studio: Studio) -> None:
-    """The provider has taken it, so it is kept, listed and charged: whoever left can still fetch it."""
-    studio.house.refuse = None
-    answer = studio.house.answer
-    accepted = threading.Event()
+@contextmanager
+def left_after_asking(studio: Studio) -> Iterator[None]:
+    """Begin a video and leave when its provider has been asked; inside, it has not answered yet."""
+    answer, asked, may_answer = studio.house.answer, threading.Event(), threading.Event()
 
     def slowly(request: Received) -> Reply:
         reply = answer(request)
-        if request.method == "POST":
-            accepted.set()
-        return reply
+        if request.method != "POST":
+            return reply
+        asked.set()
+        return [WaitFor(may_answer), *reply]
 
     studio.house.answer = slowly  # type: ignore[method-assign]
-    with socket.create_connection(("127.0.0.1", studio.gateway.port)) as client:
-        body = json.dumps({"model": WAN, "prompt": "x", "seconds": 2}).encode()
-        head = f"POST /v1/videos HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {studio.gateway.key}\r\n"
-        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        client.sendall(head.encode() + body)
-        assert accepted.wait(5)
-    deadline = time.monotonic() + 5
-    while studio.gateway.rows("SELECT 1 FROM holds WHERE owner = 'request'") or not studio.gateway.rows(
-        "SELECT 1 FROM jobs"
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    listed = studio.gateway.call("GET", "/v1/videos").json()["data"]
-    for one in listed:
-        studio.until(one["id"], "completed")
-    ended = studio.gateway.settled(1)
-    # It left before or after the answer: either way there is one end, and a charge only for what can be fetched.
-    assert [row["end"] for row in ended] == ["settled" if listed else "released"]
+    with RawClient(studio.gateway.port) as client:
+        client.send(post(studio.gateway.key, {"model": WAN, "prompt": "x", "seconds": 2}, path="/v1/videos"))
+        assert asked.wait(5)
+        client.reset()
+    assert studio.gateway.gateway is not None
+    server = studio.gateway.gateway._server
+    assert eventually(lambda: not server.connections)
+    yield
+    may_answer.set()
+
+
+def test_a_client_that_leaves_leaves_its_video_behind(studio: Studio) -> None:
+    """Its provider has been asked and makes it all the same, so it is kept, listed and charged: whoever left can still fetch it."""
+    before = studio.gateway.balance()
+    with left_after_asking(studio):
+        assert [hold["owner"] for hold in studio.holds()] == ["request"]
+    assert eventually(lambda: studio.gateway.call("GET", "/v1/videos").json()["data"])
+    (listed,) = studio.gateway.call("GET", "/v1/videos").json()["data"]
+    assert studio.until(listed["id"], "completed")["seconds"] == "2"
+    assert studio.get(listed["id"], "/content").body == VIDEO
+    assert before - studio.gateway.balance() == 2 * SECOND_720 + fee(2 * SECOND_720)
+
+
+def test_a_video_that_is_refused_after_its_client_has_left_is_free(studio: Studio) -> None:
+    studio.house.refuse = json_reply({"code": "InvalidParameter", "message": "no"}, 400)
+    before = studio.gateway.balance()
+    with left_after_asking(studio):
+        pass
+    (row,) = studio.gateway.settled(1)
+    assert (row["end"], row["status"], studio.gateway.balance()) == ("released", 400, before)
+
+
+def test_a_client_that_leaves_before_a_provider_is_asked_has_no_video_made(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place_hold = admission.place_hold
+
+    async def leave_and_place(exchange: Any, runtime: Any) -> None:
+        exchange.downstream.abort()
+        await place_hold(exchange, runtime)
+
+    monkeypatch.setattr(admission, "place_hold", leave_and_place)
+    with pytest.raises(ConnectionError):
+        studio.make()
+    (row,) = studio.gateway.settled(1)
+    assert (row["end"], row["error_code"]) == ("released", "client_left")
+    assert (studio.house.tasks, studio.gateway.rows("SELECT 1 FROM jobs")) == ({}, [])
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")

@@ -104,6 +104,11 @@ class Downstream:
         self.opened = False
         self.ended = False
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client has left."""
+        return self._transport.is_closing()
+
     def send(self, status: int, body: bytes, content_type: str = JSON, *, close: bool = False) -> Sent:
         """Write a whole reply; it is the connection's last if the request's body was not read to its end."""
         self.stop_keep_alive()

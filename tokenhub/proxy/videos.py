@@ -1,7 +1,7 @@
 """``/v1/videos``: a video is made long after its request was answered, so its hold outlives the request.
 
 ``begin`` writes the job down, then a provider is asked as for any request, and ``deliver``
-makes the hold the job's, in an application task: whether the client waits or not, a job that
+makes the hold the job's, all in an application task: whether the client waits or not, a job that
 a provider has taken is kept or its hold released. From then on ``operations/job_work.py`` looks
 at it, in one process among all.
 """
@@ -26,7 +26,7 @@ from tokenhub.providers.client import tasks
 from tokenhub.providers.jobs import JobAdapter, JobAt, Report
 from tokenhub.proxy import exchange, relay, settlement, video_content
 from tokenhub.proxy.attempts import Answer
-from tokenhub.proxy.downstream import Downstream, Sent
+from tokenhub.proxy.downstream import ClientGone, Downstream, Sent
 from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.store import jobs as store
@@ -49,12 +49,15 @@ _CONTENT: Final = "/content"
 
 
 async def create(request: BaseRequest, runtime: Runtime) -> Sent:
-    """``POST /v1/videos``."""
-    return await exchange.carry(request, runtime, VideosSurface, begin=begin, deliver=deliver)
+    """``POST /v1/videos``. A provider that was asked makes the video, whether or not its client waits for the answer."""
+    work = exchange.carry(request, runtime, VideosSurface, begin=begin, deliver=deliver)
+    return await asyncio.shield(runtime.spawn(work))
 
 
 async def begin(exchange: Exchange, runtime: Runtime) -> None:
-    """Write the job down before a provider is asked."""
+    """Write the job down before a provider is asked; raises ClientGone when nobody waits for it any more."""
+    if exchange.downstream.is_gone:
+        raise ClientGone
     caller, call = exchange.caller, exchange.call
     assert caller is not None
     assert call is not None
@@ -73,7 +76,7 @@ async def deliver(answer: Answer, exchange: Exchange, runtime: Runtime) -> Sent:
     failpoints.hit("job.created")
     relay.name_the_server(answer, exchange)
     taken = _taken(answer, exchange, runtime)
-    # From here on the task answers for the hold: a client that leaves leaves its job behind.
+    # From here on the booking answers for the hold, also when the gateway ends this exchange.
     exchange.ended = True
     booked = await asyncio.shield(runtime.spawn(_book(taken, exchange, runtime)))
     if not booked:
