@@ -169,6 +169,22 @@ def test_an_internal_error_shows_no_traceback_and_no_text_of_it(home: Path) -> N
     assert ended.stderr.count("\n") == 1
 
 
+def test_a_crash_leaves_no_prompt_and_no_key_on_the_disk(home: Path) -> None:
+    """The limit holds for a gateway's workers and its embedded model too: they inherit it."""
+    limits = (
+        "import resource, sys; core = resource.RLIMIT_CORE; most = resource.getrlimit(core)[1]\n"
+        "resource.setrlimit(core, (most, most))\n"
+        "from tokenhub.cli.app import main\n"
+        "try: main()\n"
+        "finally: print(resource.getrlimit(core), file=sys.stderr)"
+    )
+    ended = subprocess.run(
+        command("accounts", "list", main=limits), capture_output=True, text=True, env=surroundings(home),
+        timeout=DEADLINE_S, check=True,
+    )  # fmt: skip
+    assert ended.stderr == "(0, 0)\n"
+
+
 def opened(home: Path, *arguments: str) -> "subprocess.Popen[str]":
     """The program at work, with a pipe from each of its outputs."""
     outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -4,6 +4,7 @@ import errno
 import importlib
 import os
 import re
+import resource
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -87,6 +88,7 @@ def tokenhub(
 def main() -> None:
     """Run the command line that this process was started with."""
     _open_closed()
+    _leave_no_core()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets its code; no command fails over it.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -105,6 +107,11 @@ def _open_closed() -> None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
+def _leave_no_core() -> None:
+    """Keep the memory of this process, and of those that it starts, off the disk when they crash: prompts and keys are in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def run(arguments: Sequence[str]) -> int:
