@@ -11,9 +11,7 @@ class NotStreamed(BaseAdapter):
     """Refuses to stream."""
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:  # noqa: ARG002 (the contract's arguments)
-        raise InvalidRequest(
-            f"{call.capability.value.capitalize()} are not streamed; leave stream out.", param="stream"
-        )
+        raise InvalidRequest(f"This model's {call.capability.value} come whole; leave stream out.", param="stream")
 
 
 class WholeReplies(NotStreamed):
