@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenhub.errors import InvalidRequest
-from tokenhub.wire.chat.parts import short_id
+from tokenhub.wire.chat.parts import items_of, short_id
 from tokenhub.wire.chat.request import allowed_tools
-from tokenhub.wire.responses.common import REASONING_FORMAT, items_of
+from tokenhub.wire.responses.common import REASONING_FORMAT
 
 MIN_OUTPUT = 16
 """The least ``max_output_tokens`` that is taken (OpenAI's API reference, 2026-11)."""

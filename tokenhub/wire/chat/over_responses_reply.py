@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenhub.call import Call
+from tokenhub.wire.chat.parts import items_of
 from tokenhub.wire.chat.reply import Classify, has_content, text_bytes, unclassified
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.responses import common as responses
 from tokenhub.wire.responses import native as responses_native
-from tokenhub.wire.responses.common import REASONING_FORMAT, items_of
+from tokenhub.wire.responses.common import REASONING_FORMAT
 
 
 def reply(raw: dict[str, Any], call: Call, *, classify: Classify = unclassified) -> Reply:

@@ -11,13 +11,12 @@ from tokenhub.call import Call
 from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat import over_responses_reply as chat_over_responses_reply
 from tokenhub.wire.chat.frames import ChunkWriter
-from tokenhub.wire.chat.parts import text_of
+from tokenhub.wire.chat.parts import items_of, members_of, text_of
 from tokenhub.wire.chat.reply import Classify, unclassified
 from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.frame_reader import FrameReader
 from tokenhub.wire.responses import common as responses
 from tokenhub.wire.responses import native as responses_native
-from tokenhub.wire.responses.common import items_of
 
 
 class ResponsesReader(FrameReader):
@@ -53,7 +52,7 @@ class ResponsesReader(FrameReader):
         return handler(self, event) if handler is not None else b""
 
     def _start(self, event: Mapping[str, Any]) -> bytes:
-        response = _object(event.get("response"))
+        response = members_of(event.get("response"))
         facts = self.facts
         facts.upstream_id, facts.served_model = text_of(response.get("id")), text_of(response.get("model"))
         facts.created = responses.created_of(response) or self._call.created_s
@@ -90,7 +89,7 @@ class ResponsesReader(FrameReader):
         return self._show(self._chunks.reasoning("\n\n"), "") if self._summaries > 1 else b""
 
     def _add_item(self, event: Mapping[str, Any]) -> bytes:
-        item = _object(event.get("item"))
+        item = members_of(event.get("item"))
         if item.get("type") not in responses.CALLS:
             return b""
         position = self._calls[_place(event)] = len(self._calls)
@@ -116,7 +115,7 @@ class ResponsesReader(FrameReader):
 
     def _end_item(self, event: Mapping[str, Any]) -> bytes:
         """Take a whole item: reasoning comes out to be given back, and arguments that came in no pieces."""
-        item, place = _object(event.get("item")), _place(event)
+        item, place = members_of(event.get("item")), _place(event)
         if item.get("type") == "reasoning":
             details = chat_over_responses_reply.details_of(item)
             self.facts.binds = self.facts.binds or bool(details)
@@ -133,7 +132,7 @@ class ResponsesReader(FrameReader):
         return self._show(self._chunks.delta({"tool_calls": [call]}), text) if text else b""
 
     def _annotate(self, event: Mapping[str, Any]) -> bytes:
-        note = chat_over_responses_reply.annotation_of(_object(event.get("annotation")))
+        note = chat_over_responses_reply.annotation_of(members_of(event.get("annotation")))
         return self._gate.put(self._chunks.delta({"annotations": [note]})) if note else b""
 
     def _end(self, event: Mapping[str, Any]) -> bytes:
@@ -172,10 +171,6 @@ _EVENTS: Mapping[str, Callable[[ResponsesReader, Mapping[str, Any]], bytes]] = {
     "response.completed": ResponsesReader._end,
     "response.incomplete": ResponsesReader._end,
 }
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _place(event: Mapping[str, Any]) -> int | None:

@@ -7,17 +7,17 @@ from typing import Any
 
 def choices_of(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the choices of a chunk or reply; what is no object is none."""
-    return _objects(payload.get("choices"))
+    return items_of(payload.get("choices"))
 
 
 def calls_of(part: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the tool calls of a message or delta."""
-    return _objects(part.get("tool_calls"))
+    return items_of(part.get("tool_calls"))
 
 
 def blocks_of(part: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Return the entries of a list that comes bit by bit; thinking blocks as their maker knows them: without the places of ``frames.py``."""
-    found = _objects(part.get(name))
+    found = items_of(part.get(name))
     if name != "thinking_blocks":
         return found
     return [{member: value for member, value in block.items() if member != "index"} for block in found]
@@ -39,7 +39,7 @@ def short_id(id: str, most: int) -> str:
 
 
 def index_of(part: Mapping[str, Any]) -> int:
-    """Return the index of a choice; 0 where there is none."""
+    """Return the index of a choice or a block; 0 where there is none."""
     index = part.get("index")
     return index if isinstance(index, int) else 0
 
@@ -52,10 +52,16 @@ def binds(part: Any) -> bool:
     return isinstance(part, dict) and not _BINDING.isdisjoint(part) and any(part.get(name) for name in _BINDING)
 
 
+def items_of(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; what is no list has none."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def members_of(value: Any) -> dict[str, Any]:
+    """Return the members of an object; what is no object has none."""
+    return value if isinstance(value, dict) else {}
+
+
 def text_of(value: Any) -> str | None:
     """Return a member that must be a text; None for anything else."""
     return value if isinstance(value, str) else None
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

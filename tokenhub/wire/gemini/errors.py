@@ -13,6 +13,7 @@ import orjson
 
 from tokenhub.usage import count
 from tokenhub.wire import json_text
+from tokenhub.wire.chat.parts import items_of
 from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.words import code_word
 
@@ -54,7 +55,7 @@ def parse_error(raw: object) -> GeminiError | None:
     error = raw.get("error") if isinstance(raw, dict) else None
     if not isinstance(error, dict):
         return None
-    details = _objects(error.get("details"))
+    details = items_of(error.get("details"))
     message = _text(error.get("message"))
     return GeminiError(
         code=count(error.get("code")),
@@ -70,13 +71,9 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _quota_ids(details: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     for detail in details:
-        for violation in _objects(detail.get("violations")):
+        for violation in items_of(detail.get("violations")):
             if _text(violation.get("quotaId")):
                 yield violation["quotaId"]
 

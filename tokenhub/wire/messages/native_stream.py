@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tokenhub.wire import json_text, sse
-from tokenhub.wire.chat.parts import text_of
+from tokenhub.wire.chat.parts import members_of, text_of
 from tokenhub.wire.chat.reply import Classify
 from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.frame_reader import FrameReader
@@ -92,20 +92,20 @@ class NativeMessagesReader(FrameReader):
 
     def _start(self, event: Mapping[str, Any], whole: bytes) -> bytes:
         self._begun = True
-        message = _object(event.get("message"))
+        message = members_of(event.get("message"))
         self.facts.upstream_id, self.facts.served_model = text_of(message.get("id")), text_of(message.get("model"))
         self._note_usage(message.get("usage"))
         return self._gate.put(whole)
 
     def _start_block(self, event: Mapping[str, Any], whole: bytes) -> bytes:
-        block = _object(event.get("content_block"))
+        block = members_of(event.get("content_block"))
         self._calls_tool |= messages_native.calls_tool(block)
         self.facts.binds |= messages_native.calls_tool(block) or block.get("type") == "redacted_thinking"
         self.facts.output_bytes += messages_native.size_bytes(block)
         return self._show(whole, messages_native.shows(block))
 
     def _add_delta(self, event: Mapping[str, Any], whole: bytes) -> bytes:
-        delta = _object(event.get("delta"))
+        delta = members_of(event.get("delta"))
         piece = delta.get("text") or delta.get("thinking") or delta.get("partial_json")
         self.facts.output_bytes += len(piece.encode("utf-8", "replace")) if isinstance(piece, str) else 0
         signs = delta.get("type") == "signature_delta" and bool(delta.get("signature"))
@@ -117,7 +117,7 @@ class NativeMessagesReader(FrameReader):
         self._note_usage(event.get("usage"))
         if messages.counts_output(event.get("usage")):
             self.facts.usage = messages.parse_end(self._usage, self.facts.told, self._input_count)
-        native = text_of(_object(event.get("delta")).get("stop_reason"))
+        native = text_of(members_of(event.get("delta")).get("stop_reason"))
         if native is not None:
             self.facts.native_finish_reason = native
             self.facts.finish_reason = messages_reply.finish_reason(native, calls_tool=self._calls_tool)
@@ -140,7 +140,7 @@ class NativeMessagesReader(FrameReader):
         return self._gate.open() + whole
 
     def _note_usage(self, usage: Any) -> None:
-        self._usage.update({name: value for name, value in _object(usage).items() if value is not None})
+        self._usage.update({name: value for name, value in members_of(usage).items() if value is not None})
         self.facts.tell(messages.parse_told(self._usage, self._input_count))
 
 
@@ -162,7 +162,7 @@ def with_usage(frames: bytes, usage: Mapping[str, Any], cost: Mapping[str, Any],
     places = [place for place, frame in enumerate(found) if b"message_delta" in frame]
     if places:
         event = json_text.object_of(sse.parse(found[places[-1]])[1] or b"") or {}
-        event["usage"] = {**(usage if estimated else _object(event.get("usage")) or usage), **cost}
+        event["usage"] = {**(usage if estimated else members_of(event.get("usage")) or usage), **cost}
         found[places[-1]] = sse.encode(orjson.dumps(event), "message_delta")[:-2]
     return b"".join([frame + b"\n\n" for frame in found])
 
@@ -172,7 +172,3 @@ def _named(whole: bytes, kind: Any) -> bytes:
     if whole.startswith(b"event:") or b"\nevent:" in whole or not isinstance(kind, str):
         return whole
     return b"event: %b\n%b" % (kind.encode(), whole)
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -13,6 +13,7 @@ from typing import Any
 from tokenhub.call import Call
 from tokenhub.wire import json_text, sse
 from tokenhub.wire.chat.frames import ChunkWriter
+from tokenhub.wire.chat.parts import index_of, members_of
 from tokenhub.wire.chat.reply import Classify
 from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.frame_reader import FrameReader
@@ -87,12 +88,12 @@ class MessagesReader(FrameReader):
         """Return the text of an event that adds one to a text block which is open; None for any other."""
         match event:
             case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str(text)}} if text:
-                block = self._blocks.get(_index(event))
+                block = self._blocks.get(index_of(event))
                 return text if block is not None and block.kind == "text" else None
         return None
 
     def _start(self, event: Mapping[str, Any]) -> bytes:
-        message = _object(event.get("message"))
+        message = members_of(event.get("message"))
         id, model = str(message.get("id") or ""), str(message.get("model") or self._call.model)
         self._writer = ChunkWriter(id, self._call.created_s, model)
         self.facts.upstream_id, self.facts.served_model, self.facts.created = id or None, model, self._call.created_s
@@ -100,11 +101,11 @@ class MessagesReader(FrameReader):
         return self._gate.put(self._writer.delta({"role": "assistant", "content": ""}))
 
     def _start_block(self, event: Mapping[str, Any]) -> bytes:
-        begun = _object(event.get("content_block"))
+        begun = members_of(event.get("content_block"))
         kind = str(begun.get("type"))
         if kind == "tool_use" and begun.get("name") == messages.JSON_TOOL:
             kind = "json"
-        block = self._blocks[_index(event)] = _Block(kind, begun=begun)
+        block = self._blocks[index_of(event)] = _Block(kind, begun=begun)
         starter = _STARTS.get(kind)
         return starter(self, block) if starter is not None else b""
 
@@ -130,8 +131,8 @@ class MessagesReader(FrameReader):
         return self._show(self._chunks.delta({"thinking_blocks": [block.begun]}))
 
     def _add_delta(self, event: Mapping[str, Any]) -> bytes:
-        block = self._blocks.get(_index(event))
-        delta = _object(event.get("delta"))
+        block = self._blocks.get(index_of(event))
+        delta = members_of(event.get("delta"))
         adder = _DELTAS.get(str(delta.get("type")))
         return adder(self, block, delta) if adder is not None and block is not None else b""
 
@@ -164,7 +165,7 @@ class MessagesReader(FrameReader):
         return b""
 
     def _stop_block(self, event: Mapping[str, Any]) -> bytes:
-        block = self._blocks.pop(_index(event), None)
+        block = self._blocks.pop(index_of(event), None)
         if block is None:
             return b""
         if block.kind == "thinking":
@@ -192,7 +193,7 @@ class MessagesReader(FrameReader):
         self._note_usage(event.get("usage"))
         if messages.counts_output(event.get("usage")):
             self.facts.usage = messages.parse_end(self._usage, self.facts.told)
-        delta = _object(event.get("delta"))
+        delta = members_of(event.get("delta"))
         native = delta.get("stop_reason")
         if not isinstance(native, str) or self.facts.finish_reason is not None:
             return b""
@@ -247,7 +248,7 @@ class MessagesReader(FrameReader):
         return self._writer
 
     def _note_usage(self, usage: Any) -> None:
-        self._usage.update({name: value for name, value in _object(usage).items() if value is not None})
+        self._usage.update({name: value for name, value in members_of(usage).items() if value is not None})
         self.facts.tell(messages.parse_told(self._usage))
 
 
@@ -274,12 +275,3 @@ _DELTAS: Mapping[str, Callable[[MessagesReader, _Block, Mapping[str, Any]], byte
     "signature_delta": MessagesReader._add_signature,
     "citations_delta": MessagesReader._add_citation,
 }
-
-
-def _index(event: Mapping[str, Any]) -> int:
-    index = event.get("index")
-    return index if isinstance(index, int) else 0
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

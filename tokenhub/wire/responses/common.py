@@ -10,6 +10,7 @@ from typing import Any
 from tokenhub.errors import InvalidRequest
 from tokenhub.usage import Usage, count, count_in
 from tokenhub.wire import attached
+from tokenhub.wire.chat.parts import items_of
 
 REASONING_FORMAT = "openai-responses-v1"
 """OpenRouter's name for reasoning that OpenAI made (openrouter.ai/docs, reasoning details, 2026-11)."""
@@ -94,11 +95,6 @@ def _parts_of(item: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
         for number, part in enumerate(held if isinstance(held, list) else ()):
             if isinstance(part, dict):
                 yield part, f".{name}[{number}]"
-
-
-def items_of(value: Any) -> list[dict[str, Any]]:
-    """Return the objects of a list; what is no list has none."""
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def texts_of(value: Any) -> str:

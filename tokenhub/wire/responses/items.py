@@ -10,8 +10,9 @@ from typing import Any
 
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire import opaque
+from tokenhub.wire.chat.parts import items_of
 from tokenhub.wire.responses import opaque as responses_opaque
-from tokenhub.wire.responses.common import REASONING_FORMAT, items_of, texts_of
+from tokenhub.wire.responses.common import REASONING_FORMAT, texts_of
 from tokenhub.wire.responses.tools import Tools, as_arguments
 
 Message = dict[str, Any]

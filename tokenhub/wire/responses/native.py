@@ -13,7 +13,7 @@ import orjson
 
 from tokenhub.call import Call
 from tokenhub.wire import json_text, sse
-from tokenhub.wire.chat.parts import text_of
+from tokenhub.wire.chat.parts import items_of, text_of
 from tokenhub.wire.chat.reply import Classify, unclassified
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.frame_reader import FrameReader
@@ -45,7 +45,7 @@ def reply(raw: dict[str, Any], _call: Call, *, classify: Classify = unclassified
     output = raw.get("output")
     if not isinstance(output, list):
         raise UpstreamFault(Failure(FaultKind.PROTOCOL, code="no_output"))
-    items = responses.items_of(output)
+    items = items_of(output)
     usage = responses.parse_usage(raw.get("usage"))
     reason, native = responses.finish_of(raw)
     return Reply(
@@ -113,7 +113,7 @@ class NativeResponses(FrameReader):
         ended = event.get("response")
         if not isinstance(ended, Mapping):
             return self._fail(Failure(FaultKind.PROTOCOL, code="no_response"))
-        items, facts = responses.items_of(ended.get("output")), self.facts
+        items, facts = items_of(ended.get("output")), self.facts
         facts.usage = responses.parse_usage(ended.get("usage"))
         facts.finish_reason, facts.native_finish_reason = responses.finish_of(ended)
         facts.content = facts.content or any(map(responses.shows, items))

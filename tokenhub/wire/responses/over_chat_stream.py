@@ -13,10 +13,10 @@ import orjson
 
 from tokenhub.errors import HubError
 from tokenhub.wire import json_text, sse
-from tokenhub.wire.chat.parts import blocks_of, calls_of, choices_of, index_of, text_of
+from tokenhub.wire.chat.parts import blocks_of, calls_of, choices_of, index_of, items_of, text_of
 from tokenhub.wire.chat.text_frames import text_alone
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
-from tokenhub.wire.responses.common import items_of, status_of
+from tokenhub.wire.responses.common import status_of
 from tokenhub.wire.responses.opaque import MEMBERS
 from tokenhub.wire.responses.output import Output
 from tokenhub.wire.responses.tools import Tools

@@ -13,7 +13,7 @@ import orjson
 
 from tokenhub.errors import InvalidRequest
 from tokenhub.values import value
-from tokenhub.wire.responses.common import items_of
+from tokenhub.wire.chat.parts import items_of
 
 _NAME_CHARS = 64
 """The longest name of a function that chat APIs take (OpenAI's schema, 2026-11)."""
