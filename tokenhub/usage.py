@@ -1,9 +1,8 @@
 """Usage: what a reply counted, in disjoint buckets, whatever the provider's words.
 
 Providers disagree on whether cached tokens are part of the prompt count and reasoning
-part of the output count (``notes/providers.md`` section 5 in the design material;
-``docs/billing.md`` here). Each wire module reads its own form into this one, and only
-this one is priced.
+part of the output count. Each wire module reads its own form into this one, and only
+this one is priced (``docs/billing.md``).
 """
 
 from collections.abc import Mapping

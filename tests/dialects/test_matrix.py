@@ -92,7 +92,7 @@ REFUSALS = {
     "bad request": (400, "invalid_request_error"),
     "too long": (400, "context_length_exceeded"),
 }
-"""What a client is told for what an upstream says: status and code (DESIGN section 7)."""
+"""What a client is told for what an upstream says: status and code."""
 
 
 def errors(play: Play) -> None:

@@ -82,7 +82,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The versions of all a request's plan was made from; the write compares them (DESIGN section 4)."""
+    """The versions of all a request's plan was made from; the write compares them."""
 
     installation: int
     catalog: int

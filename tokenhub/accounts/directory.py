@@ -2,7 +2,7 @@
 
 It may only say "ask": what it holds plans a request, and the write that places the hold
 decides whether the plan's versions still hold. A digest it does not know, and a caller it
-would refuse, are looked up in the store each time (DESIGN section 4).
+would refuse, are looked up in the store each time.
 """
 
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""Request fields that change the price: priced, left out and said so, or refused (DESIGN section 4).
+"""Request fields that change the price: priced, left out and said so, or refused.
 
 What a price card does not cover cannot be held for, and what cannot be held for is not
 sent. A field that only buys speed or storage is left out: the answer is the same. A field

@@ -2,7 +2,7 @@
 
 A rule checks first and changes afterwards, so an operation that is refused, or that raises,
 leaves the rows as its neighbours made them. A request that is refused for its balance has
-been counted by the rate windows; one that is refused as too many has not (DESIGN section 4).
+been counted by the rate windows; one that is refused as too many has not.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The snapshot a request is planned on: catalogue and credentials, read together, frozen, swapped whole.
 
 It may only plan. Whether its versions still hold is decided by the write that places the
-hold (DESIGN section 4), so a stale snapshot costs a second look and never a wrong answer.
+hold, so a stale snapshot costs a second look and never a wrong answer.
 """
 
 from collections.abc import Mapping, Sequence

@@ -24,7 +24,7 @@ _RETRY = "Try again in 1, 2, then 4 s."
 
 
 def all_failed(exchange: Exchange, runtime: Runtime) -> HubError:
-    """Say how the search ended: by the kinds of the failures, with the providers' names (DESIGN section 7)."""
+    """Say how the search ended: by the kinds of the failures, with the providers' names."""
     tried = [(attempt.candidate.deployment, attempt.failure) for attempt in exchange.attempts if attempt.failure]
     assert tried, "the first candidate is always tried"
     kinds = {failure.kind for _, failure in tried}

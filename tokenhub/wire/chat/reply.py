@@ -36,7 +36,7 @@ _SHOWN = (*_TEXTS, *_OTHERS)
 def has_content(part: Any) -> bool:
     """Return whether a message or delta shows something: text, reasoning, refusal, tool call, image or audio.
 
-    A role, an empty string or an empty list is nothing (DESIGN: first content).
+    A role, an empty string or an empty list is nothing.
     """
     if not isinstance(part, dict):
         return False
