@@ -47,3 +47,8 @@ def utc(ms: int) -> datetime:
 def iso(ms: int) -> str:
     """Milliseconds since 1970 as ISO 8601 UTC, to the second: ``2026-11-22T06:00:00Z``."""
     return utc(ms).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_or_none(ms: int | None) -> str | None:
+    """``iso`` of a moment that may be missing."""
+    return None if ms is None else iso(ms)

@@ -75,6 +75,11 @@ def exact(nano: int) -> str:
     return f"{sign}{whole}.{fraction:09d}".rstrip("0")
 
 
+def exact_or_none(nano: int | None) -> str | None:
+    """``exact`` of an amount that may be missing."""
+    return None if nano is None else exact(nano)
+
+
 def exact_price(atto: int) -> str:
     """Render a unit price exactly, as a decimal number of USD per unit."""
     whole, fraction = divmod(atto, ATTO_PER_USD)

@@ -66,7 +66,7 @@ def row(state: "AccountState", plans: "Mapping[str, Plan]") -> dict[str, Any]:
         "held_usd": money.exact(state.held_nano),
         "debt_usd": money.exact(state.debt_nano),
         "open_requests": state.open_holds,
-        "low_balance_usd": None if state.low_balance_nano is None else money.exact(state.low_balance_nano),
+        "low_balance_usd": money.exact_or_none(state.low_balance_nano),
         "keys": state.active_keys,
         **{name: getattr(terms, name) for name in names},
         "agreed": {name: getattr(account, name) for name in names if getattr(account, name) is not None},
@@ -103,7 +103,7 @@ def recharge_row(state: "State") -> dict[str, Any]:
         "monthly_cap_usd": _dollars(state.monthly_cap_minor),
         "month_total_usd": _dollars(state.month_total_minor),
         "under_way": state.under_way,
-        "attempted_at": None if state.attempted_at_ms is None else clock.iso(state.attempted_at_ms),
+        "attempted_at": clock.iso_or_none(state.attempted_at_ms),
     }
 
 

@@ -66,7 +66,7 @@ def grant(
             "ref": lot.ref,
             "account": owner.name,
             "amount_usd": money.exact(lot.granted_nano),
-            "expires_at": None if lot.expires_at_ms is None else clock.iso(lot.expires_at_ms),
+            "expires_at": clock.iso_or_none(lot.expires_at_ms),
             "note": lot.note,
             "available_usd": money.exact(available),
             "booked_before": booked_before,

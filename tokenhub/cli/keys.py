@@ -53,16 +53,16 @@ def row(state: "KeyState", account: str) -> dict[str, Any]:
         "name": key.name,
         "prefix": f"{key.prefix}…",
         "status": _status(state),
-        "expires_at": None if key.expires_at_ms is None else clock.iso(key.expires_at_ms),
+        "expires_at": clock.iso_or_none(key.expires_at_ms),
         "rpm": key.rpm,
-        "spend_limit_usd": None if key.spend_limit_nano is None else money.exact(key.spend_limit_nano),
+        "spend_limit_usd": money.exact_or_none(key.spend_limit_nano),
         "spend_period": key.spend_period.value if limited else None,
         "spent_usd": money.exact(state.period_spent_nano) if counted else None,
         "held_usd": money.exact(state.period_held_nano) if counted else None,
         "models": None if key.models is None else list(key.models),
         "replaced_by": state.replaced_by,
         "created_at": clock.iso(state.created_at_ms),
-        "revoked_at": None if state.revoked_at_ms is None else clock.iso(state.revoked_at_ms),
+        "revoked_at": clock.iso_or_none(state.revoked_at_ms),
     }
 
 

@@ -60,7 +60,7 @@ def lot_row(lot: "Lot") -> dict[str, Any]:
         "kind": lot.kind,
         "ref": lot.ref,
         **{f"{name}_usd": money.exact(getattr(lot, f"{name}_nano")) for name in amounts},
-        "expires_at": None if lot.expires_at_ms is None else clock.iso(lot.expires_at_ms),
+        "expires_at": clock.iso_or_none(lot.expires_at_ms),
         "created_at": clock.iso(lot.created_at_ms),
         "note": lot.note,
     }

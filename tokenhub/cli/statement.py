@@ -127,8 +127,8 @@ def _row(line: "Line") -> dict[str, Any]:
         "description": line.label,
         "note": line.note,
         "requests": line.requests,
-        "model_fee_usd": _exact(line.model_fee_nano),
-        "service_fee_usd": _exact(line.service_fee_nano),
+        "model_fee_usd": money.exact_or_none(line.model_fee_nano),
+        "service_fee_usd": money.exact_or_none(line.service_fee_nano),
         "amount_usd": money.exact(line.amount_nano),
         "model_fee": _cents(line.model_fee_cents),
         "service_fee": _cents(line.service_fee_cents),
@@ -154,10 +154,6 @@ def _balances(found: "Statement") -> tuple[dict[str, Any], dict[str, Any]]:
             "amount": _cents(found.closing_cents),
         },
     )
-
-
-def _exact(nano: int | None) -> str | None:
-    return None if nano is None else money.exact(nano)
 
 
 def _cents(cents: int | None) -> str | None:

@@ -78,10 +78,6 @@ def rate(topup: "Topup") -> str:
     return money.exact(topup.rate_micro * 1000)
 
 
-def _iso(moment_ms: int | None) -> str | None:
-    return None if moment_ms is None else clock.iso(moment_ms)
-
-
 def row(topup: "Topup", account: str) -> dict[str, Any]:
     """Return a top-up as it is shown; amounts are in its currency, credit in US dollars."""
     return {
@@ -95,11 +91,11 @@ def row(topup: "Topup", account: str) -> dict[str, Any]:
         "rate": rate(topup),
         "credit_usd": money.exact(topup.credit_nano),
         "paid_total": None if topup.paid_total_minor is None else credits.major(topup.paid_total_minor, topup.currency),
-        "paid_at": _iso(topup.paid_at_ms),
+        "paid_at": clock.iso_or_none(topup.paid_at_ms),
         "lot": topup.lot_id,
         "offered": list(topup.offered),
         "url": topup.url,
-        "open_until_at": _iso(topup.session_expires_at_ms),
+        "open_until_at": clock.iso_or_none(topup.session_expires_at_ms),
         "livemode": topup.livemode,
         "session": topup.session_id,
         "payment": topup.payment_intent,

@@ -54,7 +54,7 @@ def _sums(line: "Line") -> dict[str, Any]:
         "shortfall_usd": money.exact(sums.shortfall_nano),
         "cached_tokens": sums.cached_tokens,
         "cache_hit_rate": None if rate is None else round(rate, 4),
-        "saved_usd": None if sums.saved_nano is None else money.exact(sums.saved_nano),
+        "saved_usd": money.exact_or_none(sums.saved_nano),
     }
 
 

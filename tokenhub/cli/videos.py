@@ -74,15 +74,15 @@ def row(door: Door, job: "Job", accounts: dict[str, str]) -> dict[str, Any]:
         "seconds": asked.get("seconds"),
         "size": asked.get("size"),
         "progress": job.progress,
-        "held_usd": None if amounts.held_nano is None else money.exact(amounts.held_nano),
-        "charged_usd": None if amounts.charged_nano is None else money.exact(amounts.charged_nano),
+        "held_usd": money.exact_or_none(amounts.held_nano),
+        "charged_usd": money.exact_or_none(amounts.charged_nano),
         "amount_usd": money.exact(amounts.held_nano or amounts.charged_nano or 0),
         "polls": job.polls,
         "misses": job.misses,
         "created_at": clock.iso(job.created_at),
-        "ended_at": None if job.ended_at is None else clock.iso(job.ended_at),
+        "ended_at": clock.iso_or_none(job.ended_at),
         "gives_up_at": clock.iso(job.expires_at) if job.is_open else None,
-        "kept_until": None if job.content_until is None else clock.iso(job.content_until),
+        "kept_until": clock.iso_or_none(job.content_until),
     }
 
 

@@ -80,7 +80,7 @@ def key(database: Database, caller: Caller, now_ms: int) -> dict[str, Any]:
         "is_management_key": False,
         "is_provisioning_key": False,
         "creator_user_id": None,
-        "expires_at": None if mine.expires_at_ms is None else clock.iso(mine.expires_at_ms),
+        "expires_at": clock.iso_or_none(mine.expires_at_ms),
         "rate_limit": {
             "requests": caller.key_rpm,
             "interval": "60s",
@@ -105,7 +105,7 @@ def credits(database: Database, caller: Caller) -> dict[str, Any]:
         "held": exact(found.held),
         "frozen": exact(found.frozen),
         "debt": exact(found.debt),
-        "next_expiry": None if found.next_expiry_ms is None else clock.iso(found.next_expiry_ms),
+        "next_expiry": clock.iso_or_none(found.next_expiry_ms),
     }
 
 
