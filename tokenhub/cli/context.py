@@ -67,6 +67,10 @@ AccountName = Annotated[
         "--account", metavar="NAME", help="The account; not needed while there is only one.", show_default=False
     ),
 ]
+OnlyAccount = Annotated[
+    str | None,
+    typer.Option("--account", metavar="NAME", help="Only this account. Else all.", show_default=False),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import render, values
-from tokenhub.cli.context import AccountName, Door, Yes, command, noun
+from tokenhub.cli import account_rows, render, values
+from tokenhub.cli.context import AccountName, Door, OnlyAccount, Yes, command, noun
 from tokenhub.cli.tables import Column
 from tokenhub.errors import HubError
 
@@ -152,16 +152,14 @@ def create(
 @command(app, "list", examples=["tokenhub keys list", "tokenhub keys list --account acme --json"])
 def list_(
     door: Door,
-    account: Annotated[
-        str | None, typer.Option("--account", metavar="NAME", help="Only this account. Else all.", show_default=False)
-    ] = None,
+    account: OnlyAccount = None,
 ) -> None:
     """List keys: of one account, or of all."""
     from tokenhub.operations import accounts, keys
 
-    names = {state.account.id: state.account.name for state in accounts.listing(door.hub)}
-    only = accounts.the_account(door.hub, account).id if account is not None else None
-    rows = [row(state, names[state.key.account_id]) for state in keys.listing(door.hub, only)]
+    names = account_rows.names(door.hub)
+    only = accounts.id_of(door.hub, account)
+    rows = [row(state, names[str(state.key.account_id)]) for state in keys.listing(door.hub, only)]
     door.rows(rows, COLUMNS, empty="There is no key yet. Make one: tokenhub keys create")
 
 

@@ -8,7 +8,7 @@ import typer
 
 from tokenhub import clock, money
 from tokenhub.cli import render, tables, values
-from tokenhub.cli.context import FAILED, AccountName, Door, command, noun
+from tokenhub.cli.context import FAILED, AccountName, Door, OnlyAccount, command, noun
 from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
@@ -174,9 +174,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    account: Annotated[
-        str | None, typer.Option("--account", metavar="NAME", help="Only this account. Else all.", show_default=False)
-    ] = None,
+    account: OnlyAccount = None,
 ) -> None:
     """Print the books: every entry of the journal, then every day's charges by account, key, model, provider, fee and lot.
 
@@ -184,8 +182,7 @@ def export(
     """
     from tokenhub.operations import accounts, exports
 
-    owner = accounts.the_account(door.hub, account) if account is not None else None
+    only = accounts.id_of(door.hub, account)
     chosen: exports.Format = "json" if door.as_json else form
-    account_id = owner.id if owner else None
-    with exports.export(door.hub, chosen, since_ms=since or 0, account_id=account_id, cell=render.cell) as file:
+    with exports.export(door.hub, chosen, since_ms=since or 0, account_id=only, cell=render.cell) as file:
         shutil.copyfileobj(file, sys.stdout)

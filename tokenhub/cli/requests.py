@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import decision, render, tables, values
-from tokenhub.cli.context import Door, command, noun
+from tokenhub.cli import account_rows, decision, render, tables, values
+from tokenhub.cli.context import Door, OnlyAccount, command, noun
 from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _asked(decided: dict[str, Any] | None) -> str | None:
 )
 def list_(
     door: Door,
-    account: Annotated[str | None, typer.Option("--account", metavar="NAME", help="Only this account's. Else all.", show_default=False)] = None,
+    account: OnlyAccount = None,
     key: Annotated[str | None, typer.Option("--key", metavar="ID", help="Only those of this key.", show_default=False)] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="M", help="Only those for this model.", show_default=False)] = None,
     provider: Annotated[str | None, typer.Option("--provider", metavar="P", help="Only those served by this provider.", show_default=False)] = None,
@@ -143,7 +143,7 @@ def list_(
     if follow:
         _follow(door, wanted, limit)
     else:
-        names = _names(door)
+        names = account_rows.names(door.hub)
         rows = [row(request, names) for request in requests.listing(door.hub, wanted, limit=limit)]
         is_all = wanted == requests.RequestFilter()
         door.rows(rows, COLUMNS, empty="No request has ended yet." if is_all else "No request matches.")
@@ -154,10 +154,10 @@ def _follow(door: Door, wanted: "RequestFilter", limit: int) -> None:
     from tokenhub.operations import requests
 
     columns = [] if door.as_json else tables.print_heading(COLUMNS)
-    names = _names(door)
+    names = account_rows.names(door.hub)
     for request in requests.follow(door.hub, wanted, limit=limit):
         if str(request.account_id) not in names:
-            names = _names(door)
+            names = account_rows.names(door.hub)
         shown = row(request, names)
         if door.as_json:
             render.print_line(render.as_json(shown, indent=None))
@@ -166,12 +166,6 @@ def _follow(door: Door, wanted: "RequestFilter", limit: int) -> None:
         else:
             tables.print_record(shown, COLUMNS)
             render.print_blank()
-
-
-def _names(door: Door) -> dict[str, str]:
-    from tokenhub.operations import accounts
-
-    return {str(state.account.id): state.account.name for state in accounts.listing(door.hub)}
 
 
 def _filter(
@@ -187,7 +181,7 @@ def _filter(
     from tokenhub.operations.requests import RequestFilter
 
     return RequestFilter(
-        account_id=accounts.the_account(door.hub, account).id if account is not None else None,
+        account_id=accounts.id_of(door.hub, account),
         key_id=keys.find(door.hub, key).key.id if key is not None else None,
         model=model,
         provider=provider,
@@ -221,7 +215,7 @@ def show(
     from tokenhub.operations import requests
 
     found = _awaited(door, id) if follow else requests.find(door.hub, id)
-    names = _names(door)
+    names = account_rows.names(door.hub)
     shown = row(found, names)
     counts = tuple(
         Column(f"{name}_tokens", f"{name.replace('_', ' ')} tokens") for name in _COUNTS if shown[f"{name}_tokens"]

@@ -6,8 +6,8 @@ import typer
 
 from tokenhub import clock, money
 from tokenhub.billing import credits
-from tokenhub.cli import render, tables, values
-from tokenhub.cli.context import Door, command, noun
+from tokenhub.cli import account_rows, render, tables, values
+from tokenhub.cli.context import Door, OnlyAccount, command, noun
 from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
@@ -136,9 +136,7 @@ def dispute_row(dispute: "Dispute", currency: str) -> dict[str, Any]:
 @command(app, "list", examples=["tokenhub topups list", "tokenhub topups list --account acme --json"])
 def list_(
     door: Door,
-    account: Annotated[
-        str | None, typer.Option("--account", metavar="NAME", help="Only this account. Else all.", show_default=False)
-    ] = None,
+    account: OnlyAccount = None,
     limit: Annotated[
         Any, typer.Option("--limit", metavar="N", parser=values.whole(1, 100_000), help="How many of the newest.")
     ] = "20",
@@ -147,9 +145,9 @@ def list_(
     from tokenhub.operations import accounts
     from tokenhub.operations.payments import topups
 
-    names = {state.account.id: state.account.name for state in accounts.listing(door.hub)}
-    only = accounts.the_account(door.hub, account).id if account is not None else None
-    rows = [row(topup, names[topup.account_id]) for topup in topups.listing(door.hub, only, limit=limit)]
+    names = account_rows.names(door.hub)
+    only = accounts.id_of(door.hub, account)
+    rows = [row(topup, names[str(topup.account_id)]) for topup in topups.listing(door.hub, only, limit=limit)]
     door.rows(rows, COLUMNS, empty="There is no top-up yet. Make one: tokenhub topup 20")
 
 

@@ -8,7 +8,7 @@ import typer
 
 from tokenhub import clock, money
 from tokenhub.cli import render, values
-from tokenhub.cli.context import Door, command, verb
+from tokenhub.cli.context import Door, OnlyAccount, command, verb
 from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
@@ -78,9 +78,7 @@ def usage(
         Any,
         typer.Option("--since", metavar="DATE", parser=values.past, help="First day (UTC), or a duration such as 7d."),
     ] = "30d",
-    account: Annotated[
-        str | None, typer.Option("--account", metavar="NAME", help="Only this account. Else all.", show_default=False)
-    ] = None,
+    account: OnlyAccount = None,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print comma-separated values, with exact amounts, for spreadsheets.")
     ] = False,
@@ -93,8 +91,8 @@ def usage(
     from tokenhub.operations import accounts
     from tokenhub.operations import usage as reports
 
-    owner = accounts.the_account(door.hub, account) if account is not None else None
-    found = reports.report(door.hub, by, since_ms=since, account_id=owner.id if owner else None)
+    only = accounts.id_of(door.hub, account)
+    found = reports.report(door.hub, by, since_ms=since, account_id=only)
     lines = found.lines
     rows = [_row(by, line) for line in lines]
     if as_csv and not door.as_json:

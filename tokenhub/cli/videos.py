@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import values
-from tokenhub.cli.context import Door, command, noun
+from tokenhub.cli import account_rows, values
+from tokenhub.cli.context import Door, OnlyAccount, command, noun
 from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
@@ -91,15 +91,15 @@ def row(door: Door, job: "Job", accounts: dict[str, str]) -> dict[str, Any]:
 )
 def list_(
     door: Door,
-    account: Annotated[str | None, typer.Option("--account", metavar="NAME", help="Only this account's. Else all.", show_default=False)] = None,
+    account: OnlyAccount = None,
     only_open: Annotated[bool, typer.Option("--open", help="Only those that are being made.")] = False,
     limit: Annotated[Any, typer.Option("--limit", metavar="N", parser=values.whole(1, 100_000), help="How many of the newest.")] = "20",
 ) -> None:  # fmt: skip
     """List videos, the newest first; they are kept as long as requests are."""
     from tokenhub.operations import accounts, jobs
 
-    account_id = accounts.the_account(door.hub, account).id if account is not None else None
-    names = _names(door)
+    account_id = accounts.id_of(door.hub, account)
+    names = account_rows.names(door.hub)
     found = jobs.listing(door.hub, account_id=account_id, only_open=only_open, limit=limit)
     door.rows([row(door, job, names) for job in found], COLUMNS, empty="No video has been made yet.")
 
@@ -112,7 +112,7 @@ def show(
     """Show one video: where it is made, how it is, what it holds or cost."""
     from tokenhub.operations import jobs
 
-    door.record(row(door, jobs.find(door.hub, id), _names(door)), FIELDS)
+    door.record(row(door, jobs.find(door.hub, id), account_rows.names(door.hub)), FIELDS)
 
 
 @command(app, examples=["tokenhub videos cancel video_019acb3f"])
@@ -124,10 +124,4 @@ def cancel(
     from tokenhub.operations import job_work
 
     job = job_work.cancel_here(door.hub, id)
-    door.record(row(door, job, _names(door)), FIELDS)
-
-
-def _names(door: Door) -> dict[str, str]:
-    from tokenhub.operations import accounts
-
-    return {str(state.account.id): state.account.name for state in accounts.listing(door.hub)}
+    door.record(row(door, job, account_rows.names(door.hub)), FIELDS)
