@@ -17,7 +17,7 @@ from tests.fakes.raw_client import RawClient, head, post
 from tests.fakes.upstream import FakeUpstream, json_reply, openai_chat
 from tests.harness import RunningGateway, start_gateway, temporary_home
 from tokenhub.operations import accounts, keys
-from tokenhub.proxy import admission
+from tokenhub.proxy.bodies import BODIES_OF_ONE
 
 SOAK = os.environ.get("TOKENHUB_SOAK") == "1"
 MODEL = "gpt-4o-mini"
@@ -79,10 +79,10 @@ def test_t47_bodies_of_one_account_on_their_way_take_bounded_memory(tmp_path: Pa
     assert gateway.gateway
     bodies = gateway.gateway.runtime.bodies
     with ExitStack() as clients:
-        for _ in range(admission.BODIES_OF_ONE):
+        for _ in range(BODIES_OF_ONE):
             client = clients.enter_context(RawClient(gateway.port))
             client.send(own(gateway, f"Content-Length: {LIMIT}") + b"x" * (LIMIT - 1))
-        until(lambda: bodies.total() == admission.BODIES_OF_ONE * (LIMIT - 1))
+        until(lambda: bodies.total() == BODIES_OF_ONE * (LIMIT - 1))
         codes = []
         for key in keys_of_both:
             codes.append(code_of_large(gateway.port, key))

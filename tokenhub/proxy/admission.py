@@ -4,13 +4,8 @@ A refusal never tells why a key is not accepted: unknown, malformed, revoked and
 keys get the same bytes (T39). Nothing is held and nothing counts before the body is whole.
 """
 
-import asyncio
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
 
-from aiohttp.web_protocol import RequestPayloadError
 from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
@@ -22,30 +17,22 @@ from tokenhub.errors import (
     AuthenticationFailed,
     HubError,
     InsufficientCredits,
-    InvalidRequest,
     PermissionDenied,
     RateLimited,
-    RequestTimeout,
-    RequestTooLarge,
     Unavailable,
-    UnsupportedMediaType,
 )
 from tokenhub.money import exact
 from tokenhub.operations import callers, planning, snapshots
 from tokenhub.operations.snapshots import Snapshot
 from tokenhub.providers.addresses import HOP_HEADER, next_hop
-from tokenhub.proxy import sessions
-from tokenhub.proxy.downstream import ClientGone
+from tokenhub.proxy import bodies, sessions
 from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.store import accounts
 from tokenhub.store.database import Database
-from tokenhub.wire.surface import JSON, KEY_HEADERS
+from tokenhub.wire.surface import KEY_HEADERS
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STALE_TRIES = 2
-BODIES_OF_ONE: Final = 16
-"""Largest bodies that one account may have on their way to one process, or as many bytes of smaller ones."""
 
 
 async def admit(request: BaseRequest, exchange: Exchange, runtime: Runtime) -> None:
@@ -55,7 +42,7 @@ async def admit(request: BaseRequest, exchange: Exchange, runtime: Runtime) -> N
     exchange.hop = next_hop(request.headers.get(HOP_HEADER), runtime.instance)
     surface = exchange.surface
     exchange.digest, exchange.caller = await authenticate(request, runtime, surface.key_headers)
-    raw = await read_body(request, surface.media_type, exchange.caller, runtime)
+    raw = await bodies.read(request, surface.media_type, exchange.caller, runtime)
     exchange.native, exchange.dropped = features.check(surface.parse(raw), surface.wire)
     exchange.call, exchange.body = surface.call(exchange.native, len(raw))
     exchange.hints = planning.hints_of(exchange.native, exchange.dropped)
@@ -79,90 +66,6 @@ def credential_of(request: BaseRequest, key_headers: tuple[str, ...] = KEY_HEADE
     if len(found) != 1 or not keys.is_well_formed(key := found.pop()):
         raise AuthenticationFailed(callers.NOT_ACCEPTED)
     return key
-
-
-async def read_body(request: BaseRequest, media_type: str, caller: Caller, runtime: Runtime) -> bytes:
-    """Read the whole body, of this media type, within its size and time limits (T47, T48, T49, T69).
-
-    It waits in memory before anything is held, so that credit and concurrency bound it not yet:
-    what one account sends at once is bounded here.
-    """
-    headers, settings = request.headers, runtime.settings
-    if headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
-        raise UnsupportedMediaType("Send the body without Content-Encoding.", code="unsupported_media_type")
-    if headers.get("Content-Type", JSON).partition(";")[0].strip().lower() != media_type:
-        raise UnsupportedMediaType(f"Send the body as Content-Type: {media_type}.", code="unsupported_media_type")
-    limit = settings.server_max_body_bytes
-    room = Room(runtime.bodies, caller.account.id, BODIES_OF_ONE * limit)
-    return await read_bytes(request, limit, settings.server_body_timeout_s, room)
-
-
-@dataclass(slots=True)
-class Room:
-    """What of the bodies on their way belongs to one body."""
-
-    bodies: Counter[int]
-    account_id: int
-    limit_bytes: int
-    taken_bytes: int = 0
-
-    def take(self, size_bytes: int) -> None:
-        """Count bytes that have come; raises RateLimited beyond what one account may have on its way."""
-        self.taken_bytes += size_bytes
-        self.bodies[self.account_id] += size_bytes
-        if self.bodies[self.account_id] > self.limit_bytes:
-            raise RateLimited(
-                "This account has too many large bodies on their way; wait for one to be sent.",
-                code="too_many_concurrent",
-                retry_after_s=1,
-            )
-
-    def leave(self) -> None:
-        """Give back what was counted."""
-        self.bodies[self.account_id] -= self.taken_bytes
-        if not self.bodies[self.account_id]:
-            del self.bodies[self.account_id]
-
-
-async def read_bytes(request: BaseRequest, limit: int, timeout_s: float, room: Room | None = None) -> bytes:
-    """Read a whole body as it was sent, at most ``limit`` bytes within ``timeout_s``; ``room`` is told of what has come."""
-    if (request.content_length or 0) > limit:
-        raise _too_large(limit)
-    content = request.content
-    if content.is_eof():
-        return _within(content.read_nowait(-1), limit)
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.version > (1, 0) and request.transport:
-        request.transport.write(_CONTINUE)
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(timeout_s):
-            while data := await content.readany():
-                size += len(data)
-                if size > limit:
-                    raise _too_large(limit)
-                if room is not None:
-                    room.take(len(data))
-                parts.append(data)
-    except TimeoutError:
-        raise RequestTimeout("The body did not arrive in time.") from None
-    except RequestPayloadError:
-        raise InvalidRequest("The body is not framed as HTTP/1.1 asks.", code="malformed_request") from None
-    except ConnectionError:
-        raise ClientGone from None
-    finally:
-        if room is not None:
-            room.leave()
-    return b"".join(parts)
-
-
-def _within(body: bytes, limit: int) -> bytes:
-    if len(body) > limit:
-        raise _too_large(limit)
-    return body
-
-
-def _too_large(limit: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The body is larger than this gateway takes ({limit} bytes).")
 
 
 async def place_hold(exchange: Exchange, runtime: Runtime) -> None:

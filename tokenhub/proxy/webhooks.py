@@ -12,7 +12,7 @@ from tokenhub import clock
 from tokenhub.errors import InternalError, InvalidRequest, Unavailable
 from tokenhub.observability import log
 from tokenhub.operations.payments import webhooks
-from tokenhub.proxy import admission
+from tokenhub.proxy import bodies
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.store.database import CommitUnknown, StoreError
 
@@ -43,7 +43,7 @@ async def _taken(request: BaseRequest, runtime: Runtime) -> tuple[int, Any]:
     signatures = request.headers.getall("Stripe-Signature", ())
     if len(signatures) != 1:
         raise InvalidRequest("This path takes signed events of Stripe's alone.", code="invalid_signature")
-    body = await admission.read_bytes(request, MAX_BYTES, BODY_S)
+    body = await bodies.read_bytes(request, MAX_BYTES, BODY_S)
     try:
         is_new = await runtime.change(lambda hub: webhooks.take(hub, body, signatures[0], clock.now_ms()))
     except (StoreError, CommitUnknown) as error:
