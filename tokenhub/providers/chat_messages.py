@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenhub.call import Wire
 from tokenhub.providers.chat_shaping import Shaping
-from tokenhub.wire.chat.parts import result_of, short_id
+from tokenhub.wire.chat.parts import parts_of, result_of, short_id
 
 _REASONING_MEMBERS = frozenset(
     {"reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "extra_content"}
@@ -121,10 +121,6 @@ def leading_system(shaping: Shaping) -> None:
     if all(isinstance(content, str) for content in contents):
         joined: Any = "\n\n".join(contents)
     else:
-        joined = [part for content in contents for part in _parts(content)]
+        joined = [part for content in contents for part in parts_of(content)]
     rest = [message for message in given if message["role"] not in ("system", "developer")]
     shaping.body["messages"] = [{**system[0], "content": joined}, *rest]
-
-
-def _parts(content: Any) -> list[Any]:
-    return content if isinstance(content, list) else [{"type": "text", "text": content}] if content else []

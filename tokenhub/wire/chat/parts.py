@@ -23,6 +23,11 @@ def blocks_of(part: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return [{member: value for member, value in block.items() if member != "index"} for block in found]
 
 
+def parts_of(content: Any) -> list[Any]:
+    """Return a message's content as parts: a text is one, nothing is none."""
+    return content if isinstance(content, list) else [{"type": "text", "text": content}] if content else []
+
+
 def result_of(id: str, parts: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
     """Return what a tool returned as text, which is all that a ``tool`` message holds, and what the user's message shows of it."""
     texts = [part["text"] for part in parts if part["type"] == "text"]

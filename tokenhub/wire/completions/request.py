@@ -26,7 +26,7 @@ from tokenhub.wire.chat.reply import (
 )
 from tokenhub.wire.chat.request import Rule
 from tokenhub.wire.chat.usage import parse_usage
-from tokenhub.wire.embeddings.request import MAX_TOKEN_ID
+from tokenhub.wire.embeddings.request import is_tokens
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.openai_surfaces import OpenAISurface
 from tokenhub.wire.replies import Reply
@@ -111,7 +111,7 @@ def parse_call(body: Mapping[str, Any], size_bytes: int, now_s: int = 0) -> Call
 def prompts_of(body: Mapping[str, Any]) -> list[Any]:
     """Return the prompts: texts, or lists of token numbers; none at all is an empty one. Raises InvalidRequest."""
     given = body.get("prompt")
-    if given is None or isinstance(given, str) or _is_tokens(given):
+    if given is None or isinstance(given, str) or is_tokens(given):
         return [given]
     if not isinstance(given, list) or not given or len(given) > MAX_PROMPTS:
         raise InvalidRequest(
@@ -119,17 +119,9 @@ def prompts_of(body: Mapping[str, Any]) -> list[Any]:
             param="prompt",
         )
     texts = isinstance(given[0], str)
-    if not all(isinstance(one, str) if texts else _is_tokens(one) for one in given):
+    if not all(isinstance(one, str) if texts else is_tokens(one) for one in given):
         raise InvalidRequest("prompt must hold texts or lists of token numbers, all alike.", param="prompt")
     return given
-
-
-def _is_tokens(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(type(token) is int and 0 <= token <= MAX_TOKEN_ID for token in value)
-    )
 
 
 def read_reply(raw: dict[str, Any], *, classify: Classify = unclassified) -> Reply:

@@ -72,7 +72,7 @@ def parse_call(body: Mapping[str, Any], size_bytes: int, now_s: int = 0) -> Call
 def inputs_of(body: Mapping[str, Any]) -> list[str | list[int]]:
     """Return the inputs as a list of texts or a list of token lists; raises InvalidRequest."""
     given = body.get("input")
-    inputs = [given] if isinstance(given, str) or _is_tokens(given) else given
+    inputs = [given] if isinstance(given, str) or is_tokens(given) else given
     if not isinstance(inputs, list) or not inputs:
         raise InvalidRequest(
             "input must be a text, a list of texts, a list of token numbers or a list of such lists.", param="input"
@@ -83,7 +83,7 @@ def inputs_of(body: Mapping[str, Any]) -> list[str | list[int]]:
         )
     texts = isinstance(inputs[0], str)
     for position, entry in enumerate(inputs):
-        if not (isinstance(entry, str) and bool(entry) if texts else _is_tokens(entry)):
+        if not (isinstance(entry, str) and bool(entry) if texts else is_tokens(entry)):
             raise InvalidRequest(
                 f"input[{position}] must be a text or a list of token numbers, not empty, all inputs alike.",
                 param="input",
@@ -91,7 +91,7 @@ def inputs_of(body: Mapping[str, Any]) -> list[str | list[int]]:
     return inputs
 
 
-def _is_tokens(value: Any) -> bool:
+def is_tokens(value: Any) -> bool:
     """Return whether a value is a non-empty list of token numbers; a bool is none."""
     return (
         isinstance(value, list)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire import opaque
-from tokenhub.wire.chat.parts import items_of
+from tokenhub.wire.chat.parts import items_of, parts_of
 from tokenhub.wire.responses import opaque as responses_opaque
 from tokenhub.wire.responses.common import REASONING_FORMAT, texts_of
 from tokenhub.wire.responses.tools import Tools, as_arguments
@@ -94,8 +94,8 @@ class _Turns:
         if "content" not in said:
             said["content"] = content
             return
-        said["content"] = parts = _parts(said["content"])
-        parts += _parts(content)
+        said["content"] = parts = parts_of(said["content"])
+        parts += parts_of(content)
 
     def _add_call(self, item: Mapping[str, Any], place: str) -> None:
         custom = item["type"] == "custom_tool_call"
@@ -182,10 +182,6 @@ def _content(content: Any, place: str) -> Any:
         raise InvalidRequest(f"{place} must be a string or a list of parts.", param=place)
     parts = [_part(part, f"{place}[{position}]") for position, part in enumerate(content)]
     return parts[0]["text"] if len(parts) == 1 and parts[0].keys() == {"type", "text"} else parts
-
-
-def _parts(content: Any) -> list[Any]:
-    return content if isinstance(content, list) else [{"type": "text", "text": content}] if content else []
 
 
 def _part(part: Any, place: str) -> dict[str, Any]:
