@@ -42,9 +42,10 @@ def _customer(database: Database, condition: str, value: Any) -> Customer | None
     return None if row is None else Customer(*row)
 
 
-def add_customer(database: Database, account_id: int, customer: str, now_ms: int) -> None:
-    """Keep an account's customer; the first one stays."""
+def add_customer(database: Database, account_id: int, customer: str, now_ms: int, *, instead_of: str = "") -> None:
+    """Keep an account's customer; the first one stays, but for the one whose place this takes."""
     with database.write():
+        database.execute("DELETE FROM customers WHERE account_id = ? AND customer = ?", (account_id, instead_of))
         sql = "INSERT INTO customers (account_id, customer, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         database.execute(sql, (account_id, customer, now_ms))
 

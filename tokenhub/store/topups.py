@@ -68,6 +68,12 @@ def by_charge(database: Database, charge_id: str) -> Topup | None:
     return _one(database, "charge_id = ?", charge_id)
 
 
+def saves_card_since(database: Database, account_id: int, paid_at_ms: int) -> bool:
+    """Whether an account has a top-up with which a card was to be saved and that was paid after a moment."""
+    sql = "SELECT 1 FROM topups WHERE account_id = ? AND kind = ? AND customer IS NOT NULL AND paid_at > ? LIMIT 1"
+    return database.row(sql, (account_id, CHECKOUT, paid_at_ms)) is not None
+
+
 def due(database: Database, now_ms: int, limit: int, *, kind: str = CHECKOUT) -> list[Topup]:
     """Return top-ups to be looked at now, the longest due first."""
     rows = database.rows(

@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.fakes.stripe import FakeStripe
+from tests.fakes.stripe import api as stripe_rules
 from tokenhub import clock
 from tokenhub.billing.topups import next_poll_ms
 from tokenhub.errors import InvalidRequest, NotFound, SetupError
 from tokenhub.operations import accounts, ledger, secrets
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import connection, topups, work
+from tokenhub.operations.payments import connection, crediting, topups, work
 from tokenhub.operations.payments.stripe_api import StripeApi, StripeAuth, StripeRefused, StripeUnknown
 from tokenhub.operations.payments.topups import Topup
 from tokenhub.store import audit, recharges
@@ -179,12 +180,16 @@ def test_a_refused_session_is_rejected_with_the_codes(paying_hub: Hub, account_i
     assert (topup.state, topup.next_poll_at_ms) == ("rejected", None)
 
 
-def test_a_definite_no_is_kept_by_its_code(paying_hub: Hub, account_id: int) -> None:
-    recharges.add_customer(paying_hub.database, account_id, "cus_that_was_deleted", clock.now_ms())
+def test_a_definite_no_is_kept_by_its_code(paying_hub: Hub, account_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(stripe_rules.MINIMUM, "usd", 5000)
     with pytest.raises(StripeRefused, match="Stripe refused this"):
-        topups.create(paying_hub, account_id, 2000, "usd", save_card=True)
+        topups.create(paying_hub, account_id, 2000, "usd")
     (topup,) = topups.listing(paying_hub)
-    assert (topup.state, topup.reason, topup.next_poll_at_ms) == ("rejected", "resource_missing customer", None)
+    assert (topup.state, topup.reason, topup.next_poll_at_ms) == (
+        "rejected",
+        "amount_too_small line_items[0][price_data][unit_amount]",
+        None,
+    )
 
 
 # Answers that are lost
@@ -479,6 +484,43 @@ def test_a_card_is_kept_with_the_payment_that_was_to_save_it(
     assert customer.customer == topup.customer
     assert customer.payment_method is not None
     assert store.get(paying_hub.database, topup.id).next_poll_at_ms is None
+
+
+def test_a_card_that_is_kept_late_does_not_take_the_place_of_one_that_was_saved_since(
+    paying_hub: Hub, account_id: int, api: StripeApi, stripe: FakeStripe, pass_time: Move
+) -> None:
+    first, second = (topups.create(paying_hub, account_id, 2000, "usd", save_card=True) for _ in range(2))
+    stripe.pay(session_of(first))
+    session = api.session(session_of(first))
+    payment = api.payment(session.payment_intent or "")
+    crediting.settle(paying_hub, first.id, session=session, payment=payment)  # and the process dies
+    pass_time(5_000)
+    stripe.pay(session_of(second))
+    topups.reconcile(paying_hub, api, second.id)
+    kept = recharges.customer_of(paying_hub.database, account_id)
+    assert kept is not None
+    assert kept.payment_method not in (None, payment.payment_method)
+    assert topups.reconcile(paying_hub, api, first.id).next_poll_at_ms is None
+    assert recharges.customer_of(paying_hub.database, account_id) == kept
+
+
+def test_a_customer_that_was_deleted_at_stripe_is_made_anew(
+    paying_hub: Hub, account_id: int, api: StripeApi, stripe: FakeStripe
+) -> None:
+    stripe.pay(session_of(topups.create(paying_hub, account_id, 2000, "usd", save_card=True)))
+    gone = recharges.customer_of(paying_hub.database, account_id)
+    assert gone is not None
+    del stripe.objects[gone.customer]
+    topup = topups.create(paying_hub, account_id, 2000, "usd", save_card=True)
+    assert topup.customer not in (None, gone.customer)
+    stripe.pay(session_of(topup))
+    topups.reconcile(paying_hub, api, topup.id)
+    kept = recharges.customer_of(paying_hub.database, account_id)
+    assert kept is not None
+    assert kept.customer == topup.customer
+    assert kept.payment_method is not None
+    refused = [one.reason for one in topups.listing(paying_hub, account_id) if one.state == "rejected"]
+    assert refused == ["resource_missing customer"]
 
 
 def test_a_top_up_is_found_by_the_start_of_its_id(paying_hub: Hub, account_id: int) -> None:

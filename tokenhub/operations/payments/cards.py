@@ -13,24 +13,27 @@ from tokenhub.errors import Conflict
 from tokenhub.operations import notices
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments.stripe_api import StripeApi
-from tokenhub.store import accounts, refunds
+from tokenhub.store import accounts, refunds, topups
 from tokenhub.store import recharges as store
 
 _HOUR_MS: Final = 3_600_000
 
 
-def customer_for(hub: Hub, api: StripeApi, account_id: int) -> str:
-    """Return an account's customer at Stripe, made now if there is none yet: one, however many ask."""
+def customer_for(hub: Hub, api: StripeApi, account_id: int, *, gone: str = "") -> str:
+    """Return an account's customer at Stripe, made now if there is none yet: one, however many ask.
+
+    ``gone`` is one that Stripe does not have any more: another takes its place, without a card.
+    """
     known = store.customer_of(hub.database, account_id)
-    if known is not None:
+    if known is not None and known.customer != gone:
         return known.customer
     name = accounts.account_state(hub.database, account_id, clock.now_ms()).account.name
     params = {"name": name, "metadata": {INSTANCE: hub.instance, ACCOUNT: str(account_id)}}
     now_ms = clock.now_ms()
     # Stripe replays a stored 500 for a day: the hour ends that, at the price of a second customer that nobody uses.
-    key = sha256(json.dumps([params, now_ms // _HOUR_MS]).encode()).hexdigest()[:16]
+    key = sha256(json.dumps([params, now_ms // _HOUR_MS, gone]).encode()).hexdigest()[:16]
     customer = api.create_customer(params, f"th:{hub.instance}:account-{account_id}:{key}")
-    store.add_customer(hub.database, account_id, customer, now_ms)
+    store.add_customer(hub.database, account_id, customer, now_ms, instead_of=gone)
     kept = store.customer_of(hub.database, account_id)
     if kept is None:
         raise Conflict(f"Stripe's customer {customer} is another account's.", param="account")
@@ -40,7 +43,7 @@ def customer_for(hub: Hub, api: StripeApi, account_id: int) -> str:
 def keep_card(hub: Hub, payment: PaymentFacts) -> bool:
     """Keep the card that paid, for recharges of its customer's account; another card ends a suspension about the last.
 
-    False when the payment is by no card, or by nobody's customer here.
+    False when the payment is by no card, or by nobody's customer here, or when another was saved since.
     """
     if payment.customer is None or payment.payment_method is None or payment.card is None:
         return False
@@ -50,6 +53,9 @@ def keep_card(hub: Hub, payment: PaymentFacts) -> bool:
     with hub.database.write():
         store.locked_balance(hub.database, customer.account_id)
         before = store.customer_of(hub.database, customer.account_id)
+        is_older = topups.saves_card_since(hub.database, customer.account_id, payment.paid_at_ms or clock.now_ms())
+        if is_older and before is not None and before.payment_method is not None:
+            return False
         store.set_card(hub.database, customer.account_id, payment.payment_method, payment.card)
         if before is None or before.payment_method != payment.payment_method:
             store.cleared_by_topup(hub.database, customer.account_id)

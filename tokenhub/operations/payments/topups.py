@@ -22,6 +22,7 @@ from tokenhub.operations.payments.stripe_api import (
     StripeAuth,
     StripeError,
     StripeLimited,
+    StripeNotFound,
     StripeRefused,
     StripeUnknown,
 )
@@ -53,11 +54,13 @@ def create(
     owner = accounts.state(hub, account_id)
     api = connection.connect(hub)
     customer = recharges.customer_for(hub, api, account_id) if save_card else None
-    intended = checkout.intent(hub, owner, order, customer, clock.now_ms())
-    with hub.database.write():
-        store.insert(hub.database, intended)
-    failpoints.hit("topup.intent")
-    topup = _post(hub, api, intended, first=True)
+    try:
+        topup = _begin(hub, api, checkout.intent(hub, owner, order, customer, clock.now_ms()))
+    except StripeNotFound as error:
+        if customer is None or error.param != "customer":
+            raise
+        customer = recharges.customer_for(hub, api, account_id, gone=customer)
+        topup = _begin(hub, api, checkout.intent(hub, owner, order, customer, clock.now_ms()))
     if topup.session_id is not None and topup.url is None and topup.reason:
         raise InvalidRequest(
             f"Stripe does not offer this for the account and currency ({topup.reason}); "
@@ -113,6 +116,14 @@ def listing(hub: Hub, account_id: int | None = None, limit: int = 100) -> list[T
 
 
 # Making the session
+
+
+def _begin(hub: Hub, api: StripeApi, intended: Topup) -> Topup:
+    """Write down what is wanted, then ask for it."""
+    with hub.database.write():
+        store.insert(hub.database, intended)
+    failpoints.hit("topup.intent")
+    return _post(hub, api, intended, first=True)
 
 
 def _post(hub: Hub, api: StripeApi, topup: Topup, *, first: bool) -> Topup:
