@@ -174,7 +174,7 @@ def wait(hub: Hub, topup_id: str) -> Topup:
     """Look again later at an attempt that is open; one that has ended is nobody's recharge any more."""
     with hub.database.write():
         topup = topups.locked(hub.database, topup_id)
-        changes: dict[str, Any] = {"next_poll_at": next_ms(topup)}
+        changes: dict[str, Any] = {"next_poll_at": _next_ms(topup)}
         if topup.state not in _OPEN:
             changes = {"next_poll_at": None, "recharge_of": None}
         topups.update(hub.database, topup_id, clock.now_ms(), changes)
@@ -255,7 +255,7 @@ def _count(hub: Hub, topup: Topup, reason: str, words: Words | None, now_ms: int
         notices.tell(hub, NoticeKind.CARD_DECLINED, topup.id, topup.account_id, body)
 
 
-def next_ms(topup: Topup) -> int:
+def _next_ms(topup: Topup) -> int:
     """Return when to look again at an attempt that has no end yet: the older it is, the rarer."""
     now_ms = clock.now_ms()
     return now_ms + min(max((now_ms - topup.created_at_ms) // 4, 15_000), 6 * 3_600_000)

@@ -154,7 +154,7 @@ def _none_there() -> NotFound:
 def work(hub: Hub, api: StripeApi, now_ms: int) -> None:
     """Bring what is under way to its end."""
     due = [topup.id for topup in topups.due(hub.database, now_ms, _BATCH, kind=RECHARGE)]
-    rounds.each("recharge", due, lambda topup_id: reconcile(hub, api, topup_id), lambda one: _postpone(hub, one))
+    rounds.each("recharge", due, lambda topup_id: reconcile(hub, api, topup_id), lambda one: charging.wait(hub, one))
 
 
 def begin(hub: Hub, api: StripeApi, now_ms: int) -> None:
@@ -192,7 +192,7 @@ def reconcile(hub: Hub, api: StripeApi, topup_id: str) -> Topup:
     if may_repeat:
         return charging.charge(hub, api, topup)
     if clock.now_ms() - topup.created_at_ms < _IN_FLIGHT_MS:
-        return _postpone(hub, topup.id)
+        return charging.wait(hub, topup.id)
     return charging.end(hub, topup.id, TopupState.ABANDONED, "Stripe never had it", None)
 
 
@@ -204,12 +204,3 @@ def _may_repeat(hub: Hub, topup: Topup) -> bool:
 def _search(api: StripeApi, topup: Topup) -> PaymentFacts | None:
     made = api.payments(topup.created_at_ms - _SEARCHED_MS)
     return next((payment for payment in made if payment.metadata.get(TOPUP) == topup.id), None)
-
-
-def _postpone(hub: Hub, topup_id: str) -> Topup:
-    """Look at an attempt again later, unless it has ended meanwhile."""
-    with hub.database.write():
-        topup = topups.locked(hub.database, topup_id)
-        if topup.next_poll_at_ms is not None:
-            topups.update(hub.database, topup_id, clock.now_ms(), {"next_poll_at": charging.next_ms(topup)})
-    return topups.get(hub.database, topup_id)
