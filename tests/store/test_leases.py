@@ -137,7 +137,6 @@ def test_a_lease_whose_number_another_process_has_now_is_lost(database: Database
     with database.write():
         assert not leases.check_and_renew(database, lease, START)
     assert not leases.has(database, "sweep", lease)
-    leases.give_back(database, "sweep", lease)
     leases.end(database, lease)
     assert state(database, lease.id) == "live"
     assert database.rows("SELECT name FROM named_leases") == [("sweep",)]
@@ -386,15 +385,13 @@ def test_rows_of_long_ended_processes_are_forgotten(database: Database, remote: 
     assert database.rows("SELECT id, state FROM leases") == [(remote, "ended")]
 
 
-def test_one_process_has_a_named_lease_until_it_gives_it_back(database: Database, home: Home, lease: Lease) -> None:
+def test_one_process_has_a_named_lease_until_it_ends(database: Database, home: Home, lease: Lease) -> None:
     second = leases.acquire(database, home, LEASE_S, START)
     assert leases.try_take(database, "expire", lease, START)
     assert leases.try_take(database, "expire", lease, START)
     assert not leases.try_take(database, "expire", second, START)
     assert leases.try_take(database, "purge", second, START)
-    leases.give_back(database, "expire", second)
-    assert not leases.try_take(database, "expire", second, START)
-    leases.give_back(database, "expire", lease)
+    leases.end(database, lease)
     assert leases.try_take(database, "expire", second, START)
     leases.end(database, second)
 

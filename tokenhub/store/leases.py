@@ -280,15 +280,6 @@ def has(database: Database, name: str, lease: Lease) -> bool:
     return found is not None
 
 
-def give_back(database: Database, name: str, lease: Lease) -> None:
-    """Give up a named lease, if this process has it, so that another can take it at once."""
-    with database.write():
-        database.execute(
-            f"DELETE FROM named_leases WHERE name = ? AND lease_id = (SELECT id FROM leases WHERE {_OWN})",
-            (name, lease.id, *lease.taken_by),
-        )
-
-
 def _end_other(database: Database, holder: Holder, now_ms: int) -> bool:
     """End another process's lease, unless it was renewed or ended since it was read; forget long-ended ones."""
     with database.write():
