@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.fakes import sound
+from tests.fakes.raw_client import RawClient, post
 from tests.fakes.upstream import Cut, FakeUpstream, Pause, Reply, head, json_reply, openai_error, sse, sse_reply
 from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
 from tokenhub.wire import multipart
@@ -191,6 +192,21 @@ def test_t75_sound_that_breaks_off_is_broken_off_and_free(
     row = gateway.rows("SELECT * FROM requests ORDER BY started_at DESC, id DESC")[0]
     assert (row["end"], row["charged"], row["status"]) == ("released", 0, 502)
     assert gateway.balance() == before
+
+
+def test_t75_sound_that_breaks_off_is_no_whole_sound_where_its_end_is_the_connections(
+    running: tuple[RunningGateway, FakeUpstream],
+) -> None:
+    """A client of HTTP/1.0, such as nginx by default, takes all that comes before an orderly end for the whole."""
+    gateway, fake = running
+    fake.add(audio_reply(SOUND, Pause(0.05), SOUND, Pause(0.05), Cut()))
+    body = {"model": "tts-1", "input": TEXT, "voice": "alloy"}
+    with RawClient(gateway.port) as client:
+        client.send(post(gateway.key, body, path="/v1/audio/speech", version="HTTP/1.0"))
+        assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200")
+        with pytest.raises(ConnectionResetError):
+            while client.socket.recv(1 << 16):
+                pass
 
 
 def test_t75_events_that_break_off_end_with_an_error_event(running: tuple[RunningGateway, FakeUpstream]) -> None:

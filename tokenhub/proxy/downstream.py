@@ -6,6 +6,8 @@ reply is out. Header values are checked, because a control byte in one would spl
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +19,7 @@ from tokenhub.errors import HubError
 from tokenhub.wire.chat import frames as chat_frames
 from tokenhub.wire.surface import JSON, Surface
 
+_AT_ONCE = struct.pack("ii", 1, 0)
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
 
@@ -56,6 +59,13 @@ def _head(status: int, content_type: str, headers: Mapping[str, str], framing: s
         headers = {name: ascii(value)[1:-1].replace("\\", "?") for name, value in headers.items()}
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     return f"{_STATUS_LINES[status]}Content-Type: {content_type}\r\n{lines}{framing}\r\n".encode("ascii")
+
+
+def break_off(transport: asyncio.Transport) -> None:
+    """Reset a connection: after an orderly end a reply that only that end frames (HTTP/1.0) would pass for whole."""
+    if not transport.is_closing():
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    transport.abort()
 
 
 class Downstream:
@@ -203,7 +213,7 @@ class Downstream:
         """Break the connection off: for an end whose truth is not known."""
         self.stop_keep_alive()
         self.ended = True
-        self._transport.abort()
+        break_off(self._transport)
         return Sent(keep_alive=False)
 
     def start_keep_alive(self) -> None:

@@ -20,7 +20,7 @@ from aiohttp.web_request import BaseRequest
 from aiohttp.web_server import Server
 
 from tokenhub.errors import HubError, InternalError, InvalidRequest, Unavailable
-from tokenhub.proxy.downstream import Sent, refusal
+from tokenhub.proxy.downstream import Sent, break_off, refusal
 
 Handler = Callable[[BaseRequest], Awaitable[Any]]
 
@@ -145,7 +145,7 @@ class GatewayProtocol(RequestHandler):
         if self._unsent - self._wire.get_write_buffer_size() >= LEAST_READ_BYTES:
             self._expect_taking()
         else:
-            self._wire.abort()
+            break_off(self._wire)
 
     def data_received(self, data: bytes) -> None:
         count, inside_body = self._request_count, not self._last_body.is_eof()
