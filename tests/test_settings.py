@@ -181,6 +181,8 @@ def test_i7_settings_do_not_show_the_address_of_the_database() -> None:
         ("postgresql://hub@db.example/hub", "postgresql://hub@db.example/hub"),
         ("postgresql:///hub?host=/tmp", "postgresql:///hub?host=/tmp"),
         ("postgresql:///hub?password=s3cret&host=/tmp", "postgresql:///hub?password=***&host=/tmp"),
+        ("postgresql:///hub?sslkey=a.key&sslpassword=s3cret", "postgresql:///hub?sslkey=a.key&sslpassword=***"),
+        ("postgresql:///hub?pass%77ord=s3cret&passfile=a", "postgresql:///hub?pass%77ord=***&passfile=a"),
         ("", ""),
     ],
 )

@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from tokenhub.errors import SetupError
 from tokenhub.paths import Home
 
 MIB = 2**20
 PREFIX = "TOKENHUB_"
+_SECRET_PARAMETER = re.compile("password|secret|scram_")
+"""password, sslpassword, oauth_client_secret, scram_client_key, scram_server_key (postgresql.org/docs/current/libpq-connect.html)."""
 
 
 def _option(
@@ -164,7 +166,7 @@ class Option:
             raise ValueError(f"must be one of {', '.join(self.choices)}")
         if any(ord(character) < 32 for character in value):
             raise ValueError("must be one line of text")
-        if self.key == "database.url" and value and urlsplit(value).scheme not in ("postgresql", "postgres"):
+        if self.key == "database.url" and value and not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql://, or be empty for SQLite")
 
     def _check_range(self, value: float) -> None:
@@ -286,7 +288,13 @@ def called_at(host: str) -> str:
 def without_password(url: str) -> str:
     """Return a database address as it may be shown: passwords are three stars."""
     shown = re.sub(r"(?<=//)([^:/?#@]*):.*@", r"\1:***@", url, count=1)
-    return re.sub(r"(?<=[?&])(password=)[^&]+", r"\1***", shown)
+    return re.sub(r"(?<=[?&])([^=&]+)=[^&]+", _starred, shown)
+
+
+def _starred(parameter: re.Match[str]) -> str:
+    """Return a parameter of libpq's without the secret that it holds, if it is one of those: its name may be in percent form."""
+    is_secret = _SECRET_PARAMETER.search(unquote(parameter[1]))
+    return f"{parameter[1]}=***" if is_secret else parameter[0]
 
 
 def _unknown(key: str, names: tuple[str, ...]) -> str:

@@ -1,6 +1,7 @@
 """What is PostgreSQL's own: placeholders, the server's settings, an address without its password."""
 
 import time
+import traceback
 from contextlib import closing
 
 import pytest
@@ -45,6 +46,23 @@ def test_t97_a_server_that_cannot_be_reached_stops_the_start_with_the_reason_wit
     assert reason in str(refused.value)
     assert "s3cret" not in str(refused.value)
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://hub:s3cret%zz@127.0.0.1:1/hub",
+        "postgresql://hub:s3cret word@127.0.0.1:1/hub",
+        "postgresql://127.0.0.1:1/hub?password=my&s3cret",
+        "postgresql://hub:s3cret@127.0.0.1:1/hub?ssl=on",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_refused_in_words_that_do_not_quote_it(home: Home, url: str) -> None:
+    with pytest.raises(
+        SetupError, match=r"^database\.url cannot be read: in its user and password write % as %25"
+    ) as refused:
+        open_database(Settings(database_url=url), home)
+    assert "s3cret" not in "".join(traceback.format_exception(refused.value))
 
 
 @ONLY_POSTGRES

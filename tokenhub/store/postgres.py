@@ -259,9 +259,17 @@ def check_server(database: Postgres) -> None:
 def connect(url: str) -> Postgres:
     """Open the first connection to a server; the refusal names the server's own reason, never the password."""
     try:
-        import psycopg  # noqa: F401
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
     except ImportError:
         raise SetupError("database.url names PostgreSQL: install the extra, pip install 'tokenhub[postgres]'") from None
+    try:
+        conninfo_to_dict(url)
+    except ProgrammingError:  # its words quote what cannot be read, which may be the password
+        raise SetupError(
+            "database.url cannot be read: in its user and password write % as %25, a space as %20, / as %2F and @ as %40; "
+            "behind the ? stand parameters of PostgreSQL's own, such as sslmode=require"
+        ) from None
     database = Postgres(url)
     try:
         database.connect()
