@@ -61,3 +61,12 @@ def test_t93_looser_modes_are_named_with_their_remedy(tmp_path: Path) -> None:
         f"{home.path} is open to others (mode 755); run: chmod 700 {home.path}",
         f"{home.database} is open to others (mode 644); run: chmod 600 {home.database}",
     ]
+
+
+def test_a_link_that_leads_nowhere_keeps_no_home_from_being_looked_at(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", explicit=True)
+    paths.make_folder(home.path)
+    (home.path / ".#config.toml").symlink_to("me@host.4711:1795468429")
+    home.config.touch(0o640)
+    home.config.chmod(0o640)
+    assert paths.loose_modes(home) == [f"{home.config} is open to others (mode 640); run: chmod 600 {home.config}"]

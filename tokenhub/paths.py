@@ -126,10 +126,16 @@ def sync_folder(path: Path) -> None:
 
 
 def loose_modes(home: Home) -> list[str]:
-    """Name what others can read or write in a home, with the command that mends it (T93)."""
+    """Name what others can read or write in a home, with the command that mends it (T93).
+
+    What has gone meanwhile, and a link that leads nowhere (Emacs locks a file by one), is open to nobody.
+    """
     found = []
     for path in (home.path, *sorted(home.path.glob("*"))):
-        mode = path.stat().st_mode
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            continue
         if mode & 0o077:
             wanted = FOLDER_MODE if stat.S_ISDIR(mode) else FILE_MODE
             found.append(f"{path} is open to others (mode {mode & 0o777:o}); run: chmod {wanted:o} {path}")
