@@ -37,6 +37,32 @@ def test_a_private_file_is_whole_or_as_before(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can work in another user's home")
+def test_what_root_makes_in_a_home_belongs_to_the_owner_of_the_home(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", explicit=True)
+    paths.make_folder(home.run)
+    for folder in (home.path, home.run):
+        os.chown(folder, 65534, 65534)
+    paths.write_private(home.config, b"one")
+    paths.write_private(home.config, b"two")
+    with home.alone("config"):
+        pass
+    made = [home.config, home.run / "config.lock"]
+    assert [(one.stat().st_uid, one.stat().st_gid, one.stat().st_mode & 0o777) for one in made] == [
+        (65534, 65534, 0o600)
+    ] * 2
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", explicit=True)
+    paths.make_folder(home.run)
+    (tmp_path / "other").touch(0o644)
+    (home.run / "config.lock").symlink_to(tmp_path / "other")
+    with pytest.raises(OSError, match="symbolic links"), home.alone("config"):
+        pass
+    assert (tmp_path / "other").stat().st_mode & 0o777 == 0o644
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o277])
 def test_t93_files_and_folders_are_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)

@@ -4,7 +4,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,10 +89,18 @@ def make_folder(path: Path, *, how: str = ": --home DIR, or TOKENHUB_HOME") -> N
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file that, if this makes it, only its owner can read, whatever the umask (T93)."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+    """Open a file that, if this makes it, only its owner can read, whatever the umask (T93).
+
+    What root makes in the folder of another user belongs to that one, whose gateway must read it too; SQLite
+    does the same with its log. No link is followed, so that it is given nothing else.
+    """
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
     if flags & os.O_CREAT and os.fstat(descriptor).st_size == 0:
         os.fchmod(descriptor, FILE_MODE)
+        folder = path.parent.stat()
+        if os.geteuid() == 0 and folder.st_uid != 0:
+            with suppress(OSError):  # a root without that right, in a container
+                os.fchown(descriptor, folder.st_uid, folder.st_gid)
     return descriptor
 
 

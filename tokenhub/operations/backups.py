@@ -203,7 +203,9 @@ def _draft(folder: Path, how: str = "") -> Iterator[Home]:
 
 def _lock(descriptor: int, folder: Path) -> None:
     status = os.fstat(descriptor)
-    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+    if status.st_uid != os.geteuid():
+        raise InvalidRequest(f"{folder} belongs to another user. Run the command as that one, or name another folder.")
+    if status.st_mode & 0o022:
         raise InvalidRequest(f"{folder} is not yours alone to write. Run: chmod 700 {folder}, or name another folder.")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
