@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -18,7 +19,8 @@ from tokenhub.billing import notices as rules
 from tokenhub.billing import signatures
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import EVENT_TYPES
-from tokenhub.operations import accounts, grants, notices, secrets
+from tokenhub.operations import accounts, grants, notices, secrets, subscriptions
+from tokenhub.operations.findings import Health
 from tokenhub.operations.hub import Hub
 from tokenhub.store import notices as store
 
@@ -423,6 +425,24 @@ def test_nothing_that_an_account_is_called_can_add_a_header(hub: Hub) -> None:
     (mail,) = server.mails
     assert mail.receivers == ("pay@acme.example",)
     assert mail.message["Bcc"] is None
+
+
+@pytest.mark.parametrize("kind", [NoticeKind.LOW_BALANCE, NoticeKind.RECHARGE_SUSPENDED])
+def test_a_command_that_a_notice_gives_names_the_account_whatever_it_is_called(kind: NoticeKind) -> None:
+    name = "it's $(reboot) `x`"
+    command = next(
+        line.partition("tokenhub topup ")[2]
+        for line in rules.words(kind, name, {}).text.splitlines()
+        if "topup " in line
+    )
+    said = subprocess.run(["sh", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[:3] == ["AMOUNT", "--account", name]
+
+
+def test_a_subscriber_by_mail_who_gets_none_is_told_of(hub: Hub) -> None:
+    subscriptions.add(hub, "mail", "ops@example.com", ())
+    (found,) = notices.examine(hub)
+    assert (found.health, found.remedy) == (Health.WARNING, "tokenhub config set smtp.host mail.example.com")
 
 
 # ---- low balance

@@ -4,6 +4,7 @@ A notice is a kind, a *ref* that names the occasion (told once, however often it
 body of facts. It goes out as a mail and as signed JSON; both say the same.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,7 +93,7 @@ def _low_balance(facts: _Facts, account: str) -> tuple[str, str]:
     return "Low balance", (
         f"The balance of the account {account} is {facts['balance']} USD, which is below {facts['threshold']} USD.\n"
         "When it is used up, requests are refused with 402 insufficient_credits.\n\n"
-        f"To top up: tokenhub topup AMOUNT --account {account!r}\n"
+        f"To top up: tokenhub topup AMOUNT --account {shlex.quote(account)}\n"
     )
 
 
@@ -111,7 +112,7 @@ def _recharge_suspended(facts: _Facts, account: str) -> tuple[str, str]:
         + facts.line("card", "Card")
         + facts.line("topup", "Last top-up")
         + "\nIt goes on after a top-up by hand, or with another card: "
-        f"tokenhub topup AMOUNT --account {account!r} --save-card\n"
+        f"tokenhub topup AMOUNT --account {shlex.quote(account)} --save-card\n"
     )
 
 

@@ -192,7 +192,7 @@ def examine(hub: Hub) -> Iterator[Finding]:
     ways = [f"mail through {settings.smtp_host}"] if settings.smtp_host else []
     posts = settings.notices_webhook_url or "webhook" in channels
     ways += ["a webhook"] if posts else []
-    if not settings.smtp_host and (settings.notices_email or "mail" in channels):
+    if not settings.smtp_host and (settings.notices_email or "email" in channels):
         yield Finding(
             "notices", Health.WARNING, "Somebody is to be told by mail, and none goes out: smtp.host is not set.",
             "tokenhub config set smtp.host mail.example.com",
