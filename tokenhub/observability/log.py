@@ -1,16 +1,16 @@
 """One JSON line per event on stderr: ids, codes and numbers, never a header, a body or a key.
 
-Every value is escaped by JSON, so no field can start a line of its own (T117). Served
-requests are not logged here: ``tokenhub requests`` reads them from the store.
+Every value is escaped by JSON, in ASCII, so no field can start a line of its own or move the
+terminal that the log is read on (T117, T120). Served requests are not logged here:
+``tokenhub requests`` reads them from the store.
 """
 
+import json
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
-
-import orjson
 
 from tokenhub import clock
 
@@ -30,9 +30,9 @@ class Log:
         """Write one line, if the level is high enough."""
         if LEVELS[level] < self._level:
             return
-        line = orjson.dumps({"time": clock.iso(clock.now_ms()), "level": level, "event": name, **fields}, default=str)
+        line = {"time": clock.iso(clock.now_ms()), "level": level, "event": name, **fields}
         stream = self._stream or sys.stderr
-        stream.write(line.decode() + "\n")
+        stream.write(json.dumps(line, ensure_ascii=True, separators=(",", ":"), default=str) + "\n")
         stream.flush()
 
 
