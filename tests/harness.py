@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import threading
+import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,6 +194,16 @@ class RunningGateway:
         raise AssertionError(
             f"{len(rows)} of {count} requests have ended; open holds: {self.rows('SELECT * FROM holds')}"
         )
+
+    def row_of(self, answer: Any) -> dict[str, Any]:
+        """Return the row of an answered request; a release is queued, so it may come a moment later."""
+        id = answer.headers["x-request-id"]
+        deadline = time.monotonic() + 5
+        while not (rows := self.rows(f"SELECT * FROM requests WHERE id = '{id}'")):
+            assert time.monotonic() < deadline, f"{id} has no end"
+            time.sleep(0.002)
+        assert self.rows(f"SELECT 1 FROM holds WHERE request_id = '{id}'") == []
+        return rows[0]
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Read rows as dictionaries."""

@@ -65,10 +65,7 @@ class Chain:
         return [len(fake.received) for fake in self.fakes.values()]
 
     def row(self, answer: Answer) -> dict[str, Any]:
-        """Return the ledger's row of a request, once it is there."""
-        wanted = answer.headers["x-request-id"]
-        self.gateway.settled(0)
-        return next(row for row in self.gateway.settled(1) if row["id"] == wanted)
+        return self.gateway.row_of(answer)
 
 
 def _always(reply: Reply) -> Callable[[Received], Reply]:

@@ -64,10 +64,7 @@ class Gallery:
         return self.gateway.call("POST", f"/v1/images/{path}", raw, headers)
 
     def row(self, answer: Answer) -> dict[str, Any]:
-        """Return the ledger's row of a request, once it is there."""
-        wanted = answer.headers["x-request-id"]
-        self.gateway.settled(0)
-        return next(row for row in self.gateway.settled(1) if row["id"] == wanted)
+        return self.gateway.row_of(answer)
 
 
 def units_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ that a token which is charged in the wrong bucket shows in the sum.
 import itertools
 import json
 import random
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -136,16 +135,6 @@ class Stage:
             _mark_media(choices, choice["index"], choice["delta"])
         model = chunks[0]["model"] if chunks else None
         return Seen(choices, _ids(made.choices), made.usage, made.usages, model, raw.headers, error, chunks)
-
-    def row(self, request_id: str) -> dict[str, Any]:
-        """Return the ledger's row of a request; a release is queued, so it may come a moment later."""
-        deadline = time.monotonic() + 5
-        while True:
-            rows = self.gateway.rows(f"SELECT * FROM requests WHERE id = '{request_id}'")
-            if rows:
-                return rows[0]
-            assert time.monotonic() < deadline, f"{request_id} has no end"
-            time.sleep(0.002)
 
 
 def _ids(choices: Mapping[int, Choice]) -> list[str]:

@@ -103,11 +103,6 @@ def test_a_recording_that_lies_elsewhere_is_refused(running: tuple[RunningGatewa
     assert len(fake.received) == before
 
 
-def row_of(gateway: RunningGateway, answer: Answer) -> dict[str, Any]:
-    gateway.settled()
-    return gateway.rows(f"SELECT * FROM requests WHERE id = '{answer.headers['x-request-id']}'")[0]
-
-
 def form_of(fake: FakeUpstream) -> dict[str, Any]:
     request = fake.received[-1]
     return multipart.parse(request.header("content-type") or "", request.body)
@@ -128,7 +123,7 @@ def test_sound_passes_byte_for_byte_and_is_billed_by_the_character(
     sent = fake.received[-1]
     assert sent.path == "/v1/audio/speech"
     assert sent.json() == {"model": "tts-1", "input": TEXT, "voice": "alloy", "response_format": "mp3", "speed": 1.5}
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert (row["end"], row["charged"], row["estimated"], row["capability"]) == ("settled", TTS_NANO, 0, "speech")
     assert json.loads(row["units"]) == [{"kind": "character", "count": 12}]
     assert row["held"] >= row["charged"]
@@ -144,7 +139,7 @@ def test_a_model_sold_by_tokens_is_asked_for_events_and_its_sound_given_as_bytes
     assert (answer.status, answer.body, answer.headers["content-type"]) == (200, SOUND, "audio/wav")
     assert fake.received[-1].json()["stream_format"] == "sse"
     assert before - gateway.balance() == MINI_TTS_NANO
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert (row["output_tokens"], row["estimated"]) == (101, 0)
     assert row["held"] >= row["charged"]
 
@@ -216,7 +211,7 @@ def test_t75_events_that_break_off_end_with_an_error_event(running: tuple[Runnin
     *_, last = events_of(answer.body)
     assert (last["type"], last["error"]["type"]) == ("error", "upstream_error")
     assert last["error"]["request_id"] == answer.headers["x-request-id"]
-    assert row_of(gateway, answer)["charged"] == 0
+    assert gateway.row_of(answer)["charged"] == 0
     assert gateway.balance() == before
 
 
@@ -238,7 +233,7 @@ def test_t74_what_is_no_sound_fails_before_anything_is_shown(
     answer = speak(gateway, "tts-1")
     assert answer.status == 502
     assert answer.json()["error"]["type"] == "upstream_error"
-    assert row_of(gateway, answer)["end"] == "released"
+    assert gateway.row_of(answer)["end"] == "released"
     assert gateway.balance() == before
     gateway.forget_faults()
 
@@ -249,7 +244,7 @@ def test_an_empty_reply_is_free(running: tuple[RunningGateway, FakeUpstream]) ->
     fake.add(audio_reply())
     answer = speak(gateway, "tts-1")
     assert (answer.status, answer.body) == (200, b"")
-    assert row_of(gateway, answer)["end"] == "released"
+    assert gateway.row_of(answer)["end"] == "released"
     assert gateway.balance() == before
 
 
@@ -258,7 +253,7 @@ def test_missing_usage_of_sound_is_estimated_and_marked(running: tuple[RunningGa
     fake.add(sse_reply(spoken(usage=False)))
     answer = speak(gateway, "gpt-4o-mini-tts")
     assert answer.body == SOUND
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert row["estimated"] == 1
     assert 0 < row["charged"] < row["held"]
 
@@ -309,7 +304,7 @@ def test_a_recording_goes_up_as_it_came_and_is_billed_by_the_second(
         ["word", "segment"],
     )
     assert (bytes(sent["file"].data), sent["file"].filename) == (file, "said.wav")
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert json.loads(row["units"]) == [{"kind": "second", "count": 4}]
     assert row["held"] >= row["charged"]
 
@@ -323,7 +318,7 @@ def test_a_model_sold_by_tokens_is_billed_by_what_it_counted(running: tuple[Runn
     assert {name: usage[name] for name in TOKENS} == TOKENS
     assert usage["cost_details"]["total"] == "0.00034505"
     assert before - gateway.balance() == TRANSCRIBE_NANO
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert row["held"] >= row["charged"]
 
 
@@ -338,7 +333,7 @@ def test_text_forms_pass_as_text_and_are_billed_by_the_recordings_own_length(
     answer = transcribe(gateway, sound.wav(3.5), model="whisper-1", response_format=wanted)
     assert (answer.body, answer.headers["content-type"]) == (text, "text/plain; charset=utf-8")
     assert before - gateway.balance() == WHISPER_NANO
-    assert row_of(gateway, answer)["estimated"] == 0
+    assert gateway.row_of(answer)["estimated"] == 0
 
 
 @pytest.mark.parametrize("model", ["gpt-4o-transcribe", "whisper-1"])
@@ -366,11 +361,11 @@ def test_translations_have_a_path_and_a_model_of_their_own(running: tuple[Runnin
     answer = transcribe(gateway, sound.wav(3.5), "translations", model="whisper-1", prompt="in English")
     assert (answer.status, answer.json()["text"]) == (200, "Hello.")
     assert fake.received[-1].path == "/v1/audio/translations"
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert (row["charged"], row["estimated"]) == (WHISPER_NANO, 0)
     refused = transcribe(gateway, sound.wav(1), "translations", model="gpt-4o-transcribe")
     assert (refused.status, refused.json()["error"]["param"]) == (400, "model")
-    assert row_of(gateway, refused)["charged"] == 0
+    assert gateway.row_of(refused)["charged"] == 0
 
 
 def test_a_broken_stream_and_a_failed_reply_are_free(running: tuple[RunningGateway, FakeUpstream]) -> None:
@@ -420,7 +415,7 @@ def test_the_receipt_tells_what_kind_of_request_it_was(running: tuple[RunningGat
     gateway, fake = running
     fake.add(json_reply({"text": "Hello.", "usage": {"type": "duration", "seconds": 4}}))
     answer = transcribe(gateway, sound.wav(3.5), model="whisper-1")
-    row_of(gateway, answer)
+    gateway.row_of(answer)
     receipt = gateway.call("GET", f"/v1/generation?id={answer.headers['x-request-id']}").json()["data"]
     assert (receipt["api_type"], receipt["units"]) == ("stt", [{"kind": "second", "count": 4}])
     assert receipt["cost_details"]["total"] == "0.000412"
@@ -459,7 +454,7 @@ def test_a_header_that_lies_costs_the_operator_and_is_counted(running: tuple[Run
     fake.add(json_reply({"text": "Hello.", "usage": {"type": "duration", "seconds": 3_000}}))
     answer = transcribe(gateway, sound.mp4(1, body=600_000), model="whisper-1")
     assert answer.status == 200
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert row["charged"] == row["held"]
     assert row["charged"] + row["shortfall"] >= 3_000 * 100_000
 
@@ -470,11 +465,11 @@ def test_a_recording_of_unknown_length_is_held_by_its_size_and_billed_by_what_is
     gateway, fake = running
     fake.add(json_reply({"text": "Hello.", "usage": {"type": "duration", "seconds": 4}}))
     answer = transcribe(gateway, b"#!AMR\n" + b"\x04" * 60_000, model="whisper-1")
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert row["charged"] == WHISPER_NANO
     assert row["held"] >= 60_000 * 8 // 6_000 * 100_000
     fake.add(json_reply({"text": "Hello."}))
-    row = row_of(gateway, transcribe(gateway, b"#!AMR\n" + b"\x04" * 60_000, model="whisper-1"))
+    row = gateway.row_of(transcribe(gateway, b"#!AMR\n" + b"\x04" * 60_000, model="whisper-1"))
     assert (row["estimated"], json.loads(row["units"])) == (1, [{"kind": "second", "count": 8}])
 
 
@@ -493,5 +488,5 @@ def test_speech_without_sound_is_free(
     fake.add(sse_reply(frames))
     answer = speak(gateway, "gpt-4o-mini-tts", **({"stream_format": "sse"} if as_events else {}))
     assert answer.status == (200 if replies == "nothing but the end" else 502)
-    assert row_of(gateway, answer)["charged"] == 0
+    assert gateway.row_of(answer)["charged"] == 0
     assert gateway.balance() == before

@@ -53,12 +53,6 @@ def ask(gateway: RunningGateway, model: str, method: str = "generateContent", bo
     return gateway.call("POST", path, BODY if body is None else body, headers)
 
 
-def last_row(gateway: RunningGateway, answer: Answer) -> dict[str, Any]:
-    gateway.settled()
-    (row,) = [one for one in gateway.rows("SELECT * FROM requests") if one["id"] == answer.headers["x-request-id"]]
-    return row
-
-
 def assert_charged(row: dict[str, Any], usage: dict[str, Any]) -> None:
     assert row["end"] == "settled"
     assert 0 < row["charged"] <= row["held"]
@@ -87,7 +81,7 @@ def test_a_body_passes_to_google_as_it_came_and_its_reply_back(running: Running)
     usage = told.pop("usageMetadata")
     assert told == {name: value for name, value in reply.items() if name != "usageMetadata"}
     assert usage.items() >= reply["usageMetadata"].items()
-    assert_charged(last_row(gateway, answer), usage)
+    assert_charged(gateway.row_of(answer), usage)
 
 
 def test_every_other_provider_answers_by_translation(running: Running) -> None:
@@ -104,7 +98,7 @@ def test_every_other_provider_answers_by_translation(running: Running) -> None:
     ]
     counts = {"promptTokenCount": 9, "candidatesTokenCount": 3, "totalTokenCount": 12}
     assert told["usageMetadata"].items() >= counts.items()
-    assert_charged(last_row(gateway, answer), told["usageMetadata"])
+    assert_charged(gateway.row_of(answer), told["usageMetadata"])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +147,7 @@ def test_a_stream_of_events(running: Running, model: str) -> None:
     events = events_of(answer)
     assert "".join(part["text"] for one in events for part in one["candidates"][0]["content"]["parts"]) == "Hello"
     assert [one["candidates"][0].get("finishReason") for one in events][-1] == "STOP"
-    assert_charged(last_row(gateway, answer), events[-1]["usageMetadata"])
+    assert_charged(gateway.row_of(answer), events[-1]["usageMetadata"])
     assert b"[DONE]" not in answer.body
 
 
@@ -203,7 +197,7 @@ def test_a_cut_stream_ends_with_an_error_and_is_free(running: Running, model: st
     events = events_of(answer) if alt else answer.json()
     assert events[-1]["error"]["code"] == 502
     assert not any("usageMetadata" in one and "cost" in one["usageMetadata"] for one in events)
-    row = last_row(gateway, answer)
+    row = gateway.row_of(answer)
     assert (row["end"], row["charged"], row["status"]) == ("released", 0, 502)
 
 
@@ -297,13 +291,13 @@ def test_embeddings_one_and_many_native_and_translated(running: Running) -> None
     }
     assert answer.json()["embedding"] == {"values": [0.5, 0.25, 1.0]}
     assert answer.json()["usageMetadata"]["promptTokenCount"] == 7
-    assert_charged(last_row(gateway, answer), answer.json()["usageMetadata"])
+    assert_charged(gateway.row_of(answer), answer.json()["usageMetadata"])
 
     many = {"requests": [{"model": "models/x", **one}, {"model": "models/x", **one}]}
     fake.add(json_reply(gemini_embeddings([[0.5], [0.25]])))
     answer = ask(gateway, "gemini-embedding-001", "batchEmbedContents", many)
     assert answer.json()["embeddings"] == [{"values": [0.5]}, {"values": [0.25]}]
-    assert last_row(gateway, answer)["estimated"] == 1
+    assert gateway.row_of(answer)["estimated"] == 1
 
     fake.add(json_reply(openai_embeddings([[0.5], [0.25]], prompt=4)))
     answer = ask(gateway, "text-embedding-3-small", "batchEmbedContents", many)
@@ -431,7 +425,7 @@ def test_t3_a_film_under_a_pictures_name_is_held_for_and_paid_whole(
     fake.add(json_reply(reply))
     answer = gateway.call("POST", path, {"model": NATIVE, **body})
     assert answer.status == 200, answer.body
-    row = last_row(gateway, answer)
+    row = gateway.row_of(answer)
     assert (row["input_tokens"], row["shortfall"]) == (900_000, 0)
     assert 0 < row["charged"] <= row["held"]
     (part,) = fake.received[-1].json()["contents"][0]["parts"]

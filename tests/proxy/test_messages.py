@@ -68,16 +68,6 @@ def ask(
     return gateway.call("POST", path, body, sent)
 
 
-def last(house: House, answer: Answer) -> dict[str, Any]:
-    gateway, _ = house
-    for _ in range(200):
-        rows = gateway.rows(f"SELECT * FROM requests WHERE id = '{answer.headers['x-request-id']}'")
-        if rows:
-            return rows[0]
-        gateway.settled(1)
-    raise AssertionError("the request has no end")
-
-
 REPLIES = {
     CLAUDE: (anthropic_message(usage=anthropic_usage(1000, 100)), anthropic_stream(usage=anthropic_usage(1000, 100))),
     GPT: (openai_chat(usage=openai_usage(1000, 100)), openai_stream(usage=openai_usage(1000, 100))),
@@ -101,7 +91,7 @@ def test_reply_is_anthropics_and_billed_to_the_nano_dollar(house: House, model: 
     assert (usage["input_tokens"], usage["output_tokens"]) == (1000, 100)
     assert Decimal(usage["cost_details"]["total"]) == Decimal(total).scaleb(-9)
     assert usage["cost_details"]["estimated"] is False
-    row = last(house, answer)
+    row = house[0].row_of(answer)
     assert (row["end"], row["charged"], row["streamed"]) == ("settled", total, int(stream))
     assert row["charged"] <= row["held"]
     assert before - house[0].balance() == total
@@ -212,7 +202,7 @@ def test_reply_that_says_nothing_is_free(house: House, model: str) -> None:
     answer = ask(house, model)
     assert (answer.status, answer.json()["stop_reason"], answer.json()["content"]) == (200, "refusal", [])
     assert answer.json()["usage"]["cost"] == 0
-    assert last(house, answer)["end"] == "released"
+    assert house[0].row_of(answer)["end"] == "released"
     assert house[0].balance() == before
 
 
@@ -226,7 +216,7 @@ def test_t75_stream_that_breaks_ends_with_anthropics_error_and_is_free(house: Ho
         client.from_stream(answer.body)
     assert broken.value.error["type"] == "api_error"
     assert b"message_stop" not in answer.body
-    row = last(house, answer)
+    row = house[0].row_of(answer)
     assert (row["end"], row["charged"], row["status"]) == ("released", 0, 502)
     assert house[0].balance() == before
 
@@ -240,7 +230,7 @@ def test_usage_that_is_missing_is_estimated(house: House) -> None:
     assert usage["cost_details"]["estimated"] is True
     assert usage["input_tokens"] > 1000
     assert usage["output_tokens"] == 50
-    row = last(house, answer)
+    row = house[0].row_of(answer)
     assert (row["estimated"], row["end"]) == (1, "settled")
     assert 0 < row["charged"] <= row["held"]
 
@@ -266,7 +256,7 @@ def test_upstreams_refusal_is_told_in_anthropics_form(house: House) -> None:
     house[1].add(json_reply(anthropic_error("overloaded_error", "Overloaded"), 529))
     answer = ask(house, CLAUDE)
     assert (answer.status, answer.json()["error"]["type"]) == (502, "api_error")
-    assert last(house, answer)["end"] == "released"
+    assert house[0].row_of(answer)["end"] == "released"
 
 
 def test_what_the_gateway_refuses_is_told_in_anthropics_form(house: House) -> None:

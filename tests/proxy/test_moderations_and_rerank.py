@@ -25,11 +25,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningG
         gateway.stop()
 
 
-def row_of(gateway: RunningGateway, answer: Answer) -> dict[str, Any]:
-    gateway.settled()
-    return gateway.rows(f"SELECT * FROM requests WHERE id = '{answer.headers['x-request-id']}'")[0]
-
-
 def rerank(gateway: RunningGateway, model: str, path: str = "/v1/rerank", **fields: Any) -> Answer:
     body = {"model": model, "query": "What is machine learning?", "documents": DOCUMENTS, **fields}
     return gateway.call("POST", path, body)
@@ -45,7 +40,7 @@ def test_a_verdict_is_free_and_on_record(running: tuple[RunningGateway, FakeUpst
     assert answer.json()["usage"]["cost"] == 0
     assert fake.received[-1].path == "/v1/moderations"
     assert fake.received[-1].json() == {"input": "some words", "model": "omni-moderation-latest"}
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert (row["end"], row["charged"], row["held"], row["estimated"]) == ("settled", 0, 0, 0)
     assert gateway.balance() == before
 
@@ -88,7 +83,7 @@ def test_dashscope_is_asked_in_its_own_words_and_billed_by_token(
     # 54 tokens at 0.1 USD a million, 3 % on top
     assert before - gateway.balance() == 5_562
     assert (body["usage"]["total_tokens"], body["usage"]["cost_details"]["total"]) == (54, "0.000005562")
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert (row["upstream_id"], row["capability"]) == ("1fe6", "rerank")
     assert row["held"] >= row["charged"]
 
@@ -107,7 +102,7 @@ def test_cohere_is_billed_by_the_search(running: tuple[RunningGateway, FakeUpstr
     assert body.get("meta") == meta.get("meta")
     assert (body["id"], body["usage"]["search_units"]) == ("0773", 1)
     assert before - gateway.balance() == 2_060_000
-    assert row_of(gateway, answer)["estimated"] == (0 if told else 1)
+    assert gateway.row_of(answer)["estimated"] == (0 if told else 1)
 
 
 def test_zhipu_takes_128_documents_and_no_more(running: tuple[RunningGateway, FakeUpstream]) -> None:
@@ -119,7 +114,7 @@ def test_zhipu_takes_128_documents_and_no_more(running: tuple[RunningGateway, Fa
     assert fake.received[-1].json()["model"] == "rerank"
     refused = rerank(gateway, "glm-rerank", documents=["d"] * 129)
     assert (refused.status, refused.json()["error"]["param"]) == (400, "documents")
-    assert row_of(gateway, refused)["charged"] == 0
+    assert gateway.row_of(refused)["charged"] == 0
 
 
 def test_a_query_read_beside_every_document_is_held_for(running: tuple[RunningGateway, FakeUpstream]) -> None:
@@ -128,7 +123,7 @@ def test_a_query_read_beside_every_document_is_held_for(running: tuple[RunningGa
     counted = 400 * 4_000
     fake.add(json_reply({"output": {"results": RESULTS}, "usage": {"total_tokens": counted}, "request_id": "x"}))
     answer = rerank(gateway, "qwen3-rerank", documents=documents, query=query)
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert row["charged"] == counted * 100 * 103 // 100
     assert (row["held"] >= row["charged"], row["shortfall"]) == (True, 0)
 
@@ -147,7 +142,7 @@ def test_what_is_no_ranking_is_free(running: tuple[RunningGateway, FakeUpstream]
     fake.add(reply)
     answer = rerank(gateway, "rerank-v3.5")
     assert (answer.status, answer.json()["error"]["type"]) == (502, "upstream_error")
-    assert row_of(gateway, answer)["end"] == "released"
+    assert gateway.row_of(answer)["end"] == "released"
     assert gateway.balance() == before
     gateway.forget_faults()
 

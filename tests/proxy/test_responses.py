@@ -1,7 +1,7 @@
 """``POST /v1/responses`` over real sockets: to providers that speak it and to all others, with the bill."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -61,11 +61,6 @@ def events(body: bytes) -> list[dict[str, Any]]:
     return [json.loads(one.partition(b"data: ")[2]) for one in body.split(b"\n\n") if b"data: " in one]
 
 
-def row_of(gateway: RunningGateway, answer: Any) -> Mapping[str, Any]:
-    gateway.settled()
-    return next(row for row in gateway.rows("SELECT * FROM requests") if row["id"] == answer.headers["x-request-id"])
-
-
 def chunks(*deltas: dict[str, Any]) -> list[bytes]:
     told = [openai_chunk(delta) for delta in deltas] + [openai_chunk({}, "stop")]
     return [*told, openai_chunk({}, choices=[], usage=openai_usage(100, 10)), DONE]
@@ -85,7 +80,7 @@ def test_a_reply_of_a_chat_provider_is_a_response_and_is_billed(running: Running
     assert got["output"][0]["content"][0]["text"] == "Paris."
     assert (got["object"], got["status"], got["store"]) == ("response", "completed", False)
     assert (got["usage"]["input_tokens"], got["usage"]["output_tokens"]) == (1000, 100)
-    row = row_of(gateway, answer)
+    row = gateway.row_of(answer)
     assert (row["end"], before - gateway.balance()) == ("settled", row["charged"])
     assert 0 < row["charged"] <= row["held"]
     assert got["usage"]["cost_details"]["total"] == answer.headers["x-tokenhub-cost"]
@@ -100,7 +95,7 @@ def test_a_stream_of_a_chat_provider_is_a_responses_stream(running: Running) -> 
     assert [event["sequence_number"] for event in told] == list(range(len(told)))
     assert "".join(event["delta"] for event in told if event["type"] == "response.output_text.delta") == "Paris."
     assert told[-1]["type"] == "response.completed"
-    assert told[-1]["response"]["usage"]["cost"] == row_of(running[0], answer)["charged"] / 10**9
+    assert told[-1]["response"]["usage"]["cost"] == running[0].row_of(answer)["charged"] / 10**9
     assert b"[DONE]" not in answer.body
 
 
@@ -168,7 +163,7 @@ def test_a_response_of_openai_passes_with_the_bill_added(running: Running) -> No
     assert {**got, "usage": USAGE} == response(REASONING, MESSAGE)
     # 50 fresh at 150, 30 cached at 75, 20 written at 150, 40 of output at 600 nano-USD: 36 750; 3 % of it is 1 103
     assert got["usage"]["cost_details"]["total"] == "0.000037853"
-    assert row_of(gateway, answer)["charged"] == 37_853
+    assert gateway.row_of(answer)["charged"] == 37_853
     assert fake.received[-1].path.endswith("/responses")
     assert fake.received[-1].json()["store"] is False
 
@@ -211,7 +206,7 @@ def test_a_refusal_names_the_field_and_asks_nobody(running: Running, kind: str, 
 def test_a_failed_attempt_is_told_and_free(running: Running, model: str) -> None:
     answer = ask(running, model, json_reply(openai_error("oops", "server_error"), 500))
     assert (answer.status, answer.json()["error"]["code"]) == (502, "upstream_error")
-    assert row_of(running[0], answer)["charged"] == 0
+    assert running[0].row_of(answer)["charged"] == 0
 
 
 BROKEN = {
@@ -241,7 +236,7 @@ def test_a_stream_that_breaks_ends_with_an_error_a_failed_response_and_no_bill(
     assert told[-2]["error"]["request_id"] == answer.headers["x-request-id"]
     assert [event["sequence_number"] for event in told] == list(range(len(told))), "numbers go on"
     assert b"Canary" not in answer.body
-    row = row_of(running[0], answer)
+    row = running[0].row_of(answer)
     assert (row["end"], row["charged"], row["status"]) == ("released", 0, 502)
 
 
@@ -304,7 +299,7 @@ def test_a_reply_that_shows_nothing_is_free(running: Running, model: str) -> Non
     answer = ask(running, model, json_reply(empty))
     assert answer.status == 200
     assert answer.json()["usage"]["cost"] == 0
-    assert row_of(running[0], answer)["end"] == "released"
+    assert running[0].row_of(answer)["end"] == "released"
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -315,13 +310,13 @@ def test_a_response_without_usage_is_estimated(running: Running, streamed: bool)
     got = events(answer.body)[-1]["response"] if streamed else answer.json()
     assert got["usage"]["cost_details"]["estimated"] is True
     assert got["usage"]["output_tokens"] == 3, "eleven bytes of text"
-    assert row_of(running[0], answer)["estimated"] == 1
+    assert running[0].row_of(answer)["estimated"] == 1
 
 
 def test_a_responses_limit_bounds_the_hold(running: Running) -> None:
     gateway, fake = running
     small, large = (
-        row_of(gateway, ask(running, NATIVE, json_reply(response(MESSAGE)), max_output_tokens=n)) for n in (100, 10_000)
+        gateway.row_of(ask(running, NATIVE, json_reply(response(MESSAGE)), max_output_tokens=n)) for n in (100, 10_000)
     )
     assert small["held"] < large["held"]
     assert fake.received[-1].json()["max_output_tokens"] == 10_000
@@ -356,4 +351,4 @@ def test_a_chat_tool_loop_runs_over_openais_responses(running: Running, streamed
     sent = fake.received[-1].json()
     assert sent["input"][1] == {name: REASONING[name] for name in ("type", "summary", "id", "encrypted_content")}
     assert [item["type"] for item in sent["input"]] == ["message", "reasoning", "function_call", "function_call_output"]
-    assert row_of(gateway, again)["charged"] > 0
+    assert gateway.row_of(again)["charged"] > 0

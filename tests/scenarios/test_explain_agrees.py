@@ -260,7 +260,7 @@ def assert_agrees(world: World, found: Explanation, answer: Answer) -> str:
     assert 0 < len(expected) <= 3
     assert found.decision is not None
     assert answer.headers["x-tokenhub-route"] == short(found.decision)
-    row = world.gateway.rows(f"SELECT * FROM requests WHERE id = '{answer.headers['x-request-id']}'")[0]
+    row = world.gateway.row_of(answer)
     assert json.loads(row["decision"]) == json.loads(found.decision.dump())
     assert [one["id"] for one in json.loads(row["decision"])["d"] if one["v"] == "try"] == said
     assert [one["deployment"] for one in json.loads(row["attempts"])] == expected

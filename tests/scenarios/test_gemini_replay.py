@@ -82,7 +82,7 @@ def test_a_recorded_reply_reaches_googles_clients_as_it_was(stage: Stage, file: 
     request = own_request(recording, told.counts[0] if told.counts else 0)
     for way, reply in ways(recording):
         answer = ask(stage, f"/v1beta/models/{model}:{method}", request, reply)
-        row = stage.row(answer.headers["x-request-id"])
+        row = stage.gateway.row_of(answer)
         if told.failed:
             assert b'"error"' in answer.body, way
             assert (row["end"], row["charged"], row["status"]) == ("released", 0, 502)
@@ -149,7 +149,7 @@ def test_recorded_embeddings_reach_googles_clients(stage: Stage, file: str) -> N
     assert answer.json()["embeddings"] == recording["response"]["body"]["embeddings"]
     forwarded = stage.fake.received[-1].json()["requests"]
     assert [{**one, "model": ""} for one in forwarded] == [{**one, "model": ""} for one in sent["requests"]]
-    assert stage.row(answer.headers["x-request-id"])["end"] == "settled"
+    assert stage.gateway.row_of(answer)["end"] == "settled"
 
 
 # --- legacy completions
@@ -165,7 +165,7 @@ def test_a_recorded_completion_reaches_its_clients_as_it_was(stage: Stage, file:
     for _, reply in ways(recording):
         answer = ask(stage, "/v1/completions", request, reply)
         assert answer.status == 200, answer.body
-        row = stage.row(answer.headers["x-request-id"])
+        row = stage.gateway.row_of(answer)
         assert row["end"] == "settled"
         assert 0 < row["charged"] <= row["held"]
         if recording["stream"]:

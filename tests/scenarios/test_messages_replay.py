@@ -86,7 +86,7 @@ def test_native_reply_passes_as_it_was_and_is_billed_by_its_own_usage(stage: Sta
         stage.fake.replies.clear()
         stage.fake.add(reply)
         answer = ask(stage, body)
-        row = stage.row(answer.headers["x-request-id"])
+        row = stage.gateway.row_of(answer)
         print(way, answer.status, row["error_code"])
         if told.failed:
             assert_broken(answer, row)
@@ -191,7 +191,7 @@ def test_recorded_error_is_told_in_anthropics_form(stage: Stage, file: str) -> N
     body = {"max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}], "stream": recording["stream"]}
     answer = ask(stage, body | {"model": model_of(stage, recording)})
     told = answer.json()
-    row = stage.row(answer.headers["x-request-id"])
+    row = stage.gateway.row_of(answer)
     assert (row["end"], row["charged"], row["status"]) == ("released", 0, answer.status)
     assert json.loads(row["attempts"])[0]["outcome"] == kind
     assert (told["type"], told["request_id"]) == ("error", answer.headers["x-request-id"])
@@ -229,7 +229,7 @@ def test_translated_reply_says_what_was_recorded(stage: Stage, file: str) -> Non
     by = "alibaba" if recording["provider"] in MENDED else by
     body = request_of(recording) | {"model": stage.name_of(by, None, "chat"), "thinking": {"type": "adaptive"}}
     answer = ask(stage, body)
-    row = stage.row(answer.headers["x-request-id"])
+    row = stage.gateway.row_of(answer)
     if told.failed:
         assert_broken(answer, row)
         return

@@ -76,8 +76,8 @@ def buckets_of(usage: dict[str, Any]) -> dict[str, int]:
     return {"input": fresh, "cached_input": cached, "cache_write": written, output: usage["output_tokens"]}
 
 
-def assert_paid(stage: Stage, request_id: str, usage: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-    row = stage.row(request_id)
+def assert_paid(stage: Stage, answer: Any, usage: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    row = stage.gateway.row_of(answer)
     assert (row["end"], row["estimated"], row["shortfall"]) == ("settled", 0, 0)
     assert (row["model_fee"], row["service_fee"]) == bill_of(buckets_of(usage))
     assert row["charged"] == row["model_fee"] + row["service_fee"] <= row["held"]
@@ -111,7 +111,7 @@ def test_a_recorded_response_passes_byte_for_byte_but_for_the_bill(stage: Stage,
             name: value for name, value in given.items() if name != "usage"
         }
         assert {name: got["usage"][name] for name in own} == own
-        row = assert_paid(stage, answer.headers["x-request-id"], own, got["usage"])
+        row = assert_paid(stage, answer, own, got["usage"])
         assert (row["upstream_id"], row["provider"]) == (given["id"], recording["provider"])
         leaks = {value for name, value in headers_of(recording).items() if name != "content-type" and len(value) > 6}
         assert not leaks & set(answer.headers.values())
@@ -153,7 +153,7 @@ def test_a_recorded_failure_in_a_stream_is_told_and_free(stage: Stage) -> None:
         assert (answer.status, error["code"]) == (503, "no_provider_available")
         assert error["metadata"]["attempts"] == [{"provider": "openai", "reason": "rate", "status": None}]
         assert int(answer.headers["Retry-After".lower()]) > 0
-        row = stage.row(answer.headers["x-request-id"])
+        row = stage.gateway.row_of(answer)
         assert (row["end"], row["charged"], row["status"]) == ("released", 0, 503)
 
 
@@ -194,12 +194,12 @@ def test_a_recorded_response_reaches_a_chat_client_that_has_tools_for_a_model_th
         assert stage.fake.received[-1].path == "/v1/responses"
         if file == BROKEN:
             assert isinstance(seen.error, openai.APIStatusError)
-            assert stage.row(seen.headers["x-request-id"])["charged"] == 0
+            assert stage.gateway.row_of(seen)["charged"] == 0
             continue
         assert seen.error is None, (way, seen.error)
         assert seen.choices == {0: expected(ended(recording))}, way
         assert seen.usage is not None
-        assert_paid(stage, seen.headers["x-request-id"], ended(recording)["usage"], seen.usage)
+        assert_paid(stage, seen, ended(recording)["usage"], seen.usage)
 
 
 def expected(response: dict[str, Any]) -> tuple[Any, ...]:

@@ -69,7 +69,7 @@ def play(stage: Stage, provider: str, body: bytes, told: Told, *, stream: bool) 
         asks = stream and way != "dripped"
         seen = stage.chat(request | ({"stream_options": {"include_usage": True}} if asks else {}), reply)
         print(way, seen.error)
-        row = stage.row(seen.headers["x-request-id"])
+        row = stage.gateway.row_of(seen)
         assert_told(told, seen, row)
         if not told.failed:
             assert seen.usages == (1 if asks or not stream else 0)
@@ -147,7 +147,7 @@ def test_sample_embeddings_reach_the_sdk_and_the_bill_as_they_are(stage: Stage, 
         stage.fake.add(reply)
         model = stage.name_of(provider, None, "embeddings")
         made = stage.client.embeddings.with_raw_response.create(model=model, input=["a", "b"])
-        row = stage.row(made.headers["x-request-id"])
+        row = stage.gateway.row_of(made)
         assert [one.embedding for one in made.parse().data] == vectors
         assert (row["end"], row["estimated"]) == ("settled", int(google))
         if not google:
@@ -217,4 +217,4 @@ def test_t113_a_sample_error_is_told_in_the_gateways_words(stage: Stage, name: s
     assert (answer.status, error["type"], error["code"]) == (told, code, code)
     assert error["metadata"]["attempts"] == [{"provider": provider, "reason": reason, "status": status}]
     assert b"anary" not in answer.body
-    assert stage.row(answer.headers["x-request-id"])["charged"] == 0
+    assert stage.gateway.row_of(answer)["charged"] == 0

@@ -49,11 +49,6 @@ def reply_of(recording: dict[str, Any], chance: random.Random) -> Reply:
     return [head(200, {**headers, "Transfer-Encoding": "chunked"}), *sse_reply(pieces)[1:]]
 
 
-def row_of(gateway: RunningGateway, id: str) -> dict[str, Any]:
-    gateway.settled()
-    return gateway.rows(f"SELECT * FROM requests WHERE id = '{id}'")[0]
-
-
 def assert_charged(row: dict[str, Any], model_fee_nano: int) -> None:
     assert (row["end"], row["estimated"], row["shortfall"]) == ("settled", 0, 0)
     assert (row["model_fee"], row["service_fee"]) == (model_fee_nano, ceil(model_fee_nano * FEE_BP / 10_000))
@@ -83,7 +78,7 @@ def test_recorded_speech_reaches_the_sdk_byte_for_byte(
         "mp3": "audio/mpeg",
         "pcm": "audio/pcm",
     }[wanted]  # fmt: skip
-    assert_charged(row_of(gateway, raw.headers["x-request-id"]), len(sent["input"]) * 15_000)
+    assert_charged(gateway.row_of(raw), len(sent["input"]) * 15_000)
     assert fake.received[-1].json() == sent | {"model": "tts-1"}
 
 
@@ -106,7 +101,7 @@ def test_recorded_transcriptions_reach_the_sdk_and_the_bill_as_they_were(
         shown = json.loads(raw.http_response.content)
         assert {**shown, "usage": {name: shown["usage"][name] for name in told["usage"]}} == told
         assert faults("CreateTranscriptionResponseJson", shown) == []
-        assert_charged(row_of(gateway, raw.headers["x-request-id"]), told["usage"]["seconds"] * 100_000)
+        assert_charged(gateway.row_of(raw), told["usage"]["seconds"] * 100_000)
     else:
         heard = [one.model_dump(mode="json", exclude_unset=True) for one in raw.parse()]
         told = [json.loads(line[6:]) for line in body_of(recording).decode().splitlines() if line.startswith("data: {")]
@@ -118,7 +113,7 @@ def test_recorded_transcriptions_reach_the_sdk_and_the_bill_as_they_were(
             assert faults("CreateTranscriptionResponseStreamEvent", one) == []
         tokens = usage["input_token_details"]
         fee = tokens["text_tokens"] * 2_500 + tokens["audio_tokens"] * 6_000 + usage["output_tokens"] * 10_000
-        assert_charged(row_of(gateway, raw.headers["x-request-id"]), fee)
+        assert_charged(gateway.row_of(raw), fee)
     request = fake.received[-1]
     form = multipart.parse(request.header("content-type") or "", request.body)
     assert bytes(form.pop("file").data) == said
@@ -140,7 +135,7 @@ def test_recorded_moderations_reach_the_sdk_and_are_free(
     assert shown.pop("usage")["cost"] == 0
     assert shown == told
     assert raw.parse().results[0].flagged == told["results"][0]["flagged"]
-    assert_charged(row_of(gateway, raw.headers["x-request-id"]), 0)
+    assert_charged(gateway.row_of(raw), 0)
 
 
 @pytest.mark.parametrize("file", select("rerank"))
@@ -158,7 +153,7 @@ def test_recorded_rerank_is_asked_and_answered_as_it_was(
     assert (shown["id"], shown["usage"]["total_tokens"]) == (told["request_id"], told["usage"]["total_tokens"])
     assert fake.received[-1].path == recording["request"]["path"]
     assert fake.received[-1].json() == sent | {"model": "gte-rerank-v2"}
-    assert_charged(row_of(gateway, answer.headers["x-request-id"]), ceil(told["usage"]["total_tokens"] * 114.613))
+    assert_charged(gateway.row_of(answer), ceil(told["usage"]["total_tokens"] * 114.613))
 
 
 def test_a_recorded_error_of_rerank_is_a_model_that_is_gone(running: tuple[RunningGateway, FakeUpstream]) -> None:
@@ -167,5 +162,5 @@ def test_a_recorded_error_of_rerank_is_a_model_that_is_gone(running: tuple[Runni
     fake.add(json_reply(recording["response"]["body"], recording["response"]["status"]))
     answer = gateway.call("POST", "/v1/rerank", {"model": "gte-rerank-v2", **recording["request"]["body"]["input"]})
     assert (answer.status, answer.json()["error"]["code"]) == (404, "model_not_found")
-    assert row_of(gateway, answer.headers["x-request-id"])["charged"] == 0
+    assert gateway.row_of(answer)["charged"] == 0
     gateway.forget_faults()

@@ -178,7 +178,7 @@ def test_a_recorded_reply_reaches_the_sdk_and_the_bill_as_it_was(stage: Stage, f
         asks = recording["stream"] and way != "dripped"
         seen = stage.chat(request | ({"stream_options": {"include_usage": True}} if asks else {}), reply)
         print(way, request["model"], seen.error)
-        row = stage.row(seen.headers["x-request-id"])
+        row = stage.gateway.row_of(seen)
         assert_told(told, seen, row)
         if told.failed:
             continue
@@ -237,7 +237,7 @@ def test_recorded_embeddings_reach_the_sdk_and_the_bill_as_they_were(stage: Stag
         stage.fake.add(reply)
         raw_reply = stage.client.embeddings.with_raw_response.create(**request)
         got = json.loads(raw_reply.http_response.content)
-        row = stage.row(raw_reply.headers["x-request-id"])
+        row = stage.gateway.row_of(raw_reply)
         assert [one["embedding"] for one in got["data"]] == told, way
         assert [one["index"] for one in got["data"]] == list(range(len(told)))
         if prompt is None:
@@ -283,7 +283,7 @@ def test_a_recorded_error_is_told_in_the_gateways_words(stage: Stage, file: str)
         path, request = "/v1/completions", {"model": request["model"], "prompt": "Hello"}
     answer = stage.gateway.call("POST", path, request)
     error = answer.json()["error"]
-    row = stage.row(answer.headers["x-request-id"])
+    row = stage.gateway.row_of(answer)
     assert (row["end"], row["charged"], row["status"]) == ("released", 0, answer.status)
     assert json.loads(row["attempts"])[0]["outcome"] == kind
     assert error["request_id"] == answer.headers["x-request-id"]
