@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tokenhub import paths
+from tokenhub.errors import InvalidRequest, SetupError
 from tokenhub.paths import Home
 
 
@@ -24,6 +25,25 @@ def test_a_home_is_an_absolute_path(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.chdir(tmp_path)
     assert paths.home(Path("hub")).path == tmp_path / "hub"
     assert paths.home(Path("~/hub")).path == Path.home() / "hub"
+
+
+@pytest.mark.parametrize("named", ["~nobody-is-called-so", "~nobody-is-called-so/hub"])
+def test_a_home_of_nobody_is_told_of(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        InvalidRequest, match=f"^'{named}' cannot be found"
+    ):
+        paths.home(Path(named))
+    monkeypatch.setenv("TOKENHUB_HOME", named)
+    with pytest.raises(InvalidRequest, match=f"^'{named}' cannot be found"):
+        paths.home()
+
+
+def test_a_user_without_a_folder_is_asked_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HOME", "TOKENHUB_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_294_967)
+    with pytest.raises(SetupError, match=r"^this user has no folder of its own\. Name a home with --home DIR"):
+        paths.home()
 
 
 def test_a_private_file_is_whole_or_as_before(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenhub.errors import SetupError
+from tokenhub.errors import InvalidRequest, SetupError
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
@@ -64,12 +64,23 @@ class Home:
 def home(explicit: Path | None = None) -> Home:
     """Return the home that a flag names, else ``TOKENHUB_HOME``, else the platform's place for it."""
     if explicit is not None:
-        return Home(explicit.expanduser().absolute(), explicit=True)
+        return Home(expanded(explicit).absolute(), explicit=True)
     if named := os.environ.get("TOKENHUB_HOME"):
-        return Home(Path(named).expanduser().absolute(), explicit=True)
+        return Home(expanded(Path(named)).absolute(), explicit=True)
     import platformdirs  # 20 ms that most commands' start need not pay
 
-    return Home(Path(platformdirs.user_data_dir("tokenhub", appauthor=False)), explicit=False)
+    try:
+        return Home(Path(platformdirs.user_data_dir("tokenhub", appauthor=False)), explicit=False)
+    except RuntimeError:
+        raise SetupError("this user has no folder of its own. Name a home with --home DIR, or TOKENHUB_HOME") from None
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with a user's own folder in the place of its ``~``; InvalidRequest where there is none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise InvalidRequest(f"{str(path)!r} cannot be found: there is no folder for {path.parts[0]}.") from None
 
 
 def make_folder(path: Path, *, how: str = ": --home DIR, or TOKENHUB_HOME") -> None:

@@ -20,7 +20,7 @@ from tokenhub.billing.discrepancies import Discrepancy
 from tokenhub.errors import Conflict, InvalidRequest, SetupError
 from tokenhub.operations import config
 from tokenhub.operations.hub import Flags, Hub
-from tokenhub.paths import FILE_MODE, Home, make_folder, sync_folder, write_private
+from tokenhub.paths import FILE_MODE, Home, expanded, make_folder, sync_folder, write_private
 from tokenhub.settings import Settings
 from tokenhub.store import audit, copies, leases, revision, sqlite, vitals
 from tokenhub.store.database import CommitUnknown, Database, StoreError, opened_beside
@@ -268,7 +268,7 @@ def _key(home: Home, file: Path | None) -> bytes:
         if not is_there:
             raise InvalidRequest("a backup has no master key. Name a copy of it: --master-key FILE.")
         return load_master_key(home)
-    key = read_master_key(file.expanduser(), is_kept=False)
+    key = read_master_key(expanded(file), is_kept=False)
     if is_there and load_master_key(home) != key:
         source = ENVIRONMENT if os.environ.get(ENVIRONMENT) else home.master_key
         raise InvalidRequest(f"{source} is another key than {file}, and would win. Take it away, or name another home.")

@@ -16,7 +16,7 @@ from tokenhub import failpoints
 from tokenhub.errors import Conflict, InvalidRequest, SetupError
 from tokenhub.operations import gateways, models
 from tokenhub.operations.hub import REKEY, Flags, Hub
-from tokenhub.paths import Home, write_private
+from tokenhub.paths import Home, expanded, write_private
 from tokenhub.store import catalog, revision
 from tokenhub.store import secrets as secret_rows
 from tokenhub.store.catalog import CredentialState
@@ -48,7 +48,7 @@ def replace(home: Home, *, new_key: Path | None, lost: bool, flags: Flags | None
         raise InvalidRequest(
             f"the master key is in {ENVIRONMENT}, which a command cannot change. Make another and name its file: --new FILE."
         )
-    key = read_master_key(new_key.expanduser(), is_kept=False) if new_key else secrets.token_bytes(KEY_BYTES)
+    key = read_master_key(expanded(new_key), is_kept=False) if new_key else secrets.token_bytes(KEY_BYTES)
     vault = Vault(key)
     is_kept = not os.environ.get(ENVIRONMENT)
     with (
