@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenhub.billing import gemini_features
+from tokenhub.billing.gemini_features import ABSENT, Body
 from tokenhub.call import Wire
 from tokenhub.errors import InvalidRequest
 
@@ -27,10 +28,7 @@ _OWN_BY_WIRE: Mapping[Wire, frozenset[str]] = {
 }
 PRICED_CACHE_LIFETIMES = frozenset({"30m", "5m", "1h"})
 
-_ABSENT: tuple[Any, ...] = (None, False, "", [], {})
 _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
-
-Body = dict[str, Any]
 
 
 def _strip(_: Any) -> bool:
@@ -41,7 +39,7 @@ def _needless(*values: Any) -> Callable[[Any], bool]:
     """A field that may only have these values; any other is refused."""
 
     def check(value: Any) -> bool:
-        if value not in values and value not in _ABSENT:
+        if value not in values and value not in ABSENT:
             raise ValueError
         return False
 
@@ -138,7 +136,7 @@ def check(body: Body, wire: Wire) -> tuple[Body, tuple[str, ...]]:
         name for name in body if name in rules and name not in passing and _leaves_out(name, body[name], rules[name])
     ]
     kept = {name: value for name, value in body.items() if name not in dropped} if dropped else body
-    said = [name for name in dropped if body[name] not in _ABSENT]
+    said = [name for name in dropped if body[name] not in ABSENT]
     if wire is not Wire.EMBEDDINGS and body.get("tools"):
         kept, hosted = _without_hosted_tools(kept, _OWN_BY_WIRE.get(wire, OWN_TOOLS))
         said += hosted

@@ -17,16 +17,17 @@ _LEFT_OUT = ("serviceTier", "store")
 """Speed and storage: the same answer without."""
 _OTHER_MODELS = ("modelConfig", "modelSelectionConfig", "routingConfig")
 """Members of generationConfig by which another model answers than the one whose price is held."""
-_ABSENT: tuple[Any, ...] = (None, False, "", [], {})
+ABSENT: tuple[Any, ...] = (None, False, "", [], {})
+"""What asks for nothing."""
 
 Body = dict[str, Any]
 
 
 def check(body: Body) -> tuple[Body, tuple[str, ...]]:
     """Return the body without what is left out, and the names of that; raises InvalidRequest ``unpriced_feature``."""
-    if body.get("cachedContent") not in _ABSENT:
+    if body.get("cachedContent") not in ABSENT:
         _refuse("cachedContent", "cachedContent names what is stored at the provider, which is not kept here")
-    said = [name for name in _LEFT_OUT if body.get(name) not in _ABSENT]
+    said = [name for name in _LEFT_OUT if body.get(name) not in ABSENT]
     kept = {name: value for name, value in body.items() if name not in _LEFT_OUT}
     config, routed = _config(kept.get("generationConfig"))
     if routed:
@@ -43,11 +44,11 @@ def _config(config: Any) -> tuple[Any, list[str]]:
     if not isinstance(config, Mapping):
         return config, []
     modalities = config.get("responseModalities")
-    if modalities not in _ABSENT and [str(one).upper() for one in _listed(modalities)] != ["TEXT"]:
+    if modalities not in ABSENT and [str(one).upper() for one in _listed(modalities)] != ["TEXT"]:
         _refuse("generationConfig.responseModalities", "Other modalities than TEXT have no price here")
-    if config.get("speechConfig") not in _ABSENT:
+    if config.get("speechConfig") not in ABSENT:
         _refuse("generationConfig.speechConfig", "speechConfig asks for a voice, which has no price here")
-    routed = [name for name in _OTHER_MODELS if config.get(name) not in _ABSENT]
+    routed = [name for name in _OTHER_MODELS if config.get(name) not in ABSENT]
     return {name: value for name, value in config.items() if name not in routed}, routed
 
 
@@ -58,7 +59,7 @@ def _listed(value: Any) -> list[Any]:
 def _without_hosted_tools(body: Body) -> tuple[Body, list[str]]:
     """Leave out tools that run at Google; refuse them where the client insists on a call and has no tool of its own."""
     given = body.get("tools")
-    tools = [tool for tool in _listed(given) if isinstance(tool, Mapping)] if given not in _ABSENT else []
+    tools = [tool for tool in _listed(given) if isinstance(tool, Mapping)] if given not in ABSENT else []
     hosted = sorted(
         {name for tool in tools for name, value in tool.items() if name not in OWN_TOOLS and value is not None}
     )

@@ -15,10 +15,10 @@ AUTH: Mapping[str, Callable[[str], dict[str, str]]] = {
 }
 """How a provider wants its key, by the catalogue's ``auth``."""
 
-_EXTRA: Mapping[str, Mapping[str, str]] = {
-    # Pinned: from 2026-10-21 on temperature, top_p and top_k are refused for every model (docs: versioning, 2026-11).
-    "anthropic": {"anthropic-version": "2023-06-01"},
-}
+ANTHROPIC: Mapping[str, str] = {"anthropic-version": "2023-06-01"}
+"""Pinned: from 2026-10-21 on temperature, top_p and top_k are refused for every model (docs: versioning, 2026-11)."""
+
+_EXTRA: Mapping[str, Mapping[str, str]] = {"anthropic": ANTHROPIC}
 """By adapter."""
 
 

@@ -12,7 +12,7 @@ from tokenhub.catalog.models import Deployment, Provider
 from tokenhub.providers import chat_body
 from tokenhub.providers.adapter import NO_HINTS, CacheHints, UpstreamRequest
 from tokenhub.providers.base import BaseAdapter
-from tokenhub.providers.headers import headers
+from tokenhub.providers.headers import ANTHROPIC, headers
 from tokenhub.wire.chat import reply as chat_reply
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.messages import common as messages
@@ -20,8 +20,6 @@ from tokenhub.wire.messages import native as messages_native
 from tokenhub.wire.messages.common import InputCount
 from tokenhub.wire.messages.native_stream import NativeMessagesReader
 from tokenhub.wire.replies import Reply, StreamReader
-
-VERSION = "2023-06-01"
 
 BETAS = frozenset(
     {
@@ -125,5 +123,5 @@ class NativeMessages(BaseAdapter):
         return tokens
 
     def _headers(self, deployment: Deployment, betas: list[str]) -> dict[str, str]:
-        sent = {**headers(deployment.provider, deployment.credential), "anthropic-version": VERSION}
+        sent = {**headers(deployment.provider, deployment.credential), **ANTHROPIC}
         return {**sent, "anthropic-beta": ",".join(betas)} if betas else sent

@@ -22,7 +22,6 @@ from tokenhub.wire.responses import common as responses
 from tokenhub.wire.responses import native as responses_native
 from tokenhub.wire.responses.native import NativeResponses
 
-ENCRYPTED = "reasoning.encrypted_content"
 _SAMPLING = ("temperature", "top_p")
 
 
@@ -83,9 +82,9 @@ def _ask_for_reasoning(sent: dict[str, Any], *, reasons: bool) -> None:
 
     A model that does not reason refuses to be asked (OpenAI: "Encrypted content is not supported with this model").
     """
-    included = [one for one in sent.get("include") or () if one != ENCRYPTED]
+    included = [one for one in sent.get("include") or () if one != responses.ENCRYPTED]
     if reasons:
-        included.append(ENCRYPTED)
+        included.append(responses.ENCRYPTED)
     if included:
         sent["include"] = included
     else:

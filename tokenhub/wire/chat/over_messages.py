@@ -11,10 +11,9 @@ from typing import Any
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire import json_schema
 from tokenhub.wire.chat.request import GATEWAY_FIELDS, allowed_tools
-from tokenhub.wire.messages.common import JSON_TOOL, ClaudeTraits, ForcedTool, traits_of
+from tokenhub.wire.messages.common import JSON_TOOL, MIN_BUDGET, ClaudeTraits, ForcedTool, traits_of
 from tokenhub.wire.messages.turns import Conversation
 
-MIN_BUDGET = 1_024
 _BUDGETS = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 32_768, "max": 128_000}
 """Thinking tokens for an effort, where a model takes a budget; the upper ends are what the output limit leaves."""
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}

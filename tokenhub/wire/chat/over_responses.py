@@ -12,13 +12,12 @@ from typing import Any
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire.chat.parts import items_of, short_id
 from tokenhub.wire.chat.request import allowed_tools
-from tokenhub.wire.responses.common import REASONING_FORMAT
+from tokenhub.wire.responses.common import ENCRYPTED, REASONING_FORMAT
 
 MIN_OUTPUT = 16
 """The least ``max_output_tokens`` that is taken (OpenAI's API reference, 2026-11)."""
 MAX_CALL_ID = 64
 """The longest ``call_id`` that is taken ("string too long. Expected a string with maximum length 64")."""
-ENCRYPTED = "reasoning.encrypted_content"
 
 _SAME = frozenset(
     {

@@ -15,6 +15,8 @@ from tokenhub.wire.words import code_word
 
 JSON_TOOL = "json_output"
 """The tool that a model without output schemas is made to call: its input is the reply's text."""
+MIN_BUDGET = 1_024
+"""The least thinking budget Anthropic takes; it must lie below ``max_tokens`` (extended thinking page, 2026-11)."""
 
 
 class ForcedTool(StrEnum):

@@ -21,8 +21,6 @@ from tokenhub.wire.messages.common import InputCount
 from tokenhub.wire.messages.tool_ids import ToolIds
 from tokenhub.wire.replies import Reply
 
-MIN_BUDGET = 1_024
-"""The least thinking budget Anthropic takes; it must lie below ``max_tokens`` (extended thinking page, 2026-11)."""
 EDITS = ("clear_tool_uses_", "clear_thinking_")
 """Context edits that only shorten the prompt. Compaction is another call whose tokens no limit bounds (SDK 2.12.0)."""
 _NOT_COUNTED = frozenset({"max_tokens", "metadata", "stop_sequences", "stream", "temperature", "top_k", "top_p"})
@@ -124,7 +122,7 @@ def _fit_thinking(sent: dict[str, Any], max_tokens: int, dropped: list[str]) -> 
     budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
     if not isinstance(thinking, dict) or not isinstance(budget, int) or budget < max_tokens:
         return
-    if max_tokens > MIN_BUDGET:
+    if max_tokens > messages.MIN_BUDGET:
         sent["thinking"] = {**thinking, "budget_tokens": max_tokens - 1}
     else:
         del sent["thinking"]

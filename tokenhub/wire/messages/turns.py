@@ -12,13 +12,12 @@ from typing import Any
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire.chat.parts import blocks_of, text_of
 from tokenhub.wire.messages import over_chat_reply as messages_over_chat_reply
+from tokenhub.wire.messages.carry import THINKING, Block
 from tokenhub.wire.messages.tool_ids import ToolIds
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,")
-_THINKING = ("thinking", "redacted_thinking")
 _PDF = "application/pdf"
 
-Block = dict[str, Any]
 Turn = dict[str, Any]
 
 
@@ -50,7 +49,7 @@ class Conversation:
         self._say("user", _blocks(message, place))
 
     def _add_assistant(self, message: Mapping[str, Any], place: str) -> None:
-        given_back = [block for block in blocks_of(message, "thinking_blocks") if block.get("type") in _THINKING]
+        given_back = [block for block in blocks_of(message, "thinking_blocks") if block.get("type") in THINKING]
         calls = [
             self._tool_use(call, f"{place}.tool_calls[{position}]")
             for position, call in enumerate(message.get("tool_calls") or ())

@@ -15,6 +15,9 @@ from tokenhub.wire.chat.parts import items_of
 REASONING_FORMAT = "openai-responses-v1"
 """OpenRouter's name for reasoning that OpenAI made (openrouter.ai/docs, reasoning details, 2026-11)."""
 
+ENCRYPTED = "reasoning.encrypted_content"
+"""What ``include`` must name for reasoning that can be given back, since nothing is stored."""
+
 _KEPT = {
     "previous_response_id": "nothing is stored here: send the whole conversation as input",
     "conversation": "nothing is stored here: send the whole conversation as input",
