@@ -3,6 +3,7 @@
 import pytest
 
 from tokenhub import clock
+from tokenhub.billing.periods import DAY_MS
 from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.operations import accounts, dates, grants, ledger, usage
 from tokenhub.operations.hub import Hub
@@ -64,8 +65,8 @@ def test_a_grant_to_nobody_is_refused(hub: Hub) -> None:
 def test_a_statement_shows_lots_as_they_are_drawn_and_the_newest_entries(hub: Hub, account_id: int) -> None:
     now_ms = clock.now_ms()
     never = grants.grant(hub, account_id, 1, expires_at_ms=None)
-    late = grants.grant(hub, account_id, 2, expires_at_ms=now_ms + 2 * dates.DAY_MS)
-    soon = grants.grant(hub, account_id, 3, expires_at_ms=now_ms + dates.DAY_MS, note="soon")
+    late = grants.grant(hub, account_id, 2, expires_at_ms=now_ms + 2 * DAY_MS)
+    soon = grants.grant(hub, account_id, 3, expires_at_ms=now_ms + DAY_MS, note="soon")
     found = ledger.statement(hub, account_id, limit=2)
     assert [lot.id for lot in found.lots] == [soon.id, late.id, never.id]
     assert [entry.amount_nano for entry in found.entries] == [3, 2]
@@ -118,7 +119,7 @@ def request(hub: Hub, account_id: int, number: int, **columns: object) -> None:
 
 def test_usage_is_added_up_by_what_is_asked_for(hub: Hub, account_id: int) -> None:
     other = accounts.create(hub, "globex").account.id
-    day = dates.DAY_MS
+    day = DAY_MS
     request(hub, account_id, 10 * day + 1)
     request(hub, account_id, 10 * day + 2, model="gpt-4o-mini")
     request(hub, other, 11 * day + 1, provider="azure", key_id="key_2")

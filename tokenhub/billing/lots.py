@@ -10,13 +10,15 @@ drawn down in the order in which their lots expire, so that as little as possibl
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tokenhub.billing.periods import DAY_MS
+
 NEVER_MS = 2**63 - 1
 """Sorts a lot that never expires behind all that do."""
 
 VALID_MONTHS = 12
 """How long credit is valid when nothing else is said: calendar months from the payment, or the grant (P7)."""
 
-GRACE_MS = 30 * 86_400_000
+GRACE_MS = 30 * DAY_MS
 """How long credit can be used at least that comes, or comes back, after its time."""
 
 Part = tuple[int, int]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from tokenhub.billing.periods import DAY_MS
+
 
 class NoticeKind(StrEnum):
     """What is told. ``body`` of each: the facts its words name."""
@@ -51,7 +53,7 @@ EVENTS: Final = tuple(event_of(kind) for kind in NoticeKind if kind is not Notic
 
 FIRST_PAUSE_MS: Final = 30_000
 LONGEST_PAUSE_MS: Final = 3_600_000
-GIVEN_UP_AFTER_MS: Final = 3 * 86_400_000
+GIVEN_UP_AFTER_MS: Final = 3 * DAY_MS
 """A notice that nobody took in three days is given up: it is no news any more."""
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from tokenhub.billing.periods import DAY_MS
 from tokenhub.money import ceil_div
 
-WINDOW_MS: Final = 7 * 86_400_000
+WINDOW_MS: Final = 7 * DAY_MS
 """How long after its payment a top-up can be refunded; its last millisecond is inside."""
 
 KEY_LIFE_MS: Final = 23 * 3_600_000
@@ -156,6 +157,6 @@ def next_poll_ms(state: RefundState, created_at_ms: int, now_ms: int) -> int | N
 def ended_poll_ms(created_at_ms: int, now_ms: int) -> int | None:
     """Return when to look again at what has ended, for half a year."""
     age = max(0, now_ms - created_at_ms)
-    if age > 180 * 86_400_000:
+    if age > 180 * DAY_MS:
         return None
-    return now_ms + min(max(age, 86_400_000), 30 * 86_400_000)
+    return now_ms + min(max(age, DAY_MS), 30 * DAY_MS)

@@ -19,6 +19,7 @@ from typing import Final
 
 from tokenhub.billing import credits
 from tokenhub.billing.payments import PaymentFacts, SessionFacts
+from tokenhub.billing.periods import DAY_MS
 
 CHECKOUT: Final = "checkout"
 """A top-up that a person pays at a link."""
@@ -38,8 +39,7 @@ WANTED: Final = "tokenhub_methods"
 _SECOND_MS: Final = 1_000
 _MINUTE_MS: Final = 60_000
 _HOUR_MS: Final = 3_600_000
-_DAY_MS: Final = 86_400_000
-WATCHED_MS: Final = 2 * _DAY_MS
+WATCHED_MS: Final = 2 * DAY_MS
 """How long after its session's end a top-up is still looked at by itself."""
 REPEATED_MS: Final = 23 * _HOUR_MS
 """How long a POST without an answer is repeated: Stripe keeps its keys for 24 hours."""
@@ -290,14 +290,14 @@ _STEPS: Final = ((2 * _MINUTE_MS, 5 * _SECOND_MS), (15 * _MINUTE_MS, 15 * _SECON
 def next_poll_ms(state: str, created_at_ms: int, session_expires_at_ms: int | None, now_ms: int) -> int | None:
     """Return when a top-up without credit is looked at next; None: only when an event or a sweep names it."""
     age_ms = now_ms - created_at_ms
-    over_ms = (session_expires_at_ms or created_at_ms + _DAY_MS) + WATCHED_MS
+    over_ms = (session_expires_at_ms or created_at_ms + DAY_MS) + WATCHED_MS
     match state:
         case TopupState.NEW:
             return now_ms + (_MINUTE_MS if age_ms < _HOUR_MS else 15 * _MINUTE_MS)
         case TopupState.OPEN if now_ms < over_ms:
             return now_ms + next((pause for until, pause in _STEPS if age_ms < until), _MINUTE_MS)
-        case TopupState.PROCESSING if age_ms < 90 * _DAY_MS:
-            return now_ms + (_MINUTE_MS if age_ms < _DAY_MS else _HOUR_MS)
+        case TopupState.PROCESSING if age_ms < 90 * DAY_MS:
+            return now_ms + (_MINUTE_MS if age_ms < DAY_MS else _HOUR_MS)
         case TopupState.EXPIRED if now_ms < over_ms:
             return now_ms + 10 * _MINUTE_MS
         case TopupState.REVIEW | TopupState.FAILED if now_ms < over_ms:

@@ -12,8 +12,8 @@ from typing import Final
 
 from tokenhub.billing.daily import DailyLine, FeeKind
 from tokenhub.billing.journal import EntryKind
+from tokenhub.billing.periods import DAY_MS
 from tokenhub.money import exact
-from tokenhub.operations.dates import DAY_MS
 from tokenhub.store import books
 from tokenhub.store.books import BookEntry, Credit
 from tokenhub.store.database import Database

@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-DAY_MS: Final = 86_400_000
+from tokenhub.billing.periods import DAY_MS
 
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": DAY_MS, "w": 7 * DAY_MS}
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,8})([smhdw])", re.ASCII)

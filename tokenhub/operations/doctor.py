@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from tokenhub import clock, money, settings
+from tokenhub.billing.periods import DAY_MS
 from tokenhub.errors import HubError
-from tokenhub.operations import dates, forms
+from tokenhub.operations import forms
 from tokenhub.operations.findings import Finding as Finding
 from tokenhub.operations.findings import Health as Health
 from tokenhub.operations.hub import Hub
@@ -214,7 +215,7 @@ def _ledger(hub: Hub) -> Iterator[Finding]:
 def _shortfalls(hub: Hub) -> Iterator[Finding]:
     from tokenhub.operations import ledger
 
-    found = ledger.shortfalls(hub, clock.now_ms() - SHORTFALL_DAYS * dates.DAY_MS)
+    found = ledger.shortfalls(hub, clock.now_ms() - SHORTFALL_DAYS * DAY_MS)
     if found.requests:
         yield Finding(
             "shortfalls", Health.WARNING,

@@ -11,6 +11,7 @@ from typing import Any, Final
 from tokenhub import clock
 from tokenhub.accounts import keys
 from tokenhub.accounts.accounts import ApiKey, KeyStatus, SpendPeriod
+from tokenhub.billing.periods import DAY_MS
 from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.ids import new_id
 from tokenhub.operations.hub import Hub
@@ -22,7 +23,7 @@ from tokenhub.store.database import Database
 DEFAULT_GRACE_MS: Final = 3_600_000
 """How long a rotated key still works: time enough to put the new one in its place."""
 
-LONGEST_GRACE_MS: Final = 90 * 86_400_000
+LONGEST_GRACE_MS: Final = 90 * DAY_MS
 """How long a rotated key may still work at most: a grace has an end that somebody sees."""
 
 _ID = re.compile(r"key_[0-9a-z]{1,40}|th-[0-9A-Za-z]{1,43}", re.ASCII)
@@ -168,7 +169,7 @@ def _check_changeable(state: KeyState, terms: Mapping[str, Any]) -> None:
 
 
 def _days(duration_ms: int) -> str:
-    return f"{duration_ms // 86_400_000} days"
+    return f"{duration_ms // DAY_MS} days"
 
 
 def _change_terms(database: Database, state: KeyState, key: ApiKey) -> None:

@@ -16,11 +16,11 @@ import orjson
 from tokenhub import clock
 from tokenhub.billing import notices
 from tokenhub.billing.notices import NoticeKind
+from tokenhub.billing.periods import DAY_MS
 from tokenhub.errors import HubError
 from tokenhub.money import exact
 from tokenhub.observability import log
 from tokenhub.operations import mail, posting, secrets
-from tokenhub.operations.dates import DAY_MS
 from tokenhub.operations.delivery import Away, Message, Refused, Unsendable
 from tokenhub.operations.findings import Finding, Health
 from tokenhub.operations.hub import Hub

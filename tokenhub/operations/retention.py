@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tokenhub import clock, failpoints
-from tokenhub.operations.dates import DAY_MS
+from tokenhub.billing.periods import DAY_MS
 from tokenhub.operations.hub import Hub
 from tokenhub.store import affinities, aged, days, jobs, refusals
 from tokenhub.store.database import Database

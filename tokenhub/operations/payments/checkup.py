@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from tokenhub import clock, money
-from tokenhub.operations.dates import DAY_MS
+from tokenhub.billing.periods import DAY_MS
 from tokenhub.operations.findings import Finding, Health
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import connection, webhooks

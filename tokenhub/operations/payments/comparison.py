@@ -10,16 +10,16 @@ from typing import Any, Final
 
 from tokenhub import clock, failpoints
 from tokenhub.billing.payments import DisputeFacts, PaymentFacts, RefundFacts, SessionFacts
+from tokenhub.billing.periods import DAY_MS
 from tokenhub.billing.topups import INSTANCE, TOPUP, Topup, TopupState
-from tokenhub.operations import dates
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import connection, disputes, finding, refunds
 from tokenhub.operations.payments.finding import Found
 from tokenhub.operations.payments.stripe_api import StripeApi
 from tokenhub.store import revision, stripe_events, topups
 
-DAILY_MS: Final = dates.DAY_MS
-LOOKBACK_MS: Final = 7 * dates.DAY_MS
+DAILY_MS: Final = DAY_MS
+LOOKBACK_MS: Final = 7 * DAY_MS
 """How long before the last comparison the next one begins: what was made then may have been paid since."""
 _RETRY_MS: Final = 600_000
 Reversal = RefundFacts | DisputeFacts
