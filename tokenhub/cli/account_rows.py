@@ -74,13 +74,6 @@ def row(state: "AccountState", plans: "Mapping[str, Plan]") -> dict[str, Any]:
     }
 
 
-def names(hub: "Hub") -> dict[str, str]:
-    """Return the names of all accounts, by their ids as text."""
-    from tokenhub.operations import accounts
-
-    return {str(state.account.id): state.account.name for state in accounts.listing(hub)}
-
-
 def whole(hub: "Hub", account_id: int, plans: "Mapping[str, Plan]") -> dict[str, Any]:
     """Return an account with all that is known of its money."""
     from tokenhub.operations import accounts, ledger

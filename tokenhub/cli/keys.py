@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import account_rows, render, values
+from tokenhub.cli import render, values
 from tokenhub.cli.context import AccountName, Door, OnlyAccount, Yes, command, noun
 from tokenhub.cli.tables import Column
 from tokenhub.errors import HubError
@@ -157,7 +157,7 @@ def list_(
     """List keys: of one account, or of all."""
     from tokenhub.operations import accounts, keys
 
-    names = account_rows.names(door.hub)
+    names = accounts.names_by_id(door.hub)
     only = accounts.id_of(door.hub, account)
     rows = [row(state, names[str(state.key.account_id)]) for state in keys.listing(door.hub, only)]
     door.rows(rows, COLUMNS, empty="There is no key yet. Make one: tokenhub keys create")

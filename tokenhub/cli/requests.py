@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import account_rows, decision, render, tables, values
+from tokenhub.cli import decision, render, tables, values
 from tokenhub.cli.context import Door, OnlyAccount, command, noun
 from tokenhub.cli.tables import Column
 
@@ -137,13 +137,13 @@ def list_(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing requests as they end, until Ctrl-C.")] = False,
 ) -> None:  # fmt: skip
     """List requests that ended, the newest first; with --follow the newest last."""
-    from tokenhub.operations import requests
+    from tokenhub.operations import accounts, requests
 
     wanted = requests.checked(door.hub, _filter(door, account, key, model, provider, failed, since))
     if follow:
         _follow(door, wanted, limit)
     else:
-        names = account_rows.names(door.hub)
+        names = accounts.names_by_id(door.hub)
         rows = [row(request, names) for request in requests.listing(door.hub, wanted, limit=limit)]
         is_all = wanted == requests.RequestFilter()
         door.rows(rows, COLUMNS, empty="No request has ended yet." if is_all else "No request matches.")
@@ -151,13 +151,13 @@ def list_(
 
 def _follow(door: Door, wanted: "RequestFilter", limit: int) -> None:
     """Show requests one a line as they end: JSON lines, or a table that goes on."""
-    from tokenhub.operations import requests
+    from tokenhub.operations import accounts, requests
 
     columns = [] if door.as_json else tables.print_heading(COLUMNS)
-    names = account_rows.names(door.hub)
+    names = accounts.names_by_id(door.hub)
     for request in requests.follow(door.hub, wanted, limit=limit):
         if str(request.account_id) not in names:
-            names = account_rows.names(door.hub)
+            names = accounts.names_by_id(door.hub)
         shown = row(request, names)
         if door.as_json:
             render.print_line(render.as_json(shown, indent=None))
@@ -212,10 +212,10 @@ def show(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for it to end.")] = False,
 ) -> None:
     """Show one request: what served it and why, every attempt, usage and cost. Prompts and answers are not kept."""
-    from tokenhub.operations import requests
+    from tokenhub.operations import accounts, requests
 
     found = _awaited(door, id) if follow else requests.find(door.hub, id)
-    names = account_rows.names(door.hub)
+    names = accounts.names_by_id(door.hub)
     shown = row(found, names)
     counts = tuple(
         Column(f"{name}_tokens", f"{name.replace('_', ' ')} tokens") for name in _COUNTS if shown[f"{name}_tokens"]

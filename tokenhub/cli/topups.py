@@ -6,7 +6,7 @@ import typer
 
 from tokenhub import clock, money
 from tokenhub.billing import credits
-from tokenhub.cli import account_rows, render, tables, values
+from tokenhub.cli import render, tables, values
 from tokenhub.cli.context import Door, OnlyAccount, command, noun
 from tokenhub.cli.tables import Column
 
@@ -145,7 +145,7 @@ def list_(
     from tokenhub.operations import accounts
     from tokenhub.operations.payments import topups
 
-    names = account_rows.names(door.hub)
+    names = accounts.names_by_id(door.hub)
     only = accounts.id_of(door.hub, account)
     rows = [row(topup, names[str(topup.account_id)]) for topup in topups.listing(door.hub, only, limit=limit)]
     door.rows(rows, COLUMNS, empty="There is no top-up yet. Make one: tokenhub topup 20")

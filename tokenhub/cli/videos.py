@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokenhub import clock, money
-from tokenhub.cli import account_rows, values
+from tokenhub.cli import values
 from tokenhub.cli.context import Door, OnlyAccount, command, noun
 from tokenhub.cli.tables import Column
 
@@ -99,7 +99,7 @@ def list_(
     from tokenhub.operations import accounts, jobs
 
     account_id = accounts.id_of(door.hub, account)
-    names = account_rows.names(door.hub)
+    names = accounts.names_by_id(door.hub)
     found = jobs.listing(door.hub, account_id=account_id, only_open=only_open, limit=limit)
     door.rows([row(door, job, names) for job in found], COLUMNS, empty="No video has been made yet.")
 
@@ -110,9 +110,9 @@ def show(
     id: Annotated[str, typer.Argument(metavar="ID", help="The video's id, or its request's.")],
 ) -> None:
     """Show one video: where it is made, how it is, what it holds or cost."""
-    from tokenhub.operations import jobs
+    from tokenhub.operations import accounts, jobs
 
-    door.record(row(door, jobs.find(door.hub, id), account_rows.names(door.hub)), FIELDS)
+    door.record(row(door, jobs.find(door.hub, id), accounts.names_by_id(door.hub)), FIELDS)
 
 
 @command(app, examples=["tokenhub videos cancel video_019acb3f"])
@@ -121,7 +121,7 @@ def cancel(
     id: Annotated[str, typer.Argument(metavar="ID", help="The video's id, or its request's.")],
 ) -> None:
     """Give a video up: its hold goes back to the account. One that its provider calls complete is charged instead."""
-    from tokenhub.operations import job_work
+    from tokenhub.operations import accounts, job_work
 
     job = job_work.cancel_here(door.hub, id)
-    door.record(row(door, job, account_rows.names(door.hub)), FIELDS)
+    door.record(row(door, job, accounts.names_by_id(door.hub)), FIELDS)

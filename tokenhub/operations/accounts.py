@@ -93,6 +93,11 @@ def the_account(hub: Hub, name: str | None = None, *, how: str = "--account NAME
         return _named(hub, name) if name is not None else _only(hub, how)
 
 
+def names_by_id(hub: Hub) -> dict[str, str]:
+    """Return every account's name by its id as a text."""
+    return store.names_by_id(hub.database)
+
+
 def id_of(hub: Hub, name: str | None) -> int | None:
     """Return the id of the account that a list is narrowed to; without a name, None: all of them."""
     return None if name is None else the_account(hub, name).id

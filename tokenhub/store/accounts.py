@@ -1,9 +1,9 @@
 """Plans, accounts and keys: rows to core values and back.
 
 Every change raises the row's version, so that a request planned before it is planned again,
-and the installation's revision, so that other processes notice. Changes
-are made inside the caller's ``database.write()``. The proxy's look-up is plain SQL: the ORM
-would cost more than the rest of a request.
+and the installation's revision, so that other processes notice. Changes are made inside the
+caller's ``database.write()``. The proxy's look-up is plain SQL: the ORM would cost more than
+the rest of a request.
 """
 
 import json
