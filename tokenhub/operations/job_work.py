@@ -118,19 +118,9 @@ def work(hub: Hub, lease: Lease, holds: Holds, at: Known, now_ms: int) -> list[t
     ended = []
     for job, answer in _answers(hub, found, at):
         failpoints.hit("job.polled")
-        # A job that cannot be ended as its provider says counts as one without an answer, so that it
-        # holds up no other and has its own end in time.
-        for one in (answer, Failure(FaultKind.PROTOCOL, code="internal_error")):
-            try:
-                state = _apply(hub, lease, holds, job, one, now_ms)
-            except (StoreError, CommitUnknown, LeaseLost):
-                raise
-            except Exception as error:
-                log.failure("job_work", error, request_id=job.id)
-            else:
-                if state is not None:
-                    ended.append((job, state))
-                break
+        state = _applied(hub, lease, holds, job, answer, now_ms)
+        if state is not None:
+            ended.append((job, state))
     return ended
 
 
@@ -147,6 +137,22 @@ def _answers(hub: Hub, found: Sequence[Job], at: Known) -> Iterator[tuple[Job, R
             yield job, Failure(FaultKind.PROTOCOL, code="internal_error")
     for number, answer in tasks.ask_each(hub.instance, [task for _, task in asked]):
         yield asked[number][0], answer
+
+
+def _applied(hub: Hub, lease: Lease, holds: Holds, job: Job, answer: Report | Failure, now_ms: int) -> JobState | None:
+    """Apply an answer; return the state of a job that has ended by it.
+
+    A job that cannot be ended as its provider says counts as one without an answer, so that it
+    holds up no other and has its own end in time.
+    """
+    for one in (answer, Failure(FaultKind.PROTOCOL, code="internal_error")):
+        try:
+            return _apply(hub, lease, holds, job, one, now_ms)
+        except (StoreError, CommitUnknown, LeaseLost):
+            raise
+        except Exception as error:
+            log.failure("job_work", error, request_id=job.id)
+    return None
 
 
 def _apply(hub: Hub, lease: Lease, holds: Holds, job: Job, answer: Report | Failure, now_ms: int) -> JobState | None:
