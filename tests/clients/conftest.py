@@ -1,11 +1,13 @@
 """A gateway with every provider that the pages name, all of them scripted."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from tests.clients import upstream
+from tests.clients.programs import NPM, PROGRAMS
 from tests.fakes.upstream import FakeUpstream
 from tests.harness import RunningGateway, start_gateway, temporary_home
 
@@ -34,3 +36,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             gateway.add_credential(provider, fake.url, region=region)
         yield Stage(gateway, fake)
         gateway.stop()
+
+
+@pytest.fixture
+def needs_node(program: str) -> None:
+    skip_without_node(program)
+
+
+def skip_without_node(program: str) -> None:
+    if PROGRAMS[program].kind == NPM and shutil.which("npm") is None:
+        pytest.skip("no Node.js: npm is not on the PATH")

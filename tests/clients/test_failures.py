@@ -4,7 +4,6 @@ The configuration is the page's; what is tried stands in ``probes``.
 """
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import Any
 import pytest
 
 from tests.clients import environments, pages
-from tests.clients.conftest import Stage
-from tests.clients.programs import NPM, PROGRAMS
+from tests.clients.conftest import Stage, skip_without_node
 from tests.clients.test_pages import DEADLINE_S, TRIED
 
 PROBES = Path(__file__).parent / "probes"
@@ -36,16 +34,6 @@ ASKED_BY = {"llm": 2}
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(environments.DEADLINE_S + DEADLINE_S)]
 """The first of a program's tests may have to install it."""
-
-
-@pytest.fixture
-def needs_node(program: str) -> None:
-    skip_without_node(program)
-
-
-def skip_without_node(program: str) -> None:
-    if PROGRAMS[program].kind == NPM and shutil.which("npm") is None:
-        pytest.skip("no Node.js: npm is not on the PATH")
 
 
 Told = dict[str, dict[str, Any]]

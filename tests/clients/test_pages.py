@@ -1,14 +1,13 @@
 """Each page of ``docs/clients``, followed to the letter with the published program, does what it shows."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.clients import environments, pages
 from tests.clients.conftest import Stage
-from tests.clients.programs import NPM, PROGRAMS
+from tests.clients.programs import PROGRAMS
 
 DEADLINE_S = 90
 
@@ -42,12 +41,6 @@ CROSSED = [
 
 pytestmark = pytest.mark.timeout(environments.DEADLINE_S + DEADLINE_S)
 """The first of a program's tests may have to install it."""
-
-
-@pytest.fixture
-def needs_node(program: str) -> None:
-    if PROGRAMS[program].kind == NPM and shutil.which("npm") is None:
-        pytest.skip("no Node.js: npm is not on the PATH")
 
 
 def followed(page: pages.Page, stage: Stage, place: Path) -> None:

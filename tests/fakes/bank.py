@@ -6,6 +6,7 @@ from typing import Any
 
 from tokenhub.accounts.accounts import Versions
 from tokenhub.billing.holds import Operation, Outcome, Place, Release, RequestRecord, Settle
+from tokenhub.ids import new_id
 from tokenhub.paths import Home
 from tokenhub.store import audit, leases, ledger
 from tokenhub.store.database import Database
@@ -73,6 +74,13 @@ class Bank:
             self.database.execute(
                 f"UPDATE {table} SET {assignments}, version = version + 1 WHERE id = ?", (*columns.values(), row_id)
             )
+
+    def serve(self, key_id: str, at_ms: int, model_fee: int = 100, service_fee: int = 3, **record: Any) -> str:
+        """Place and settle a request; return its id."""
+        request_id = new_id("req", at_ms)
+        self.do(self.place(request_id, key_id, max(1_000, model_fee + service_fee)), at_ms)
+        self.do(self.settle(request_id, key_id, model_fee, service_fee, **record), at_ms)
+        return request_id
 
     def place(self, request_id: str, key_id: str, wanted: int, **fields: Any) -> Place:
         """Return a place for what is wanted, planned on the rows as they are now."""

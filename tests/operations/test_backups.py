@@ -77,13 +77,6 @@ def content(hub: Hub) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-def serve(bank: Bank, key: str, at_ms: int, model_fee: int = 100, service_fee: int = 3, **record: Any) -> str:
-    request_id = new_id("req", at_ms)
-    bank.do(bank.place(request_id, key, max(1_000, model_fee + service_fee)), at_ms)
-    bank.do(bank.settle(request_id, key, model_fee, service_fee, **record), at_ms)
-    return request_id
-
-
 def add_key(hub: Hub, secret: str) -> int:
     return credentials.add(hub, credentials.NewCredential("openai", secret)).id
 
@@ -139,7 +132,7 @@ def fill(hub: Hub, bank: Bank) -> None:
     ledger_store.grant(hub.database, account, 10**6, "more", NOW + 100 * DAY, "é", NOW)
     for at_ms in (NOW - 2 * DAY, NOW):
         for _ in range(3):
-            serve(bank, "a-0", at_ms, 700, 21, decision="{}", session=bytes(16), upstream_id="up", finish_reason="stop")
+            bank.serve("a-0", at_ms, 700, 21, decision="{}", session=bytes(16), upstream_id="up", finish_reason="stop")
     close_days(hub, NOW)
     bank.do(bank.place("open-1", "a-0", 500))
     ledger_store.grant(hub.database, account, 300, "small", NOW + DAY, "", NOW)
@@ -208,7 +201,7 @@ def test_t101_books_that_were_restored_show_the_same_and_go_on(hub, bank, into):
     account = bank.account("a", 10**6)
     for day in range(5):
         for _ in range(day + 1):
-            serve(bank, "a-0", NOW + day * DAY, 700 + day, 21)
+            bank.serve("a-0", NOW + day * DAY, 700 + day, 21)
     close_days(hub, NOW + 4 * DAY)
     made = back_up(hub, now_ms=NOW + 4 * DAY)
     assert made.left_out == 1 + 2 + 3 + 4
@@ -245,7 +238,7 @@ def job(hub: Hub, name: str, state: str, **columns: Any) -> None:
 
 def test_of_videos_a_backup_has_those_that_are_made_or_can_still_be_fetched(hub, bank, into):
     bank.account("a", 10**6)
-    serve(bank, "a-0", NOW - 3 * DAY)
+    bank.serve("a-0", NOW - 3 * DAY)
     close_days(hub, NOW)
     job(hub, "asked for", "creating", next_poll_at=NOW)
     job(hub, "long ago", "failed", ended_at=NOW - 3 * DAY)
@@ -279,9 +272,9 @@ def test_p21_nothing_that_is_kept_for_days_alone_stands_in_the_file_of_a_backup(
     bank.account("a", 10**6)
     about = {"upstream_id": "up-mark", "finish_reason": "end-mark", "decision": "why-mark", "attempts": '["try-mark"]'}
     old = [
-        serve(bank, "a-0", NOW - 3 * DAY, session=b"hmac-mark-of-16b", region="place-mark", **about) for _ in range(9)
+        bank.serve("a-0", NOW - 3 * DAY, session=b"hmac-mark-of-16b", region="place-mark", **about) for _ in range(9)
     ]
-    serve(bank, "a-0", NOW, session=b"hmac-mark-of-16b", region="place-mark", **about)
+    bank.serve("a-0", NOW, session=b"hmac-mark-of-16b", region="place-mark", **about)
     close_days(hub, NOW)
     job(hub, "today", "failed", ended_at=NOW)
     held = (back_up(hub).path / "tokenhub.db").read_bytes()
@@ -294,7 +287,7 @@ def test_p21_nothing_that_is_kept_for_days_alone_stands_in_the_file_of_a_backup(
 def test_a_closed_day_whose_lines_are_wrong_keeps_its_requests_and_is_told_of(hub, bank, into):
     bank.account("a", 10**6)
     for day in (0, 1):
-        serve(bank, "a-0", NOW + day * DAY)
+        bank.serve("a-0", NOW + day * DAY)
     close_days(hub, NOW + 3 * DAY)
     with hub.database.write():
         hub.database.execute("UPDATE requests SET model = 'other' WHERE ended_at = ?", (NOW,))
@@ -309,7 +302,7 @@ def test_a_closed_day_whose_lines_are_wrong_keeps_its_requests_and_is_told_of(hu
 
 def test_the_moment_of_a_backup_is_that_of_the_newest_that_was_in_the_original(hub, bank, into):
     bank.account("a", 10**6)
-    serve(bank, "a-0", NOW + DAY)
+    bank.serve("a-0", NOW + DAY)
     bank.do(bank.place("open", "a-0", 500))
     made = back_up(hub)
     assert made.latest_ms == NOW + DAY
@@ -405,7 +398,7 @@ def test_t101_backups_made_under_load_add_up_each_of_them(hub, bank):
 @pytest.mark.parametrize("place", COPY_FAILPOINTS)
 def test_t101_killed_in_the_middle_nothing_half_made_is_taken_for_whole(hub, bank, hub_settings, place):
     bank.account("a", 10**6)
-    serve(bank, "a-0", NOW)
+    bank.serve("a-0", NOW)
     environment = process_environment(hub_settings, hub.home)
     target, home = hub.home.path.with_name("backup"), Home(hub.home.path.with_name("restored"), explicit=True)
 
@@ -606,6 +599,6 @@ def test_settings_and_key_that_a_home_has_already_stay(hub, into, tmp_path):
 
 def test_requests_of_the_open_day_can_still_be_looked_up_after_a_restore(hub, bank, into):
     bank.account("a", 10**6)
-    request_id = serve(bank, "a-0", NOW)
+    request_id = bank.serve("a-0", NOW)
     with restored(hub, back_up(hub).path, into) as new:
         assert requests.find(new, request_id).charged == 103

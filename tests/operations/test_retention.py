@@ -35,13 +35,6 @@ def bank(hub):
     return Bank(hub.database, hub.home)
 
 
-def serve(bank: Bank, key: str, at_ms: int, model_fee: int = 100, service_fee: int = 3, **record) -> str:
-    request_id = new_id("req", at_ms)
-    bank.do(bank.place(request_id, key, max(1_000, model_fee + service_fee)), at_ms)
-    bank.do(bank.settle(request_id, key, model_fee, service_fee, **record), at_ms)
-    return request_id
-
-
 def work(hub: Hub, now_ms: int) -> retention.Work:
     """Do all that is due; return what was done."""
     total = retention.Work()
@@ -60,7 +53,7 @@ def kept(hub: Hub) -> int:
 
 def test_day_is_closed_an_hour_after_it_has_ended(hub, bank):
     bank.account("a", 10**6)
-    serve(bank, "a-0", NOW)
+    bank.serve("a-0", NOW)
     assert work(hub, TODAY + DAY + HOUR - 1).closed == []
     assert work(hub, TODAY + DAY + HOUR).closed == [TODAY]
     assert work(hub, TODAY + DAY + HOUR).closed == []
@@ -69,14 +62,14 @@ def test_day_is_closed_an_hour_after_it_has_ended(hub, bank):
 def test_days_that_were_missed_are_closed_one_after_the_other(hub, bank):
     bank.account("a", 10**6)
     for day in (5, 0, 2):
-        serve(bank, "a-0", NOW + day * DAY)
+        bank.serve("a-0", NOW + day * DAY)
     assert work(hub, NOW + 5 * DAY).closed == [TODAY, TODAY + 2 * DAY]
 
 
 def test_p21_request_is_deleted_when_it_is_seven_days_old(hub, bank):
     bank.account("a", 10**6)
-    serve(bank, "a-0", NOW)
-    serve(bank, "a-0", NOW + HOUR)
+    bank.serve("a-0", NOW)
+    bank.serve("a-0", NOW + HOUR)
     assert work(hub, NOW + 7 * DAY).deleted == 0
     assert work(hub, NOW + 7 * DAY + 1) == retention.Work(deleted=1)
     assert work(hub, NOW + 7 * DAY + HOUR + 1) == retention.Work(deleted=1)
@@ -86,7 +79,7 @@ def test_p21_request_is_deleted_when_it_is_seven_days_old(hub, bank):
 
 def test_p21_fewer_days_can_be_set(hub, bank):
     bank.account("a", 10**6)
-    serve(bank, "a-0", NOW)
+    bank.serve("a-0", NOW)
     shorter = replace(hub, settings=replace(hub.settings, retention_days=1))
     assert work(shorter, TODAY + 2 * DAY).deleted == 1
 
@@ -101,7 +94,7 @@ def test_p21_nothing_of_a_request_is_left_in_the_files_of_the_database(hub, bank
         "finish_reason": marks["finish"], "attempts": f'[{{"model": "{marks["try"]}"}}]',
     }  # fmt: skip
     model = f"model-{random.getrandbits(64):x}"
-    ids = [serve(bank, "a-0", NOW + number, model=model, usage=Usage(input=7), **secret) for number in range(300)]
+    ids = [bank.serve("a-0", NOW + number, model=model, usage=Usage(input=7), **secret) for number in range(300)]
     words = [*ids, *marks.values()]
     assert found(hub, words) == set(words)
     assert work(hub, NOW + DAY + HOUR + DAY).closed == [TODAY]
@@ -127,7 +120,7 @@ def found(hub: Hub, words: Sequence[str]) -> set[str]:
 @ONLY_SQLITE
 def test_p21_day_is_not_called_wiped_while_a_reader_keeps_old_pages_alive(hub, bank):
     bank.account("a", 10**6)
-    request_id = serve(bank, "a-0", NOW)
+    request_id = bank.serve("a-0", NOW)
     work(hub, TODAY + 3 * DAY)
     with Hub.open(hub.home) as other, other.database.read():
         other.database.row("SELECT COUNT(*) FROM requests")
@@ -139,8 +132,8 @@ def test_p21_day_is_not_called_wiped_while_a_reader_keeps_old_pages_alive(hub, b
 
 def test_day_whose_lines_are_wrong_keeps_its_requests(hub, bank):
     bank.account("a", 10**6)
-    serve(bank, "a-0", NOW)
-    serve(bank, "a-0", NOW + DAY)
+    bank.serve("a-0", NOW)
+    bank.serve("a-0", NOW + DAY)
     work(hub, NOW + 3 * DAY)
     with hub.database.write():
         hub.database.execute("UPDATE requests SET model = 'other' WHERE ended_at = ?", (NOW,))
@@ -154,7 +147,7 @@ def test_one_call_deletes_a_part_so_that_other_work_gets_its_turn(hub, bank, mon
     bank.account("a", 10**6)
     bank.account("b", 10**6)
     for number in range(9):
-        serve(bank, "ab"[number % 2] + "-0", NOW + number)
+        bank.serve("ab"[number % 2] + "-0", NOW + number)
     work(hub, NOW + 2 * DAY)
     calls = [retention.work(hub, TODAY + 8 * DAY) for _ in range(3)]
     assert [(call.deleted, call.more, call.wiped) for call in calls] == [
@@ -305,7 +298,7 @@ def test_t88_process_killed_between_two_steps_leaves_books_that_the_next_complet
     account = bank.account("a", 10**6)
     with hub.database.write():
         for number in range(120):
-            serve(bank, "a-0", NOW + number, model=f"m{number % 3}")
+            bank.serve("a-0", NOW + number, model=f"m{number % 3}")
     before = reports(hub, account)
 
     def run(now_ms: int, failpoint: str) -> int:

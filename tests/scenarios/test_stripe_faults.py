@@ -2,31 +2,19 @@
 
 import os
 import random
-from collections.abc import Iterator
 from itertools import product
 
 import pytest
 
-from tests.conftest import BACKENDS, process_environment
+from tests.conftest import BACKENDS
 from tests.fakes.payment_story import Story
-from tests.fakes.stripe import FakeStripe
 from tests.fakes.stripe.desk import FAULTS
-from tokenhub import clock
-from tokenhub.operations.hub import Hub
 
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
 EACH = 20 if SOAK else 1
 """Stories with each kind of fault, each at another request."""
 REQUESTS = 90
 """A story makes some more."""
-
-
-@pytest.fixture
-def story(paying_hub: Hub, stripe: FakeStripe) -> Iterator[Story]:
-    environment = process_environment(paying_hub.settings, paying_hub.home)
-    made = Story(paying_hub, stripe, environment, clock.now_ms())
-    yield made
-    made.stop()
 
 
 KINDS = sorted(FAULTS)

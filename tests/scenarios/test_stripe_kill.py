@@ -2,16 +2,12 @@
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
-from tests.conftest import process_environment
 from tests.fakes.payment_story import Story
-from tests.fakes.stripe import FakeStripe
-from tokenhub import clock
 from tokenhub.failpoints import PAYMENT_FAILPOINTS
-from tokenhub.operations.hub import Hub
 
 SOAK = bool(os.environ.get("TOKENHUB_SOAK"))
 RANDOM_STORIES = 15 if SOAK else 1
@@ -23,14 +19,6 @@ SHARES = 6
 ALONE = [(f"{name}:{passage}",) for passage in (1, 2) for name in PAYMENT_FAILPOINTS]
 LIVES = [*(PAYMENT_FAILPOINTS[share::SHARES] for share in range(SHARES)), *(ALONE if SOAK else ())]
 """Where the processes of a story die, one after the other; in a soak also one alone, at its first or its second passage."""
-
-
-@pytest.fixture
-def story(paying_hub: Hub, stripe: FakeStripe) -> Iterator[Story]:
-    environment = process_environment(paying_hub.settings, paying_hub.home)
-    made = Story(paying_hub, stripe, environment, clock.now_ms())
-    yield made
-    made.stop()
 
 
 def test_the_story_without_a_death_ends_as_told(story: Story) -> None:
