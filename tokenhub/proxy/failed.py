@@ -25,7 +25,7 @@ _RETRY = "Try again in 1, 2, then 4 s."
 
 def all_failed(exchange: Exchange, runtime: Runtime) -> HubError:
     """Say how the search ended: by the kinds of the failures, with the providers' names."""
-    tried = [(attempt.candidate.deployment, attempt.failure) for attempt in exchange.attempts if attempt.failure]
+    tried = _failures(exchange)
     assert tried, "the first candidate is always tried"
     kinds = {failure.kind for _, failure in tried}
     providers = list(dict.fromkeys(deployment.provider.id for deployment, _ in tried))
@@ -79,6 +79,11 @@ def broken(exchange: Exchange, runtime: Runtime, candidate: Candidate, failure: 
     )
 
 
+def _failures(exchange: Exchange) -> list[tuple[Deployment, Failure]]:
+    """What was tried, and how it failed."""
+    return [(attempt.candidate.deployment, attempt.failure) for attempt in exchange.attempts if attempt.failure]
+
+
 def _stand_ins(exchange: Exchange, runtime: Runtime, model: Model) -> list[StandIn]:
     """The models to name instead: first those that are not behind a credential or provider which refuses them just the same.
 
@@ -86,7 +91,7 @@ def _stand_ins(exchange: Exchange, runtime: Runtime, model: Model) -> list[Stand
     """
     assert exchange.caller is not None
     assert exchange.call is not None
-    failures = [(attempt.candidate.deployment, attempt.failure) for attempt in exchange.attempts if attempt.failure]
+    failures = _failures(exchange)
     credentials = {one.credential.id for one, failure in failures if failure.kind in _CREDENTIALS_FAULTS}
     providers = {one.provider.id for one, failure in failures if failure.kind is FaultKind.GEO}
 
