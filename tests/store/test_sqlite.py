@@ -18,7 +18,7 @@ from tokenhub.errors import SetupError
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
 from tokenhub.store import sqlite
-from tokenhub.store.database import open_database
+from tokenhub.store.database import Database, StoreUnavailable, open_database
 
 pytestmark = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 
@@ -189,7 +189,7 @@ OPEN = """
     import os, sys
     from tokenhub import paths, settings
     from tokenhub.errors import SetupError
-    from tokenhub.store.database import open_database
+    from tokenhub.store.database import Database, StoreUnavailable, open_database
     home = paths.home()
     if os.geteuid() == 0:  # who may write everything
         os.setgroups([])
@@ -276,3 +276,18 @@ def test_t114_what_was_deleted_is_not_in_the_file(settings: Settings, home: Home
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert all(canary.encode() not in path.read_bytes() for path in home.path.glob("tokenhub.db*"))
     database.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_t91_a_file_that_is_removed_or_replaced_under_a_process_is_not_written_to(
+    database: Database, home: Home, replaced: bool
+) -> None:
+    removed = home.database.rename(home.path / "removed.db")
+    if replaced:
+        shutil.copy(removed, home.database)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="start it again"), database.write():
+            raise AssertionError("the block must not run")
+    removed.rename(home.database)
+    with database.write():
+        database.execute("UPDATE installation SET version = version + 1")

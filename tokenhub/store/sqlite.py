@@ -14,6 +14,7 @@ from tokenhub import clock
 from tokenhub.errors import SetupError
 from tokenhub.paths import Home, open_private, sync_folder
 from tokenhub.store.connections import Connections
+from tokenhub.store.failures import StoreUnavailable
 
 OLDEST = (3, 37, 0)
 """STRICT tables (sqlite.org/stricttables.html) and RETURNING need it."""
@@ -103,6 +104,9 @@ class Sqlite(peewee.SqliteDatabase):
 
     def __init__(self, path: Path) -> None:
         self.connections = Connections()
+        self._path = path
+        self._file: tuple[int, int] | None = None
+        """Device and number of the file that was opened first."""
         self._writer = _Writer()
         # The module's own check of the thread would forbid closing the connections of ended threads.
         super().__init__(str(path), pragmas=PRAGMAS, check_same_thread=False, cached_statements=_STATEMENTS)
@@ -115,11 +119,26 @@ class Sqlite(peewee.SqliteDatabase):
         try:
             connection.execute(f"PRAGMA query_only = {int(not may_write)}")
             verify_pragmas(connection, PRAGMAS | {"query_only": int(not may_write)})
+            self._check_file()
         except BaseException:
             connection.close()
             raise
         self.connections.add(connection)
         return connection
+
+    def _check_file(self) -> None:
+        """Refuse a file that is not the one in the home any more: what is written there nobody would find again."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            found = None
+        file = (found.st_dev, found.st_ino) if found else None
+        self._file = self._file or file
+        if file is None or file != self._file:
+            raise StoreUnavailable(
+                "the database file was removed or replaced while this process had it open: start it again",
+                retry_after_s=5,
+            )
 
     def _close(self, conn: sqlite3.Connection) -> None:  # noqa: ARG002
         self._writer.connection = None
@@ -140,6 +159,7 @@ class Sqlite(peewee.SqliteDatabase):
         return sql
 
     def begin_write(self, *, durable: bool) -> tuple[str, int]:
+        self._check_file()
         self.connection()  # the reading one, which peewee keeps open and closes
         writer = self._writer
         if writer.connection is None:
