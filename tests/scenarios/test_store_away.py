@@ -21,7 +21,9 @@ from tests.fakes.upstream import (
     openai_stream,
     sse_reply,
 )
-from tests.harness import Answer, RunningGateway, start_gateway, temporary_home
+from tests.harness import QUICK, Answer, RunningGateway, start_gateway, temporary_home
+from tokenhub.cli import app
+from tokenhub.operations.hub import Hub
 from tokenhub.proxy.runtime import AWAY_TOLD_EVERY_S
 from tokenhub.store import ledger
 from tokenhub.store.database import StoreUnavailable
@@ -106,6 +108,32 @@ def test_t97_database_away_under_load_fails_closed_and_books_what_was_running(
     assert ends == [{"end": "settled" if in_time else "released", "n": 8}]
     assert gateway.rows("SELECT * FROM holds") == []
     assert ledger.verify(gateway.hub.database) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["requests list --follow", f"requests show req_{'0' * 32} --follow", "status --watch", "status --watch --json"],
+)
+def test_t97_who_watches_waits_for_a_database_that_is_away_and_goes_on(
+    way: CutSocket, tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = temporary_home(tmp_path)
+    Hub.init(home, {**QUICK, "database.url": way.url}).close()
+    looks = 0
+
+    def look(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        way.refuse = looks == 2
+        way.cut_now()
+        if looks == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", look)
+    monkeypatch.setenv("TOKENHUB_HOME", str(home.path))
+    monkeypatch.setenv("TOKENHUB_DATABASE_URL", way.url)
+    assert app.run(line.split()) == 130
+    assert capsys.readouterr().err.count("cannot be reached") == line.startswith("status")
 
 
 def wait_for_holds(gateway: RunningGateway, number: int) -> None:

@@ -11,6 +11,7 @@ from tokenhub import clock
 from tokenhub.cli import render, tables, values
 from tokenhub.cli.context import Door, command, verb
 from tokenhub.cli.tables import Column
+from tokenhub.errors import Unavailable
 
 if TYPE_CHECKING:
     from tokenhub.operations.status import DeploymentStatus, Status
@@ -85,7 +86,14 @@ def status(
     from tokenhub.operations import status as operation
 
     while True:
-        found = operation.read(door.hub, minutes=minutes, everything=everything)
+        try:
+            found = operation.read(door.hub, minutes=minutes, everything=everything)
+        except Unavailable as error:
+            if not watch:
+                raise
+            door.say(error.message)
+            time.sleep(EVERY_S)
+            continue
         if watch and not door.as_json:
             _begin_page()
         _show(door, found, one_line=watch)

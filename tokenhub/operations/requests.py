@@ -4,6 +4,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -12,6 +13,7 @@ from tokenhub.errors import Conflict, InvalidRequest, NotFound
 from tokenhub.operations import models
 from tokenhub.operations.hub import Hub
 from tokenhub.store import requests as store
+from tokenhub.store.database import StoreError
 from tokenhub.store.requests import EndedRequest as EndedRequest
 from tokenhub.store.requests import RequestFilter as RequestFilter
 
@@ -93,14 +95,19 @@ def ended(hub: Hub, request_id: str) -> EndedRequest | None:
 
 
 def wait_for(hub: Hub, request_id: str, poll_s: float = POLL_S) -> EndedRequest:
-    """Return a request as soon as it has ended."""
-    while (found := store.one(hub.database, request_id)) is None:
+    """Return a request as soon as it has ended, however long the database is away meanwhile."""
+    while True:
+        with suppress(StoreError):
+            if (found := store.one(hub.database, request_id)) is not None:
+                return found
         time.sleep(poll_s)
-    return found
 
 
 def follow(hub: Hub, wanted: RequestFilter, *, limit: int, poll_s: float = POLL_S) -> Iterator[EndedRequest]:
-    """Return the newest requests, the newest last, then every other as it ends, each once, for as long as it is asked."""
+    """Return the newest requests, the newest last, then every other as it ends, each once, for as long as it is asked.
+
+    What ended while the database was away comes when it is back.
+    """
     read_ms = hub.database.now_ms()
     with hub.database.read():
         page = store.listing(hub.database, wanted, limit=limit)
@@ -114,8 +121,11 @@ def follow(hub: Hub, wanted: RequestFilter, *, limit: int, poll_s: float = POLL_
         while len(shown) > _SEEN:
             shown.popitem(last=False)
         time.sleep(poll_s)
-        last_ms, read_ms = read_ms, hub.database.now_ms()
-        page = _ended_since(hub, wanted, last_ms)
+        page = []
+        with suppress(StoreError):
+            now_ms = hub.database.now_ms()
+            page = _ended_since(hub, wanted, read_ms)
+            read_ms = now_ms
 
 
 def _ended_since(hub: Hub, wanted: RequestFilter, last_ms: int) -> list[EndedRequest]:
