@@ -21,13 +21,16 @@ class CutSocket:
         self._folder.mkdir()
         self.url = parts._replace(query=f"host={self._folder}").geturl()
         self.refuse = False
-        self._word: tuple[bytes, bool] | None = None
+        self._words: list[tuple[bytes, bool, bool]] = []
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._listener = socket.socket(socket.AF_UNIX)
 
-    def cut_at(self, word: bytes, *, pass_it_on: bool) -> None:
-        """Cut the connection whose client sends this word next, before or after the server has got it."""
-        self._word = (word, pass_it_on)
+    def cut_at(self, word: bytes, *, pass_it_on: bool, refuse: bool = False) -> None:
+        """Cut the connection whose client sends this word next, before or after the server has got it.
+
+        Asked for again before that, it is for the word that comes after. ``refuse``: from then on.
+        """
+        self._words.append((word, pass_it_on, refuse))
 
     def cut_now(self) -> None:
         """Cut every open connection."""
@@ -63,8 +66,9 @@ class CutSocket:
     def _relay(self, source: socket.socket, target: socket.socket, from_client: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if from_client and self._word and self._word[0] in data:
-                    (_, pass_it_on), self._word = self._word, None
+                if from_client and self._words and self._words[0][0] in data:
+                    _, pass_it_on, refuse = self._words.pop(0)
+                    self.refuse = self.refuse or refuse
                     _close(source)  # the client first, so that no answer reaches it
                     if pass_it_on:
                         target.sendall(data)

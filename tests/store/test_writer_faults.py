@@ -240,6 +240,32 @@ async def test_t96_end_whose_commit_stays_unknown_is_told_so_and_found_out_later
     direct.check()
 
 
+async def test_t96_end_that_is_known_to_be_committed_is_not_told_as_released_when_the_database_goes_away(
+    direct, cut, through, started
+):
+    writer = await started(through, direct, patience_s=0.2)
+    await writer.submit(direct.place("r", "a-0", 100))
+    cut.cut_at(COMMIT, pass_it_on=True)
+    cut.cut_at(b"BEGIN ISOLATION", pass_it_on=False, refuse=True)
+    with pytest.raises(OutcomeUnknown):
+        await writer.submit(direct.settle("r", "a-0", 30))
+    cut.refuse = False
+    assert isinstance(await writer.submit(direct.place("r2", "a-0", 1)), Placed)
+    assert requests.one(direct.database, "r").end is End.SETTLED
+    direct.check()
+
+
+async def test_t96_commits_whose_answers_are_lost_one_after_the_other_are_asked_for_once(direct, cut, through, started):
+    writer = await started(through, direct, patience_s=0.2)
+    await writer.submit(direct.place("r", "a-0", 100))
+    for _ in range(20):
+        cut.cut_at(COMMIT, pass_it_on=True)
+    with pytest.raises(OutcomeUnknown):
+        await writer.submit(direct.settle("r", "a-0", 30))
+    assert requests.one(direct.database, "r").end is End.SETTLED
+    direct.check()
+
+
 @arrives
 async def test_t96_place_whose_commit_stays_unknown_fails_and_leaves_no_hold(arrives, direct, cut, through, started):
     writer = await started(through, direct)

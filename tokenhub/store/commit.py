@@ -125,15 +125,19 @@ class Committer:
         """Find out what became of a commit that had no answer.
 
         After a commit that holds, refusals are answered as decided; whatever left a row is
-        asked for by its id, since a server that crashed may have lost what it says it has.
+        asked for by its id, since a server that crashed may have lost what it says it has. Where
+        that has no answer either it stays unknown: it was written, as far as anybody knows.
         """
-        state = self._outcome_of(error.transaction)
+        was_unknown = any(item.unknown for item in items)
+        state = None if was_unknown else self._outcome_of(error.transaction)
         if state is store.Outcome.ABORTED:
             return Result(left=list(items), error=StoreBusy("the database lost a transaction; try again"))
         if state is store.Outcome.COMMITTED:
             decided = list(zip(items, self._decided, strict=True))
             refused: list[tuple[Item, Answer]] = [pair for pair in decided if isinstance(pair[1], Refused)]
             rest = [item for item, outcome in decided if not isinstance(outcome, Refused)]
+            for item in rest:
+                item.unknown = True
             return Result(refused).then(self.commit(rest))
         for item in items:
             item.unknown = True
