@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import create_store, store_settings
 from tests.fakes.bank import NOW, Bank
 from tests.fakes.cut_socket import CutSocket
+from tests.fakes.standby import Standby
 from tokenhub.billing.holds import End, Ended, Placed
 from tokenhub.errors import Unavailable
 from tokenhub.store import requests
@@ -262,6 +263,7 @@ async def test_t96_commits_whose_answers_are_lost_one_after_the_other_are_asked_
         cut.cut_at(COMMIT, pass_it_on=True)
     with pytest.raises(OutcomeUnknown):
         await writer.submit(direct.settle("r", "a-0", 30))
+    cut._words.clear()
     assert requests.one(direct.database, "r").end is End.SETTLED
     direct.check()
 
@@ -279,32 +281,9 @@ async def test_t96_place_whose_commit_stays_unknown_fails_and_leaves_no_hold(arr
     direct.check()
 
 
-class Standby:
-    """A server that waits at each commit of a hold or a request's end, as for a standby that is away."""
-
-    def __init__(self, bank: Bank) -> None:
-        self._database = bank.database
-        waits = "WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP PERFORM pg_sleep(0.005); END LOOP; RETURN NULL;"
-        with self._database.write():
-            self._database.execute(
-                f"CREATE FUNCTION wait_for_standby() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {waits} END$$"
-            )
-            for table in ("holds", "requests"):
-                self._database.execute(
-                    f"CREATE CONSTRAINT TRIGGER standby AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED "
-                    "FOR EACH ROW EXECUTE FUNCTION wait_for_standby()"
-                )
-
-    def leave(self) -> None:
-        self._database.row("SELECT pg_advisory_lock(1)")
-
-    def come_back(self) -> None:
-        self._database.row("SELECT pg_advisory_unlock(1)")
-
-
 async def test_t96_commit_that_the_server_does_not_end_is_not_waited_for(direct, through, started):
     """Nobody knows what becomes of it, until the server does end it."""
-    standby = Standby(direct)
+    standby = Standby(direct.database)
     through.commit_s = 0.2
     writer = await started(through, direct, patience_s=0.1)
     await writer.submit(direct.place("r", "a-0", 100))
