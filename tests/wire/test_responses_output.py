@@ -142,6 +142,18 @@ def test_a_call_without_arguments_has_an_empty_object_of_them() -> None:
     assert (cut["arguments"], cut["status"]) == ("", "incomplete")
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("look", "{}"), ("patch", '{"input":"x"}')], ids=["function", "custom"]
+)
+def test_a_call_says_how_it_is_when_it_begins_and_ends(name: str, arguments: str) -> None:
+    """The AI SDK takes no end of a custom tool's call without a status, and fails the whole answer."""
+    opened = {"tool_calls": [call(0, name, arguments)]}
+    for finish, status in (("tool_calls", "completed"), ("length", "incomplete")):
+        told = streamed([opened], finish, tools=TOOLS)
+        items = [event["item"]["status"] for event in told if event["type"].startswith("response.output_item.")]
+        assert items == ["in_progress", status]
+
+
 @pytest.mark.parametrize("kind", MESSAGES)
 def test_a_stream_has_the_items_of_the_whole_reply(kind: str) -> None:
     message = MESSAGES[kind]

@@ -232,14 +232,15 @@ class Output:
         item: Item = {"id": self._id("ctc" if named.custom else "fc"), "call_id": id, "name": named.name}
         if named.namespace:
             item["namespace"] = named.namespace
-        if named.custom:
-            item |= {"type": "custom_tool_call", "input": ""}
-        else:
-            item |= {"type": "function_call", "status": "in_progress", "arguments": ""}
+        item |= (
+            {"type": "custom_tool_call", "input": ""} if named.custom else {"type": "function_call", "arguments": ""}
+        )
+        item["status"] = "in_progress"
         return self._opened(item)
 
     def _close_call(self, call: _Open, status: str) -> bytes:
         item, text = call.item, "".join(call.pieces)
+        item["status"] = status
         place = {"item_id": item["id"], "output_index": call.index}
         if item["type"] == "custom_tool_call":
             item["input"] = free_text(text)
@@ -250,7 +251,7 @@ class Output:
             if not text and status == "completed":
                 text = _NO_ARGUMENTS
                 events = self.event("response.function_call_arguments.delta", **place, delta=text)
-            item["arguments"], item["status"] = text, status
+            item["arguments"] = text
             told = {"name": item["name"], "arguments": text}
             events += self.event("response.function_call_arguments.done", **place, **told)
         return events + self._done(call)
