@@ -811,6 +811,16 @@ def test_a_video_that_is_refused_after_its_client_has_left_is_free(studio: Studi
     assert (row["end"], row["status"], studio.gateway.balance()) == ("released", 400, before)
 
 
+def test_t80_no_other_provider_is_asked_for_a_video_after_its_client_has_left(studio: Studio) -> None:
+    _POINT[DashScope](studio.gateway, studio.fake)  # a second credential
+    studio.house.refuse = json_reply({"code": "InternalError", "message": "no"}, 500)
+    with left_after_asking(studio):
+        pass
+    (row,) = studio.gateway.settled(1)
+    assert (row["end"], row["error_code"], len(json.loads(row["attempts"]))) == ("released", "client_left", 1)
+    assert [request.method for request in studio.fake.received].count("POST") == 1
+
+
 def test_a_client_that_leaves_before_a_provider_is_asked_has_no_video_made(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:

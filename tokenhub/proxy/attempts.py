@@ -17,6 +17,7 @@ from tokenhub.operations import callers, planning
 from tokenhub.providers.client import UpstreamResponse
 from tokenhub.proxy import failed, pending, sessions
 from tokenhub.proxy.availability import WITHDRAWN
+from tokenhub.proxy.downstream import ClientGone
 from tokenhub.proxy.exchange_state import Attempt, Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.routing.route import Candidate, NoProviderAvailable
@@ -46,7 +47,7 @@ class Answer:
 
 
 async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
-    """Try the route's candidates in order; raises a HubError when none answers."""
+    """Try the route's candidates in order; raises a HubError when none answers, ClientGone when nobody waits for one more attempt."""
     assert exchange.route is not None
     assert exchange.call is not None
     if exchange.call.stream:
@@ -57,6 +58,8 @@ async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
         again = bool(exchange.attempts)
         if again and clock.monotonic_s() - exchange.started_s >= runtime.settings.upstream_total_s:
             break
+        if again and exchange.downstream.is_gone:
+            raise ClientGone
         doubtful = again and not runtime.watch.is_well(candidate.deployment)
         if doubtful and not runtime.may_retry():
             continue
