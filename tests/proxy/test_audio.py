@@ -355,6 +355,28 @@ def test_a_stream_ends_with_what_it_cost(running: tuple[RunningGateway, FakeUpst
     assert form_of(fake)["stream"] == "true"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("text", "One two.\n"),
+        ("srt", "1\n00:00:00,000 --> 00:00:01,000\nOne two.\n\n"),
+        ("vtt", "WEBVTT\n\nOne two.\n"),
+    ],
+)
+def test_a_transcript_that_is_no_json_is_one_event_of_a_stream(
+    running: tuple[RunningGateway, FakeUpstream], wanted: str, said: str
+) -> None:
+    """No failure of its provider's, which would keep everybody from it: whisper-1 knows no streams, and a text has no events."""
+    gateway, fake = running
+    body = said.encode()
+    fake.add([head(200, {"Content-Type": "text/plain", "Content-Length": str(len(body))}) + body])
+    answer = transcribe(gateway, sound.wav(3.2), model="whisper-1", response_format=wanted, stream="true")
+    (done,) = events_of(answer.body)
+    assert (done["type"], done["text"]) == ("transcript.text.done", said)
+    assert done["usage"]["cost"] == WHISPER_NANO / 10**9 == row_of(gateway, answer)["charged"] / 10**9
+    assert b'name="stream"' not in fake.received[-1].body
+
+
 def test_translations_have_a_path_and_a_model_of_their_own(running: tuple[RunningGateway, FakeUpstream]) -> None:
     gateway, fake = running
     fake.add(json_reply({"text": "Hello."}))

@@ -72,7 +72,8 @@ class OpenAICompatibleTranscriptions(WholeReplies):
         if call.operation and not deployment.model.traits["translations"]:
             where = f"{deployment.model.id} at {deployment.provider.id}"
             raise InvalidRequest(f"{where} transcribes only; it has no translations.", param="model")
-        form = transcriptions.request(body, deployment.upstream_id, stream=call.stream)
+        events = call.stream and call.encoding not in transcriptions.TEXTS
+        form = transcriptions.request(body, deployment.upstream_id, stream=events)
         content_type, pieces = multipart.render(form)
         own = {"content-type": content_type, **_ANYTHING}
         return UpstreamRequest(
@@ -85,6 +86,8 @@ class OpenAICompatibleTranscriptions(WholeReplies):
         return transcriptions.reply(body, call, classify=self._classify, **_sold(deployment))
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
+        if call.encoding in transcriptions.TEXTS:
+            return transcriptions.WholeTranscript(lambda body: self.reply(call, deployment, 200, {}, body))
         return transcriptions.TranscriptEvents(call, classify=self._classify, **_sold(deployment))
 
 
