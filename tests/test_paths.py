@@ -29,9 +29,7 @@ def test_a_home_is_an_absolute_path(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.parametrize("named", ["~nobody-is-called-so", "~nobody-is-called-so/hub"])
 def test_a_home_of_nobody_is_told_of(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        InvalidRequest, match=f"^'{named}' cannot be found"
-    ):
+    with pytest.raises(InvalidRequest, match=f"^'{named}' cannot be found"):
         paths.home(Path(named))
     monkeypatch.setenv("TOKENHUB_HOME", named)
     with pytest.raises(InvalidRequest, match=f"^'{named}' cannot be found"):
@@ -55,6 +53,16 @@ def test_a_private_file_is_whole_or_as_before(tmp_path: Path) -> None:
         paths.write_private(file, b"three", replace=False)
     assert file.read_bytes() == b"two"
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_a_file_that_is_kept_elsewhere_is_written_there(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    link = tmp_path / "config.toml"
+    link.symlink_to("etc/hub.toml")
+    for text in (b"one", b"two"):
+        paths.write_private(link, text)
+        assert (link.is_symlink(), (tmp_path / "etc" / "hub.toml").read_bytes()) == (True, text)
+    assert [path.name for path in (tmp_path / "etc").iterdir()] == ["hub.toml"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can work in another user's home")

@@ -35,14 +35,16 @@ class Home:
 
     @property
     def next_master_key(self) -> Path:
-        """A master key that takes the place of the other as soon as the database is sealed with it."""
-        return self.path / "master.key.next"
+        """A master key that takes the place of the other as soon as the database is sealed with it; beside that, wherever it is kept."""
+        kept = self.master_key.resolve()
+        return kept.with_name(f"{kept.name}.next")
 
     def take_next_master_key(self) -> None:
         """Put the next master key, if there is one, in the place of the other."""
         if self.next_master_key.exists():
-            self.next_master_key.replace(self.master_key)
-            sync_folder(self.path)
+            kept = self.master_key.resolve()
+            self.next_master_key.replace(kept)
+            sync_folder(kept.parent)
 
     @property
     def run(self) -> Path:
@@ -116,10 +118,11 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
-    """Write a whole file, 0600, that after a crash is the old one or the new one.
+    """Write a whole file, 0600, that after a crash is the old one or the new one. A link to one stays, and leads to the new one.
 
     Without ``replace``, FileExistsError is raised when it exists already.
     """
+    path = path.resolve() if replace else path
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
         file.write(data)

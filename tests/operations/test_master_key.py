@@ -67,6 +67,20 @@ def test_everything_is_sealed_anew_and_the_old_key_opens_nothing(sealed, hub_set
         Hub.open(sealed.home, flags)
 
 
+def test_a_key_that_is_kept_elsewhere_is_replaced_there(sealed, hub_settings, tmp_path):
+    flags, place = hub_flags(hub_settings), tmp_path / "safe"
+    place.mkdir()
+    old = sealed.home.master_key.read_bytes()
+    sealed.home.master_key.rename(place / "hub.key")
+    sealed.home.master_key.symlink_to(place / "hub.key")
+    master_key.replace(sealed.home, new_key=None, lost=False, flags=flags)
+    assert sealed.home.master_key.is_symlink()
+    assert [path.name for path in place.iterdir()] == ["hub.key"]
+    assert (place / "hub.key").read_bytes() != old
+    with Hub.open(sealed.home, flags) as hub:
+        assert opened(hub) == ALL
+
+
 @pytest.mark.parametrize("is_there", [False, True], ids=["no key", "another key"])
 def test_a_lost_key_takes_with_it_what_it_sealed_and_nothing_else(sealed, hub_settings, is_there):
     flags = hub_flags(hub_settings)
