@@ -1,7 +1,9 @@
 """Request heads over real sockets: paths, hosts, methods, versions, smuggling; which headers pass, in and out."""
 
+import asyncio
 import contextlib
 import io
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -242,6 +244,27 @@ def test_t58_a_credential_in_a_malformed_head_is_in_no_reply_and_no_log(
     for text in (logged.getvalue(), caplog.text, out, err):
         assert CANARY not in text
         assert "Traceback" not in text
+
+
+def test_t112_what_goes_wrong_where_nobody_waits_is_logged_without_its_words(
+    running: Running, logged: io.StringIO, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gateway, _ = running
+
+    def fail(words: str) -> None:
+        raise ValueError(words)
+
+    async def later() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(fail, CANARY)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    gateway.run(later())
+    (found,) = [line for line in map(json.loads, logged.getvalue().splitlines()) if line["event"] == "unforeseen"]
+    assert (found["error"], found["level"]) == ("ValueError", "error")
+    for text in (logged.getvalue(), caplog.text, *capfd.readouterr()):
+        assert CANARY not in text
 
 
 # ---- what passes

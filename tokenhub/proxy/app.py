@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from aiohttp.web_request import BaseRequest
 
@@ -82,6 +83,7 @@ class Gateway:
         """Open everything; ``opened`` is told how to close what would be left behind."""
         loop, settings = asyncio.get_running_loop(), hub.settings
         hub.database.commit_s = _COMMIT_S
+        loop.set_exception_handler(_unforeseen)
         lease = _take_lease(hub)
         opened.callback(_end_lease, hub.database, lease)
 
@@ -167,6 +169,15 @@ def _end_lease(database: Database, lease: Lease) -> None:
         leases.end(database, lease)
     except Unavailable as error:
         log.event("lease_not_ended", level="warning", code=error.code)
+
+
+def _unforeseen(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """Log what went wrong where nobody waits for it as all else is: the loop itself would write out texts and arguments."""
+    error = context.get("exception")
+    if isinstance(error, BaseException):
+        log.failure("unforeseen", error)
+    else:
+        log.event("unforeseen", level="error", reason=context.get("message"))
 
 
 def _fenced(runtime: Runtime, on_lost: Callable[[], None]) -> None:
