@@ -1,5 +1,6 @@
 """The local model, run for real: a process with llama.cpp's server and the model of its package."""
 
+import io
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import pytest
 from tokenhub.call import Capability
 from tokenhub.catalog.load import load
 from tokenhub.errors import SetupError
+from tokenhub.observability import log
 from tokenhub.operations import models
 from tokenhub.proxy import local_model, local_server
 from tokenhub.proxy.local_model import LocalEndpoint, LocalModel
@@ -260,6 +262,23 @@ def test_a_killed_process_is_started_again_at_the_same_address(running: LocalMod
 
     assert wait_until(lambda: running.pid not in (None, before))
     assert wait_until(answers)
+    assert running.ready() == endpoint
+
+
+def test_t112_nothing_that_it_says_of_requests_is_logged_or_believed(
+    running: LocalModel, client: openai.OpenAI, endpoint: LocalEndpoint
+) -> None:
+    grammar = "words of a client\nREADY nowhere\n"
+    with pytest.raises(openai.BadRequestError, match="failed to parse grammar"):
+        client.chat.completions.create(
+            model=local_model.MODEL, messages=[{"role": "user", "content": "Hello"}], extra_body={"grammar": grammar}
+        )
+    before, logged = running.pid, io.StringIO()
+    assert before is not None
+    with log.only("warning", logged):
+        os.kill(before, signal.SIGKILL)
+        assert wait_until(lambda: running.pid not in (None, before))
+    assert json.loads(logged.getvalue())["reason"] == "exit code -9"
     assert running.ready() == endpoint
 
 

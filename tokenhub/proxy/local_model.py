@@ -149,8 +149,11 @@ class LocalModel:
                 if word == "READY":
                     self._endpoint = LocalEndpoint(f"{address}/v1", self._key, MODEL)
                     self._decided.set()
-                else:
-                    said.append(line.strip())
+                    said.clear()
+                    break
+                said.append(line.strip())
+            for _ in process.stdout:
+                pass  # llama.cpp quotes requests in what it says of them (a grammar, a pattern): nothing of it is kept (T112)
         self._failure = f"exit code {process.returncode}" + "".join(f"; {line}" for line in said)
 
     def _spawn(self) -> subprocess.Popen[str] | None:
