@@ -373,7 +373,7 @@ def test_a_transcript_that_is_no_json_is_one_event_of_a_stream(
     answer = transcribe(gateway, sound.wav(3.2), model="whisper-1", response_format=wanted, stream="true")
     (done,) = events_of(answer.body)
     assert (done["type"], done["text"]) == ("transcript.text.done", said)
-    assert done["usage"]["cost"] == WHISPER_NANO / 10**9 == row_of(gateway, answer)["charged"] / 10**9
+    assert done["usage"]["cost"] == WHISPER_NANO / 10**9 == gateway.row_of(answer)["charged"] / 10**9
     assert b'name="stream"' not in fake.received[-1].body
 
 
