@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import Databases
 from tests.fakes.cut_socket import CutSocket
+from tests.fakes.standby import Standby
 from tests.fakes.upstream import (
     FakeUpstream,
     Received,
@@ -24,9 +25,10 @@ from tests.fakes.upstream import (
 from tests.harness import QUICK, Answer, RunningGateway, start_gateway, temporary_home
 from tokenhub.cli import app
 from tokenhub.operations.hub import Hub
+from tokenhub.proxy import app as gateway_app
 from tokenhub.proxy.runtime import AWAY_TOLD_EVERY_S
 from tokenhub.store import ledger
-from tokenhub.store.database import StoreUnavailable
+from tokenhub.store.database import StoreUnavailable, opened_beside
 
 AWAY_S = 60.0 if os.environ.get("TOKENHUB_SOAK") else 2.0
 PATIENCE_S = 10.0
@@ -108,6 +110,25 @@ def test_t97_database_away_under_load_fails_closed_and_books_what_was_running(
     assert ends == [{"end": "settled" if in_time else "released", "n": 8}]
     assert gateway.rows("SELECT * FROM holds") == []
     assert ledger.verify(gateway.hub.database) == []
+
+
+def test_t96_a_gateway_whose_commits_have_no_end_refuses_and_stops(
+    way: CutSocket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_app, "_COMMIT_S", 0.2)
+    gateway = start_gateway(temporary_home(tmp_path), {"database.url": way.url})
+    with opened_beside(gateway.hub.settings, gateway.hub.home) as server:
+        standby = Standby(server)
+        with FakeUpstream(script) as upstream:
+            gateway.add_credential("openai", upstream.url)
+            standby.leave()
+            refused = gateway.chat(MODEL)
+            assert (refused.status, refused.json()["error"]["code"]) == (503, "ledger_unavailable")
+            assert not upstream.received
+            standby.come_back()
+            gateway.stop()
+        assert server.rows("SELECT 1 FROM holds") == []
+        assert ledger.verify(server) == []
 
 
 @pytest.mark.parametrize(
