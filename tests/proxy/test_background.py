@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.bank import DAY, Bank
+from tests.fakes.cut_socket import CutSocket
 from tests.fakes.stripe import FakeStripe
 from tests.fakes.upstream import FakeUpstream, json_reply
 from tests.harness import RunningGateway, start_gateway, temporary_home
@@ -30,7 +31,7 @@ from tokenhub.proxy.background import Crew, Job
 from tokenhub.settings import Settings
 from tokenhub.store import leases, postgres, stripe_events
 from tokenhub.store import secrets as kept_secrets
-from tokenhub.store.database import open_database
+from tokenhub.store.database import CommitUnknown, open_database
 
 
 def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -284,3 +285,16 @@ def test_a_gateway_that_cannot_start_leaves_nothing_open(hub: Hub, home: Home) -
     assert not leases.any_is_held(home)
     assert (listener.fileno(), no_listener.fileno()) == (-1, -1)
     assert not [one.name for one in threading.enumerate() if one.name.startswith("tokenhub-")]
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_a_lease_whose_commit_had_no_answer_is_not_held(hub_settings: Settings, home: Home, tmp_path: Path) -> None:
+    with (
+        CutSocket(hub_settings.database_url, tmp_path) as way,
+        Hub.open(home, {"database.url": way.url, "local.enabled": False}) as hub,
+    ):
+        way.cut_at(b"COMMIT\0", pass_it_on=True)
+        with pytest.raises(CommitUnknown):
+            asyncio.run(app.Gateway.start(hub, []))
+        assert hub.database.rows("SELECT state FROM leases") == [("live",)]
+        assert not leases.any_is_held(home)

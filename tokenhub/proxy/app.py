@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -157,10 +158,14 @@ def _stopping() -> Unavailable:
 
 def _take_lease(hub: Hub) -> Lease:
     """Say that this process is at work; raises Conflict when the master key was replaced after its home was opened (T43)."""
-    with hub.database.write():
-        revision.lock(hub.database)
-        revision.refuse_other_key(hub.database, hub.vault)
-        return leases.acquire(hub.database, hub.home, hub.settings.database_lease_s, hub.database.now_ms())
+    with contextlib.ExitStack() as opened:
+        with hub.database.write():
+            revision.lock(hub.database)
+            revision.refuse_other_key(hub.database, hub.vault)
+            lease = leases.acquire(hub.database, hub.home, hub.settings.database_lease_s, hub.database.now_ms())
+            opened.callback(os.close, lease.lock)
+        opened.pop_all()
+    return lease
 
 
 def _end_lease(database: Database, lease: Lease) -> None:
