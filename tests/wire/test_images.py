@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema_rs
@@ -427,6 +428,31 @@ def test_t72_stream_without_a_whole_image_has_failed(stream, code):
     assert reader.facts.failure is not None
     assert reader.facts.failure.code == code
     assert not reader.facts.complete
+
+
+@pytest.mark.parametrize("indent", [0, orjson.OPT_INDENT_2])
+def test_a_whole_reply_in_place_of_a_stream_is_an_event_for_each_picture(indent):
+    """Servers that know no streams of images leave ``stream`` unread."""
+    raw = {"created": 7, "data": [{"b64_json": PNG}, {"b64_json": PNG}], "usage": USAGE}
+    reader = ImagesReader(call(stream=True, n=2), per_image=False)
+    assert heard(reader, orjson.dumps(raw, option=indent), 20) == b""
+    facts = reader.facts
+    assert (facts.content, facts.complete, facts.estimated) == (True, True, False)
+    assert facts.usage == replace(images_reply.parse_usage(USAGE), units=(Units("image", 2),))
+    shown = surface("application/json", ImagesSurface).ending(reader.ending(), End("req_1", facts.usage, {}, facts))
+    events = [json.loads(frame.split(b"data: ")[1]) for frame in shown.split(b"\n\n")[:-1]]
+    assert [(one["type"], one["b64_json"]) for one in events] == [("image_generation.completed", PNG)] * 2
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [({"error": {"code": "busy", "message": "no"}}, "busy"), ({"created": 7, "data": []}, "no_images")],
+)
+def test_t74_what_is_no_reply_in_place_of_a_stream_is_the_upstreams_fault(raw, code):
+    reader = ImagesReader(call(stream=True), per_image=False)
+    heard(reader, orjson.dumps(raw))
+    assert reader.facts.failure is not None
+    assert (reader.facts.failure.code, reader.facts.complete) == (code, False)
 
 
 def test_end_of_a_stream_shows_usage_and_cost_in_its_last_event():

@@ -167,8 +167,10 @@ class ImagesReader:
 
     def _take(self, frame: bytes) -> bytes:
         _, data = sse.parse(frame)
-        if data is None or self.facts.complete or self.facts.failure is not None:
+        if self.facts.complete or self.facts.failure is not None:
             return b""
+        if data is None:
+            return self._take_whole(frame) if frame.startswith(b"{") else b""
         if data.strip() == b"[DONE]":
             if self._kept:
                 self._complete()
@@ -178,6 +180,20 @@ class ImagesReader:
             self._fail("not_json")
             return b""
         return self._event(event, frame + b"\n\n")
+
+    def _take_whole(self, body: bytes) -> bytes:
+        """Take a whole reply that stands in place of the stream: an upstream that ignores ``stream: true`` (T74)."""
+        raw = json_text.object_of(body)
+        if raw is None or self.facts.content:
+            self._fail("not_an_event_stream")
+            return b""
+        try:
+            reply = read(raw, self._call, per_image=self._per_image, classify=self._classify)
+        except UpstreamFault as fault:
+            self.facts.failure = fault.failure
+            return b""
+        self._kept = [_end_with(reply, self._call, self.facts)]
+        return b""
 
     def _event(self, event: dict[str, Any], frame: bytes) -> bytes:
         kind = event.get("type")
@@ -245,21 +261,23 @@ class WholeReader:
         return b""
 
     def close(self) -> None:
-        facts = self.facts
         try:
             reply = self._read(bytes(self._body))
         except UpstreamFault as fault:
-            facts.failure = fault.failure
+            self.facts.failure = fault.failure
             return
         self._body.clear()
-        facts.content, facts.complete = reply.has_content, True
-        facts.usage, facts.estimated = reply.usage, reply.estimated
-        kind = "image_edit.completed" if self._call.images else "image_generation.completed"
-        shared = {name: one for name, one in reply.body.items() if name not in ("data", "created", "usage")}
-        event = {"type": kind, "created_at": reply.body["created"], **_UNTOLD, **shared}
-        self._ending = b"".join(
-            sse.encode(orjson.dumps({**event, **one, "usage": None}), kind) for one in reply.body["data"]
-        )
+        self._ending = _end_with(reply, self._call, self.facts)
 
     def ending(self) -> bytes:
         return self._ending
+
+
+def _end_with(reply: Reply, call: Call, facts: StreamFacts) -> bytes:
+    """Note what a whole reply came to, and return the events that tell its pictures."""
+    facts.content, facts.complete = reply.has_content, True
+    facts.usage, facts.estimated = reply.usage, reply.estimated
+    kind = "image_edit.completed" if call.images else "image_generation.completed"
+    shared = {name: one for name, one in reply.body.items() if name not in ("data", "created", "usage")}
+    event = {"type": kind, "created_at": reply.body["created"], **_UNTOLD, **shared}
+    return b"".join(sse.encode(orjson.dumps({**event, **one, "usage": None}), kind) for one in reply.body["data"])
