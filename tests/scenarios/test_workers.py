@@ -29,7 +29,8 @@ from tests.fakes.upstream import (
     openai_usage,
     sse_reply,
 )
-from tests.serving import Serving
+from tests.forked import Piped, execute
+from tests.serving import DEADLINE_S, MAIN, QUICK, Serving
 from tokenhub.operations import accounts, credentials, grants, keys
 from tokenhub.operations.hub import Hub
 from tokenhub.store import ledger
@@ -87,6 +88,20 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_worker_imports_nothing_from_the_folder_it_is_started_in(installation: Installation, tmp_path: Path) -> None:
+    (tmp_path / "signal.py").write_text("raise SystemExit('of a stranger')")
+    hub = installation.hub
+    begun = f"import os; os.chdir({str(tmp_path)!r}); {MAIN}"
+    own = {**QUICK, **process_environment(hub.settings, hub.home)}
+    options = ("--json", "serve", "--port", "0", "--no-local", "--workers", "2")
+    with installation.log.open("ab") as messages:
+        process = Piped(execute, begun, *options, environment=own, stderr=messages.fileno())
+    with process:
+        assert process.stdout.readline().startswith('{"address": "http://127.0.0.1:'), installation.log.read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
 
 
 def begin(serving: Serving, number: int) -> tuple[list[threading.Thread], list[bytes]]:

@@ -237,7 +237,12 @@ class _Workers:
     def _spawn(self) -> _Worker:
         os.set_inheritable(self._listener.fileno(), True)
         process = subprocess.Popen(
-            [sys.executable, "-m", "tokenhub.proxy.worker"],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "tokenhub.proxy.worker",
+            ],  # -P: nothing is imported from the folder it is started in
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(self._listener.fileno(),),
