@@ -237,12 +237,7 @@ class _Workers:
     def _spawn(self) -> _Worker:
         os.set_inheritable(self._listener.fileno(), True)
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "tokenhub.proxy.worker",
-            ],  # -P: nothing is imported from the folder it is started in
+            [sys.executable, "-P", "-m", "tokenhub.proxy.worker"],  # -P: what lies in the current folder is no module
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(self._listener.fileno(),),
