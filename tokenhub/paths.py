@@ -122,7 +122,7 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
 
     Without ``replace``, FileExistsError is raised when it exists already.
     """
-    path = path.resolve() if replace else path
+    path = path.resolve() if replace and path.is_symlink() else path
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
         file.write(data)
