@@ -12,7 +12,7 @@ import pytest
 from tests.cli.program import data, run
 from tests.conftest import store_settings
 from tests.fakes.bank import DAY, NOW, Bank
-from tests.operations.test_retention import TODAY, serve, work
+from tests.operations.test_retention import TODAY, work
 from tokenhub import clock
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
@@ -33,7 +33,7 @@ def books(tmp_path: Path) -> Path:
         ledger.grant(hub.database, account, 1_234_567_891, EVIL, NOW + 3 * DAY, EVIL, NOW)
         for number in range(40):
             model = EVIL if number % 5 == 0 else f"m{number % 5}"
-            serve(bank, "acme-0", NOW + number * 60_000, 3_456_789 + number, 103_704, model=model)
+            bank.serve("acme-0", NOW + number * 60_000, 3_456_789 + number, 103_704, model=model)
         ledger.expire_due(hub.database, NOW + 4 * DAY)
         work(hub, TODAY + 9 * DAY)
     return home.path

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from tests.fakes.bank import DAY, NOW, Bank
-from tests.operations.test_retention import HOUR, TODAY, serve, work
+from tests.operations.test_retention import HOUR, TODAY, work
 from tokenhub import clock
 from tokenhub.billing.journal import EntryKind
 from tokenhub.billing.statements import Section
@@ -46,7 +46,7 @@ def account(hub, bank):
             (account, 20 * USD, NOW, lot.id, NOW, NOW),
         )
     for number in range(30):
-        serve(bank, f"acme-{number % 2}", NOW + number * HOUR, 7_777_777 + number, 233_334, model=f"m{number % 3}")
+        bank.serve(f"acme-{number % 2}", NOW + number * HOUR, 7_777_777 + number, 233_334, model=f"m{number % 3}")
     bank.do(bank.release("nobody", "acme-0", model="m9", provider=None), NOW)
     with database.write():
         store.expire_due(database, NOW + 3 * DAY)
