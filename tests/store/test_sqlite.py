@@ -291,3 +291,15 @@ def test_t91_a_file_that_is_removed_or_replaced_under_a_process_is_not_written_t
     removed.rename(home.database)
     with database.write():
         database.execute("UPDATE installation SET version = version + 1")
+
+
+def test_t91_a_home_that_is_no_folder_any_more_is_a_database_that_is_away(database: Database, home: Home) -> None:
+    """Not a fault of what was to be written, which would be given up for it."""
+    moved = home.path.rename(home.path.with_name("moved"))
+    home.path.touch()
+    with pytest.raises(StoreUnavailable, match="start it again"), database.write():
+        raise AssertionError("the block must not run")
+    home.path.unlink()
+    moved.rename(home.path)
+    with database.write():
+        database.execute("UPDATE installation SET version = version + 1")

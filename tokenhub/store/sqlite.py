@@ -130,13 +130,13 @@ class Sqlite(peewee.SqliteDatabase):
         """Refuse a file that is not the one in the home any more: what is written there nobody would find again."""
         try:
             found = self._path.stat()
-        except FileNotFoundError:
+        except OSError:  # its folder may be gone too, or closed to this user
             found = None
         file = (found.st_dev, found.st_ino) if found else None
         self._file = self._file or file
         if file is None or file != self._file:
             raise StoreUnavailable(
-                "the database file was removed or replaced while this process had it open: start it again",
+                "the database file was removed, replaced or shut away while this process had it open: start it again",
                 retry_after_s=5,
             )
 
