@@ -10,9 +10,9 @@ from tests.conftest import create_store, store_settings
 from tests.fakes.bank import NOW, Bank
 from tests.fakes.cut_socket import CutSocket
 from tests.fakes.standby import Standby
-from tokenhub.billing.holds import End, Ended, Placed
+from tokenhub.billing.holds import End, Ended, Placed, Refusal, Refused
 from tokenhub.errors import Unavailable
-from tokenhub.store import requests
+from tokenhub.store import leases, requests
 from tokenhub.store.commit import Committer, Result
 from tokenhub.store.database import Database, open_database
 from tokenhub.store.writer import OutcomeUnknown, Writer
@@ -266,6 +266,22 @@ async def test_t96_commits_whose_answers_are_lost_one_after_the_other_are_asked_
     cut._words.clear()
     assert requests.one(direct.database, "r").end is End.SETTLED
     direct.check()
+
+
+async def test_t96_end_whose_commit_stays_unknown_is_told_so_when_the_lease_is_lost_too(direct, cut, through, started):
+    """It was charged, as far as anybody knows: nobody is told that it was not."""
+    writer = await started(through, direct)
+    await writer.submit(direct.place("r", "a-0", 100))
+    cut.cut_at(COMMIT, pass_it_on=True)
+    cut.cut_at(b"pg_xact_status", pass_it_on=False, refuse=True)
+    settled = writer.submit(direct.settle("r", "a-0", 30))
+    await until(lambda: cut.refuse and requests.one(direct.database, "r"))
+    leases.end(direct.database, direct.lease)
+    cut.refuse = False
+    with pytest.raises(OutcomeUnknown):
+        await settled
+    assert await writer.submit(direct.place("r2", "a-0", 1)) == Refused(Refusal.FENCED)
+    assert requests.one(direct.database, "r").end is End.SETTLED
 
 
 @arrives

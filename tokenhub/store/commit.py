@@ -5,7 +5,7 @@ away                they are left, until the database is back
 commit unknown      the server is asked what became of it; if it cannot say, they are left, and
                     find out when they are tried again, being idempotent by id (T96)
 refused             the batch is halved until the one bad operation fails alone (T98)
-lease lost          this process is fenced: all of them are refused
+lease lost          this process is fenced: all of them are refused, but for ends that may be written
 """
 
 import time
@@ -36,6 +36,14 @@ UNIQUE_RETRIES: Final = 3
 ASK_PAUSE_S: Final = 0.02
 ASKS: Final = 25
 """How often a server that is still at a commit is asked for its outcome."""
+
+
+class OutcomeUnknown(Exception):
+    """A settle or release may or may not have been committed, and the database cannot be asked.
+
+    Close the caller's connection without an end. The writer finds out when it can, and
+    releases the hold if it is still open.
+    """
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +101,7 @@ class Committer:
         try:
             outcomes = self._write([item.operation for item in items], fresh)
         except LeaseLost:
-            return Result([(item, Refused(Refusal.FENCED)) for item in items], fenced=True)
+            return Result([(item, _fenced(item)) for item in items], fenced=True)
         except StoreError as error:
             return Result(left=list(items), error=error)
         except CommitUnknown as error:
@@ -182,6 +190,13 @@ class Committer:
             return Result([(item, InternalError("The ledger refused this operation."))])
         item.operation = plainer
         return self.commit([item])
+
+
+def _fenced(item: Item) -> Answer:
+    """Refuse what another process ends by now; an end whose commit had no answer may have been written before."""
+    if item.unknown and not isinstance(item.operation, Place):
+        return OutcomeUnknown()
+    return Refused(Refusal.FENCED)
 
 
 def _must_last(operation: Operation) -> bool:

@@ -13,19 +13,11 @@ from typing import Final
 
 from tokenhub.billing.holds import End, Ended, Operation, Place, Release, Settle
 from tokenhub.errors import Unavailable
-from tokenhub.store.commit import Answer, Item
+from tokenhub.store.commit import Answer, Item, OutcomeUnknown
 from tokenhub.store.database import StoreBusy
 
 FIRST_PAUSE_S: Final = 0.02
 LONGEST_PAUSE_S: Final = 1.0
-
-
-class OutcomeUnknown(Exception):
-    """A settle or release may or may not have been committed, and the database cannot be asked.
-
-    Close the caller's connection without an end. The writer finds out when it can, and
-    releases the hold if it is still open.
-    """
 
 
 class Kept:

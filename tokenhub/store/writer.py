@@ -24,9 +24,9 @@ from tokenhub.errors import Unavailable
 from tokenhub.observability import log
 from tokenhub.store import revision
 from tokenhub.store.commit import Answer, Committer, Item
+from tokenhub.store.commit import OutcomeUnknown as OutcomeUnknown
 from tokenhub.store.database import Database, StoreBusy
 from tokenhub.store.kept import Kept, unwritten
-from tokenhub.store.kept import OutcomeUnknown as OutcomeUnknown
 from tokenhub.store.leases import Lease
 
 T = TypeVar("T")
