@@ -3,6 +3,7 @@
 The real client over HTTP, both databases; the ledger is added up whenever a balance is asked for.
 """
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -364,6 +365,20 @@ def test_a_dispute_outlasts_a_suspension_about_the_card(till: Till, card_first: 
     assert recharges.resume(till.hub, till.account_id).state == "on"
     by(till, HOUR)
     assert till.stripe.effects(PAYMENTS) == charges + 1
+
+
+def test_a_card_that_went_with_its_customer_suspends_until_another_is_saved(till: Till) -> None:
+    """A customer who was deleted at Stripe is made anew for a top-up that nobody may ever pay."""
+    till.tells()
+    customer = json.loads(till.link(2000, save_card=True).params)["customer"]
+    del till.stripe.objects[customer]
+    link = till.link(2000, save_card=True)
+    assert (state(till).state, state(till).reason, state(till).card) == ("suspended", "the card was removed", "")
+    assert till.told() == ["recharge_suspended"]
+    till.stripe.pay(link.session_id or "")
+    topups.reconcile(till.hub, till.api, link.id)
+    assert state(till).state == "on"
+    assert state(till).card
 
 
 def warned(till: Till, topup: Topup) -> None:

@@ -22,7 +22,8 @@ _HOUR_MS: Final = 3_600_000
 def customer_for(hub: Hub, api: StripeApi, account_id: int, *, gone: str = "") -> str:
     """Return an account's customer at Stripe, made now if there is none yet: one, however many ask.
 
-    ``gone`` is one that Stripe does not have any more: another takes its place, without a card.
+    ``gone`` is one that Stripe does not have any more: another takes its place, without a card, and the account's
+    recharge is suspended as with any card that is gone.
     """
     known = store.customer_of(hub.database, account_id)
     if known is not None and known.customer != gone:
@@ -33,8 +34,13 @@ def customer_for(hub: Hub, api: StripeApi, account_id: int, *, gone: str = "") -
     # Stripe replays a stored 500 for a day: the hour ends that, at the price of a second customer that nobody uses.
     key = sha256(json.dumps([params, now_ms // _HOUR_MS, gone]).encode()).hexdigest()[:16]
     customer = api.create_customer(params, f"th:{hub.instance}:account-{account_id}:{key}")
-    store.add_customer(hub.database, account_id, customer, now_ms, instead_of=gone)
-    kept = store.customer_of(hub.database, account_id)
+    with hub.database.write():
+        store.locked_balance(hub.database, account_id)
+        before = store.customer_of(hub.database, account_id)
+        store.add_customer(hub.database, account_id, customer, now_ms, instead_of=gone)
+        if before is not None and before.customer == gone and before.payment_method is not None:
+            _suspend(hub, account_id, before.card, before.payment_method)
+        kept = store.customer_of(hub.database, account_id)
     if kept is None:
         raise Conflict(f"Stripe's customer {customer} is another account's.", param="account")
     return kept.customer
@@ -73,8 +79,13 @@ def card_detached(hub: Hub, payment_method: str) -> None:
         if current is None or current.payment_method != payment_method:
             return
         store.set_card(hub.database, customer.account_id, None, "")
-        if store.suspend(hub.database, customer.account_id, rules.CARD_GONE):
-            tell_suspended(hub, customer.account_id, rules.CARD_GONE, current.card, payment_method)
+        _suspend(hub, customer.account_id, current.card, payment_method)
+
+
+def _suspend(hub: Hub, account_id: int, card: str, payment_method: str) -> None:
+    """Stop the recharge of an account whose card is gone; in the caller's write."""
+    if store.suspend(hub.database, account_id, rules.CARD_GONE):
+        tell_suspended(hub, account_id, rules.CARD_GONE, card, payment_method)
 
 
 def suspend_after_refund(hub: Hub, topup: Topup, ref: str) -> None:
