@@ -68,17 +68,16 @@ def test_a_file_that_is_kept_elsewhere_is_written_there(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can work in another user's home")
 def test_what_root_makes_in_a_home_belongs_to_the_owner_of_the_home(tmp_path: Path) -> None:
     home = Home(tmp_path / "home", explicit=True)
-    paths.make_folder(home.run)
-    for folder in (home.path, home.run):
-        os.chown(folder, 65534, 65534)
+    paths.make_folder(home.path)
+    os.chown(home.path, 65534, 65534)
     paths.write_private(home.config, b"one")
     paths.write_private(home.config, b"two")
     with home.alone("config"):
         pass
-    made = [home.config, home.run / "config.lock"]
-    assert [(one.stat().st_uid, one.stat().st_gid, one.stat().st_mode & 0o777) for one in made] == [
-        (65534, 65534, 0o600)
-    ] * 2
+    made = {home.config: 0o600, home.run: 0o700, home.run / "config.lock": 0o600}
+    assert {one: (one.stat().st_uid, one.stat().st_gid, one.stat().st_mode & 0o777) for one in made} == {
+        one: (65534, 65534, mode) for one, mode in made.items()
+    }
 
 
 def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:

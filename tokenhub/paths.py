@@ -51,10 +51,16 @@ class Home:
         """The folder of lock files; what lies in it means nothing once no process runs."""
         return self.path / "run"
 
+    def make_run(self) -> None:
+        """Make the folder of lock files, if there is none."""
+        if not self.run.is_dir():
+            make_folder(self.run)
+            _give(self.run, self.path)
+
     @contextmanager
     def alone(self, subject: str) -> Iterator[None]:
         """Wait until no other process is at this subject in this home, and keep others out; the lock ends with the process."""
-        make_folder(self.run)
+        self.make_run()
         lock = open_private(self.run / f"{subject}.lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -110,11 +116,16 @@ def open_private(path: Path, flags: int) -> int:
     descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
     if flags & os.O_CREAT and os.fstat(descriptor).st_size == 0:
         os.fchmod(descriptor, FILE_MODE)
-        folder = path.parent.stat()
-        if os.geteuid() == 0 and folder.st_uid != 0:
-            with suppress(OSError):  # a root without that right, in a container
-                os.fchown(descriptor, folder.st_uid, folder.st_gid)
+        _give(descriptor, path.parent)
     return descriptor
+
+
+def _give(made: Path | int, folder: Path) -> None:
+    """Give what root has made in a folder to that folder's owner; of a path, nothing that a link leads to."""
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        with suppress(OSError):  # a root without that right, in a container
+            os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=isinstance(made, int))
 
 
 def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokenhub import clock
-from tokenhub.paths import Home, make_folder, open_private
+from tokenhub.paths import Home, open_private
 from tokenhub.store.database import Database
 
 RENEWALS = 4
@@ -72,7 +72,7 @@ class Holder:
 
 def acquire(database: Database, home: Home, duration_s: float, now_ms: int) -> Lease:
     """Take a lease for this process. Its file is locked before its row can be seen."""
-    make_folder(home.run)
+    home.make_run()
     holder = Holder(0, 1, socket.gethostname(), clock.boot_id(), os.getpid(), now_ms, now_ms)
     lock = None
     try:
