@@ -336,37 +336,41 @@ def test_text_forms_pass_as_text_and_are_billed_by_the_recordings_own_length(
     assert gateway.row_of(answer)["estimated"] == 0
 
 
+@pytest.mark.parametrize("wanted", ["json", "text"])
 @pytest.mark.parametrize("model", ["gpt-4o-transcribe", "whisper-1"])
-def test_a_stream_ends_with_what_it_cost(running: tuple[RunningGateway, FakeUpstream], model: str) -> None:
+def test_a_stream_ends_with_what_it_cost(running: tuple[RunningGateway, FakeUpstream], model: str, wanted: str) -> None:
+    """The events of a text are those of JSON, so that is asked for: whisper-1, which knows no streams, would answer with text."""
     gateway, fake = running
     before = gateway.balance()
     frames = [sse({"type": "transcript.text.delta", "delta": piece}) for piece in ("Hel", "lo.")]
     done = {"type": "transcript.text.done", "text": "Hello.", "usage": TOKENS}
     whole = json_reply({"text": "Hello.", "usage": {"type": "duration", "seconds": 4}})
     fake.add(whole if model == "whisper-1" else sse_reply([*frames, sse(done), sse("[DONE]")]))
-    answer = transcribe(gateway, sound.wav(3.5), model=model, stream="true")
+    answer = transcribe(gateway, sound.wav(3.5), model=model, response_format=wanted, stream="true")
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.body.endswith(b"data: [DONE]\n\n")
-    last = events_of(answer.body)[-1]
+    *pieces, last = events_of(answer.body)
+    assert [piece["delta"] for piece in pieces] == ([] if model == "whisper-1" else ["Hel", "lo."])
     assert (last["type"], last["text"]) == ("transcript.text.done", "Hello.")
     nano = WHISPER_NANO if model == "whisper-1" else TRANSCRIBE_NANO
     assert last["usage"]["cost"] == nano / 10**9
     assert before - gateway.balance() == nano
-    assert form_of(fake)["stream"] == "true"
+    assert gateway.row_of(answer)["estimated"] == 0
+    sent = form_of(fake)
+    assert (sent["stream"], sent["response_format"]) == ("true", "json")
 
 
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ("text", "One two.\n"),
         ("srt", "1\n00:00:00,000 --> 00:00:01,000\nOne two.\n\n"),
         ("vtt", "WEBVTT\n\nOne two.\n"),
     ],
 )
-def test_a_transcript_that_is_no_json_is_one_event_of_a_stream(
+def test_subtitles_are_one_event_of_a_stream(
     running: tuple[RunningGateway, FakeUpstream], wanted: str, said: str
 ) -> None:
-    """No failure of its provider's, which would keep everybody from it: whisper-1 knows no streams, and a text has no events."""
+    """No failure of their provider's, which would keep everybody from it: whisper-1 knows no streams, and subtitles have no events."""
     gateway, fake = running
     body = said.encode()
     fake.add([head(200, {"Content-Type": "text/plain", "Content-Length": str(len(body))}) + body])

@@ -72,7 +72,7 @@ class OpenAICompatibleTranscriptions(WholeReplies):
         if call.operation and not deployment.model.traits["translations"]:
             where = f"{deployment.model.id} at {deployment.provider.id}"
             raise InvalidRequest(f"{where} transcribes only; it has no translations.", param="model")
-        events = call.stream and call.encoding not in transcriptions.TEXTS
+        events = call.stream and call.encoding not in transcriptions.SUBTITLES
         form = transcriptions.request(body, deployment.upstream_id, stream=events)
         content_type, pieces = multipart.render(form)
         own = {"content-type": content_type, **_ANYTHING}
@@ -86,7 +86,7 @@ class OpenAICompatibleTranscriptions(WholeReplies):
         return transcriptions.reply(body, call, classify=self._classify, **_sold(deployment))
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
-        if call.encoding in transcriptions.TEXTS:
+        if call.encoding in transcriptions.SUBTITLES:
             return transcriptions.WholeTranscript(lambda body: self.reply(call, deployment, 200, {}, body))
         return transcriptions.TranscriptEvents(call, classify=self._classify, **_sold(deployment))
 

@@ -33,7 +33,9 @@ from tokenhub.wire.replies import Reply, StreamFacts
 from tokenhub.wire.surface import Arrival, End, Rendered
 
 DELTA, SEGMENT, DONE = "transcript.text.delta", "transcript.text.segment", "transcript.text.done"
-TEXTS = frozenset({"text", "srt", "vtt"})
+SUBTITLES = frozenset({"srt", "vtt"})
+"""Forms of reply that no model streams."""
+TEXTS = SUBTITLES | {"text"}
 """Forms of reply that are no JSON; they have no place for usage."""
 PLAIN_TEXT = "text/plain; charset=utf-8"
 TRANSLATIONS = "translations"
@@ -163,8 +165,13 @@ def _is_text(value: Any) -> bool:
 
 
 def request(form: Mapping[str, Any], upstream_id: str, *, stream: bool) -> dict[str, Any]:
-    """Return the fields for an upstream; ``stream`` is left out where nothing is streamed, as not every server knows it."""
+    """Return the fields for an upstream; ``stream`` is left out where nothing is streamed, as not every server knows it.
+
+    The events of a text are those of JSON, which is asked for: a model that knows no streams answers with one, usage and all.
+    """
     sent = {name: value for name, value in chat.outgoing(form).items() if name != "stream"}
+    if stream and sent.get("response_format") == "text":
+        sent["response_format"] = "json"
     return {**sent, "model": upstream_id, **({"stream": "true"} if stream else {})}
 
 
@@ -348,7 +355,7 @@ class TranscriptEvents(EventReader):
 
 
 class WholeTranscript:
-    """A StreamReader for a transcript that comes as text, of which no frames can be made: one done event, when all is there."""
+    """A StreamReader for subtitles, of which no frames can be made: one done event, when all is there."""
 
     def __init__(self, read: Callable[[bytes], Reply]) -> None:
         self.facts = StreamFacts()
