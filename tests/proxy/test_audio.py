@@ -201,6 +201,7 @@ def test_t75_sound_that_breaks_off_is_no_whole_sound_where_its_end_is_the_connec
         assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200")
         with pytest.raises(ConnectionResetError):
             b"".join(iter(lambda: client.socket.recv(1 << 16), b""))
+    gateway.settled()
 
 
 def test_t75_events_that_break_off_end_with_an_error_event(running: tuple[RunningGateway, FakeUpstream]) -> None:
