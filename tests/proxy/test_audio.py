@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -380,6 +381,18 @@ def test_subtitles_are_one_event_of_a_stream(
     assert (done["type"], done["text"]) == ("transcript.text.done", said)
     assert done["usage"]["cost"] == WHISPER_NANO / 10**9 == gateway.row_of(answer)["charged"] / 10**9
     assert b'name="stream"' not in fake.received[-1].body
+
+
+def test_t73_subtitles_that_are_asked_for_as_a_stream_have_the_time_of_a_whole_reply(tmp_path: Path) -> None:
+    """Nothing comes until all of them are made: no failure of their provider's, and no second recording to pay for."""
+    gateway = start_gateway(temporary_home(tmp_path), {"upstream.first_byte_s": 0.1})
+    with FakeUpstream([]) as fake:
+        gateway.add_credential("openai", fake.url)
+        body = b"WEBVTT\n\nOne two.\n"
+        fake.add([Pause(0.4), head(200, {"Content-Type": "text/vtt", "Content-Length": str(len(body))}) + body])
+        answer = transcribe(gateway, sound.wav(3.2), model="whisper-1", response_format="vtt", stream="true")
+        assert [one["text"] for one in events_of(answer.body)] == [body.decode()]
+        gateway.stop()
 
 
 def test_translations_have_a_path_and_a_model_of_their_own(running: tuple[RunningGateway, FakeUpstream]) -> None:

@@ -29,6 +29,8 @@ class UpstreamRequest:
     dropped: Sequence[str] = ()
     """Names of request fields that this provider cannot take and that were left out."""
     method: str = "POST"
+    comes_whole: bool = False
+    """Its reply is not streamed, whatever the client asked for: nothing comes until all of it is made."""
 
     @property
     def size_bytes(self) -> int:

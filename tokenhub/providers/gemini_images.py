@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002 (adapters take the contract's arguments, needed or not)
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tokenhub.call import Call, Wire
@@ -37,7 +38,7 @@ class GeminiImages(gemini.GeminiAdapter):
             return gemini.model_request(deployment, "predict", *images_over_imagen.request(body))
         image_results.refuse_beyond(call, deployment, count=1, inputs=images.MAX_INPUTS, streams=True)
         sent, dropped = images_over_gemini.request(body)
-        return gemini.model_request(deployment, "generateContent", sent, dropped)
+        return replace(gemini.model_request(deployment, "generateContent", sent, dropped), comes_whole=True)
 
     def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         raw = chat_reply.parse_body(body)

@@ -175,7 +175,7 @@ async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> An
     again = partial(check_resend, exchange, candidate, runtime)
     spent_s = clock.monotonic_s() - exchange.started_s
     upstream = await runtime.client.send(
-        request, stream=call.stream, hop=exchange.hop, spent_s=spent_s, before_resend=again
+        request, stream=call.stream and not request.comes_whole, hop=exchange.hop, spent_s=spent_s, before_resend=again
     )
     failpoints.hit("attempt.sent")
     try:
