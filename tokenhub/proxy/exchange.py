@@ -5,7 +5,8 @@ The steps stand in ``carry``, top to bottom. What each does is one module away: 
 ``relay`` (content to the client as it comes, the end kept back), ``settlement`` (the charge,
 committed before the client sees the end).
 
-The exchange runs in aiohttp's own handler task, which is cancelled when the client leaves.
+The exchange runs in aiohttp's own handler task, which is cancelled when the client leaves; that of a
+new video in a task of the application, as its provider makes it whoever waits.
 Nothing that must happen depends on that task: ledger operations are queued at the writer
 without waiting, and a stream whose client has left is read on by a task of the application.
 """
