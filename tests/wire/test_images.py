@@ -21,11 +21,12 @@ from tokenhub.wire.images import over_dashscope as images_over_dashscope
 from tokenhub.wire.images import over_gemini as images_over_gemini
 from tokenhub.wire.images import reply as images_reply
 from tokenhub.wire.images import request as images
-from tokenhub.wire.images.reply import ImagesReader, WholeReader
+from tokenhub.wire.images.reply import ImagesReader, events_of
 from tokenhub.wire.images.surface import ImageEditsSurface, ImagesSurface
 from tokenhub.wire.multipart import Upload
 from tokenhub.wire.replies import StreamFacts
 from tokenhub.wire.surface import Arrival, End
+from tokenhub.wire.whole_reader import WholeReader
 
 SPEC = Path(__file__).parents[2] / "../shared/specs/openai-openapi.json"
 PNG = "iVBORw0KGgo="
@@ -476,7 +477,10 @@ def test_stream_over_a_whole_reply_is_one_event():
         },
     }
     asked = call(stream=True)
-    reader = WholeReader(lambda data: images_over_gemini.reply(orjson.loads(data), asked, per_image=False), asked)
+    reader = WholeReader(
+        lambda data: images_over_gemini.reply(orjson.loads(data), asked, per_image=False),
+        lambda reply: events_of(reply, asked),
+    )
     assert reader.feed(orjson.dumps(raw)[:20]) == reader.feed(orjson.dumps(raw)[20:]) == b""
     reader.close()
     assert (reader.facts.content, reader.facts.complete) == (True, True)

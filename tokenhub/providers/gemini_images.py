@@ -16,6 +16,7 @@ from tokenhub.wire.images import over_imagen as images_over_imagen
 from tokenhub.wire.images import reply as images_reply
 from tokenhub.wire.images import request as images
 from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.whole_reader import WholeReader
 
 IMAGEN = "imagen"
 
@@ -47,4 +48,6 @@ class GeminiImages(gemini.GeminiAdapter):
         return images_over_gemini.reply(raw, call, per_image=image_results.is_per_image(call, deployment))
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
-        return images_reply.WholeReader(lambda body: self.reply(call, deployment, 200, {}, body), call)
+        return WholeReader(
+            lambda body: self.reply(call, deployment, 200, {}, body), lambda reply: images_reply.events_of(reply, call)
+        )

@@ -17,6 +17,7 @@ from tokenhub.wire import multipart
 from tokenhub.wire.audio import speech, transcriptions
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.replies import Reply, StreamReader
+from tokenhub.wire.whole_reader import WholeReader
 
 _ANYTHING = {"accept": "*/*"}
 _OPERATION = "transcriptions"
@@ -88,7 +89,7 @@ class OpenAICompatibleTranscriptions(WholeReplies):
 
     def stream(self, call: Call, deployment: Deployment) -> StreamReader:
         if call.encoding in transcriptions.SUBTITLES:
-            return transcriptions.WholeTranscript(lambda body: self.reply(call, deployment, 200, {}, body))
+            return WholeReader(lambda body: self.reply(call, deployment, 200, {}, body), transcriptions.events_of)
         return transcriptions.TranscriptEvents(call, classify=self._classify, **_sold(deployment))
 
 

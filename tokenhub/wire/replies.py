@@ -67,6 +67,13 @@ class StreamFacts:
     failure: Failure | None = None
     """An error inside the stream (T74, T75); nothing after it counts."""
 
+    def take(self, reply: Reply) -> None:
+        """Note what a whole reply shows that came in place of the stream."""
+        self.content, self.usage, self.output_bytes = reply.has_content, reply.usage, reply.output_bytes
+        self.finish_reason, self.native_finish_reason = reply.finish_reason, reply.native_finish_reason
+        self.upstream_id, self.served_model = reply.upstream_id, reply.served_model
+        self.estimated, self.binds = reply.estimated, reply.binds
+
     def tell(self, usage: Usage | None) -> None:
         """Keep what a count tells, were it only of the prompt."""
         if usage is not None:

@@ -9,7 +9,7 @@ model's name (OpenAI's API reference and recordings, 2026-11).
 import codecs
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
@@ -29,7 +29,7 @@ from tokenhub.wire.chat.reply import Classify, unclassified
 from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.multipart import Upload
 from tokenhub.wire.openai_surfaces import OpenAISurface
-from tokenhub.wire.replies import Reply, StreamFacts
+from tokenhub.wire.replies import Reply
 from tokenhub.wire.surface import Arrival, End, Rendered
 
 DELTA, SEGMENT, DONE = "transcript.text.delta", "transcript.text.segment", "transcript.text.done"
@@ -354,30 +354,6 @@ class TranscriptEvents(EventReader):
         return usage_of(event, self._call, text, by_second=self._by_second, seconds_min=self._seconds_min)
 
 
-class WholeTranscript:
-    """A StreamReader for subtitles, of which no frames can be made: one done event, when all is there."""
-
-    def __init__(self, read: Callable[[bytes], Reply]) -> None:
-        self.facts = StreamFacts()
-        self._read = read
-        self._body = bytearray()
-        self._ending = b""
-
-    def feed(self, data: bytes) -> bytes:
-        self._body += data
-        return b""
-
-    def close(self) -> None:
-        facts = self.facts
-        try:
-            reply = self._read(bytes(self._body))
-        except UpstreamFault as fault:
-            facts.failure = fault.failure
-            return
-        self._body.clear()
-        facts.content, facts.complete, facts.output_bytes = reply.has_content, True, reply.output_bytes
-        facts.usage, facts.estimated = reply.usage, reply.estimated
-        self._ending = sse.encode(orjson.dumps({"type": DONE, "text": reply.body["text"]}))
-
-    def ending(self) -> bytes:
-        return self._ending
+def events_of(reply: Reply) -> bytes:
+    """Return the one event that tells a whole transcript: subtitles have no frames that could be made events."""
+    return sse.encode(orjson.dumps({"type": DONE, "text": reply.body["text"]}))

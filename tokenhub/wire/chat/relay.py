@@ -183,11 +183,8 @@ class ChatRelay(FrameReader):
             reply = read_reply(payload, classify=self._classify, mender=self._mender)
         except UpstreamFault as fault:
             return self._fail(fault.failure)
-        facts = self.facts
-        facts.content, facts.usage, facts.output_bytes = reply.has_content, reply.usage, reply.output_bytes
-        facts.finish_reason, facts.native_finish_reason = reply.finish_reason, reply.native_finish_reason
-        facts.upstream_id, facts.served_model, facts.binds = reply.upstream_id, reply.served_model, reply.binds
-        facts.created = count(payload.get("created")) or 0
+        self.facts.take(reply)
+        self.facts.created = count(payload.get("created")) or 0
         content, end = chat_frames.frames_of_reply(payload)
         released = self._gate.open() + content if reply.has_content else self._gate.put(content)
         self._gate.keep(end)

@@ -1,6 +1,6 @@
 """OpenAI's image replies: whole and streamed, their usage, and how an upstream's become ours."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -192,7 +192,9 @@ class ImagesReader:
         except UpstreamFault as fault:
             self.facts.failure = fault.failure
             return b""
-        self._kept = [_end_with(reply, self._call, self.facts)]
+        self._kept = [events_of(reply, self._call)]
+        self.facts.take(reply)
+        self.facts.complete = True
         return b""
 
     def _event(self, event: dict[str, Any], frame: bytes) -> bytes:
@@ -247,36 +249,8 @@ _UNTOLD = {"size": "auto", "quality": "auto", "background": "auto", "output_form
 """What an event must say (OpenAI's schema) where the upstream says nothing of it."""
 
 
-class WholeReader:
-    """A stream over an upstream that answers whole: one event for each picture, when all are there."""
-
-    def __init__(self, read_reply: Callable[[bytes], Reply], call: Call) -> None:
-        self.facts = StreamFacts()
-        self._read, self._call = read_reply, call
-        self._body = bytearray()
-        self._ending = b""
-
-    def feed(self, data: bytes) -> bytes:
-        self._body += data
-        return b""
-
-    def close(self) -> None:
-        try:
-            reply = self._read(bytes(self._body))
-        except UpstreamFault as fault:
-            self.facts.failure = fault.failure
-            return
-        self._body.clear()
-        self._ending = _end_with(reply, self._call, self.facts)
-
-    def ending(self) -> bytes:
-        return self._ending
-
-
-def _end_with(reply: Reply, call: Call, facts: StreamFacts) -> bytes:
-    """Note what a whole reply came to, and return the events that tell its pictures."""
-    facts.content, facts.complete = reply.has_content, True
-    facts.usage, facts.estimated = reply.usage, reply.estimated
+def events_of(reply: Reply, call: Call) -> bytes:
+    """Return the events that tell the pictures of a whole reply."""
     kind = "image_edit.completed" if call.images else "image_generation.completed"
     shared = {name: one for name, one in reply.body.items() if name not in ("data", "created", "usage")}
     event = {"type": kind, "created_at": reply.body["created"], **_UNTOLD, **shared}
