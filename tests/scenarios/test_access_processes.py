@@ -228,8 +228,11 @@ def leave(serving: Serving, key: str, body: object) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
 
 
-def mend(installation: Installation, kind: str) -> None:
-    """Bring the credential back that a refusal or a throttle has taken out, so that the next request gets through."""
+def mend(installation: Installation, kind: str, serving: Serving, key: str) -> None:
+    """Bring the credential back that a refusal or a throttle has taken out; ends when requests get through again.
+
+    A process that has not heard yet that its own word is written keeps to it until its next look, a second later.
+    """
     hub, number = installation.hub, installation.credential_id
     out = {
         "reject": lambda: credentials.find(hub, number).status == "failed",
@@ -242,6 +245,9 @@ def mend(installation: Installation, kind: str) -> None:
         assert time.monotonic() < deadline, f"after {kind} the credential is still in use"
         time.sleep(0.01)
     credentials.set_status(hub, number, "active")
+    while b"reply to" not in told(serving, key, chat("plain canaryMended")):
+        assert time.monotonic() < deadline, f"after {kind} the credential is not in use again"
+        time.sleep(0.01)
 
 
 def chat(content: str, **fields: object) -> dict[str, object]:
@@ -264,7 +270,7 @@ def test_t31_t40_t112_t113_t118_no_secret_prompt_or_completion_is_at_rest_or_tol
                 for key, canary in ((mine, "canaryMine"), (theirs, "canaryTheirs")):
                     reply = told(serving, key, chat(f"{kind} {canary}{number}x", stream=streamed))
                     replies.append(reply)
-                    mend(installation, kind)
+                    mend(installation, kind, serving, key)
                     assert (b"canaryTheirs" if key == mine else b"canaryMine") not in reply
                     if kind not in ("plain", "cut", "event", "slow"):
                         assert b"canary" not in reply, (kind, reply)
