@@ -342,9 +342,11 @@ class Refusals:
             self._bank.database.execute(sql)
 
 
-@pytest.mark.parametrize("code", ["0A000", "25006", "25P04", "54000", "57014"])
+@pytest.mark.parametrize(
+    "code", ["0A000", "25006", "25P04", "26000", "3F000", "42501", "42P01", "42P05", "54000", "57014"]
+)
 async def test_t97_server_that_begins_no_write_keeps_ends_until_it_does(code, direct, cut, through, started):
-    """A standby, a limit that is reached, a timeout: none is the fault of what was to be written."""
+    """A standby, a limit that is reached, a timeout, a right or a schema that is gone: none is the fault of what was to be written."""
     writer = await started(through, direct)
     await writer.submit(direct.place("r", "a-0", 100))
     settle, late = direct.settle("r", "a-0", 30), direct.place("late", "a-0", 1)

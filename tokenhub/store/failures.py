@@ -13,7 +13,7 @@ StoreRejected is a fault of ours: what comes from outside is checked before it c
 import sqlite3
 from typing import Any, Literal
 
-from tokenhub.errors import InternalError, SetupError, Unavailable
+from tokenhub.errors import InternalError, Unavailable
 
 Reason = Literal["unique", "foreign_key", "check", "not_null", "value", "other"]
 
@@ -50,7 +50,6 @@ class StoreRejected(InternalError):
         self.reason = reason
 
 
-_POSTGRES_FORBIDDEN = "42501"
 _SQLITE_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _SQLITE_AWAY = {
     sqlite3.SQLITE_FULL: "the disk is full",
@@ -86,6 +85,14 @@ _POSTGRES_PLANS = "RevalidateCachedQuery"
 _POSTGRES_AWAY = ("08", "0A", "25", "3D", "53", "54", "55", "57", "58", "XX", "F0")
 """Connection, a plan that no longer fits, state of the transaction (stopped for too long in it), database,
 resources, limits (out of transaction ids), state of the server, operator, system error, corruption, configuration file."""
+_POSTGRES_ELSEWHERE = {
+    "26000": "has forgotten a prepared statement: is a pooler between that is not in session mode?",
+    "42P05": "has prepared a statement for somebody else: is a pooler between that is not in session mode?",
+    "3F000": "has no schema on this user's search_path",
+    "42P01": "shows this user no TokenHub tables: was its search_path changed, or were they moved?",
+}
+_POSTGRES_FORBIDDEN = "42501"
+"""What no row is to blame for: all is written once the operator has mended it."""
 _POSTGRES_DATA = ("22", "23")
 _POSTGRES_REASONS: dict[str, Reason] = {
     "23505": "unique",
@@ -148,7 +155,10 @@ def _from_postgres(error: Any) -> BaseException:
         reason = _POSTGRES_REASONS.get(state, "value" if state.startswith("22") else "other")
         return StoreRejected(f"the database refused a row: {error.diag.message_primary}", reason)
     if state == _POSTGRES_FORBIDDEN:
-        return SetupError(f"PostgreSQL does not let this user do that: {error.diag.message_primary}")
+        what = error.diag.message_primary
+        return StoreUnavailable(f"PostgreSQL does not let this user do that: {what}", retry_after_s=5)
+    if state in _POSTGRES_ELSEWHERE:
+        return StoreUnavailable(f"the database server {_POSTGRES_ELSEWHERE[state]}", retry_after_s=5)
     return error  # type: ignore[no-any-return]
 
 
