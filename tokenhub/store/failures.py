@@ -85,13 +85,13 @@ _POSTGRES_PLANS = "RevalidateCachedQuery"
 _POSTGRES_AWAY = ("08", "0A", "25", "3D", "53", "54", "55", "57", "58", "XX", "F0")
 """Connection, a plan that no longer fits, state of the transaction (stopped for too long in it), database,
 resources, limits (out of transaction ids), state of the server, operator, system error, corruption, configuration file."""
-_POSTGRES_ELSEWHERE = {
-    "26000": "has forgotten a prepared statement: is a pooler between that is not in session mode?",
-    "42P05": "has prepared a statement for somebody else: is a pooler between that is not in session mode?",
-    "3F000": "has no schema on this user's search_path",
-    "42P01": "shows this user no TokenHub tables: was its search_path changed, or were they moved?",
+_POSTGRES_MENDED = {
+    "26000": "PostgreSQL has forgotten a statement; is a pooler between that is not in session mode?",
+    "42P05": "PostgreSQL knows a statement already; is a pooler between that is not in session mode?",
+    "3F000": "PostgreSQL has no schema for this user; was its search_path changed?",
+    "42P01": "PostgreSQL shows this user no such table; was its search_path changed?",
+    "42501": "PostgreSQL does not let this user do that",
 }
-_POSTGRES_FORBIDDEN = "42501"
 """What no row is to blame for: all is written once the operator has mended it."""
 _POSTGRES_DATA = ("22", "23")
 _POSTGRES_REASONS: dict[str, Reason] = {
@@ -154,11 +154,8 @@ def _from_postgres(error: Any) -> BaseException:
     if state.startswith(_POSTGRES_DATA):
         reason = _POSTGRES_REASONS.get(state, "value" if state.startswith("22") else "other")
         return StoreRejected(f"the database refused a row: {error.diag.message_primary}", reason)
-    if state == _POSTGRES_FORBIDDEN:
-        what = error.diag.message_primary
-        return StoreUnavailable(f"PostgreSQL does not let this user do that: {what}", retry_after_s=5)
-    if state in _POSTGRES_ELSEWHERE:
-        return StoreUnavailable(f"the database server {_POSTGRES_ELSEWHERE[state]}", retry_after_s=5)
+    if state in _POSTGRES_MENDED:
+        return StoreUnavailable(f"{_POSTGRES_MENDED[state]}: {error.diag.message_primary}", retry_after_s=5)
     return error  # type: ignore[no-any-return]
 
 
