@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import process_environment
+from tests.conftest import hub_flags, process_environment
 from tokenhub import paths
-from tokenhub.errors import SetupError
+from tokenhub.errors import Conflict, SetupError
 from tokenhub.operations import accounts, first_run
 from tokenhub.operations import hub as hub_module
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
-from tokenhub.store import migrate, revision
+from tokenhub.store import leases, migrate, revision
 from tokenhub.store.vault import load_master_key
 
 ONLY_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
@@ -231,6 +231,34 @@ def test_t100_an_interrupted_init_is_completed_by_the_next(
     Hub.init(home, flags).close()
     Hub.open(home, flags).close()
     assert key in (None, home.master_key.read_bytes())
+
+
+def test_t100_nothing_is_upgraded_while_a_gateway_of_the_older_version_runs(
+    hub: Hub, hub_settings: Settings, home: Home
+) -> None:
+    """It would go on by rules that do not hold any more."""
+
+    def open_newer() -> None:
+        Hub.open(home, hub_flags(hub_settings)).close()
+
+    def is_upgraded() -> bool:
+        return migrate.applied(hub.database) == migrate.known()
+
+    now_ms = hub.database.now_ms()
+    running, killed = (leases.acquire(hub.database, home, 15, now_ms) for _ in range(2))
+    with hub.database.write():
+        hub.database.execute("DELETE FROM migrations WHERE name = ?", (migrate.known()[-1],))
+    os.close(killed.lock)
+    with pytest.raises(Conflict, match="a gateway of the older version runs"):
+        open_newer()
+    assert not is_upgraded()
+    with hub.database.write():
+        hub.database.execute("UPDATE leases SET renewed_at = ? WHERE id = ?", (now_ms - 30_000, running.id))
+    open_newer()
+    assert is_upgraded()
+    with hub.database.write():
+        assert leases.check_and_renew(hub.database, running, now_ms) is None
+    os.close(running.lock)
 
 
 def test_t127_a_broken_settings_file_stops_the_start(flags: dict[str, object], home: Home) -> None:

@@ -20,7 +20,7 @@ from tests.fakes.stripe import FakeStripe
 from tests.fakes.upstream import FakeUpstream, json_reply
 from tests.harness import RunningGateway, start_gateway, temporary_home
 from tokenhub import clock
-from tokenhub.errors import Unavailable
+from tokenhub.errors import SetupError, Unavailable
 from tokenhub.observability import log
 from tokenhub.operations import accounts, grants, secrets
 from tokenhub.operations.hub import Hub
@@ -275,6 +275,14 @@ def test_a_gateway_that_begins_waits_for_nobodys_write(hub: Hub, hub_settings: S
         lease = app._take_lease(hub)
         assert clock.monotonic_s() - began_s < postgres.WRITES_END_S / 2
     leases.end(hub.database, lease)
+
+
+def test_t100_a_gateway_does_not_begin_on_a_database_that_was_upgraded_after_it_was_opened(hub: Hub) -> None:
+    with hub.database.write():
+        hub.database.execute("INSERT INTO migrations (name, applied) VALUES ('9001_later', '2030-01-01')")
+    with pytest.raises(SetupError, match=r"newer TokenHub \(9001_later\)"):
+        asyncio.run(app.Gateway.start(hub, []))
+    assert hub.database.rows("SELECT 1 FROM leases") == []
 
 
 def test_a_gateway_that_cannot_start_leaves_nothing_open(hub: Hub, home: Home) -> None:

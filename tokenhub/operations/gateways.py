@@ -1,13 +1,9 @@
 """Whether a gateway runs: every one renews a lease in the database for as long as it lives."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from tokenhub.operations.hub import Hub
 from tokenhub.store import leases
-
-_LATE: Final = 2
-"""A gateway is away when this many times the duration of a lease has passed without a renewal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ def seen(hub: Hub) -> Seen:
     """Look at the leases: one that is live and was renewed not long ago is a gateway that runs."""
     live_ms, last_ms = leases.last_renewed(hub.database)
     now_ms = hub.database.now_ms()
-    runs = live_ms is not None and now_ms - live_ms < _LATE * 1000 * hub.settings.database_lease_s
+    runs = live_ms is not None and now_ms - live_ms < leases.LATE * 1000 * hub.settings.database_lease_s
     return Seen(runs, last_ms, max(0, now_ms - (last_ms or now_ms)))
 
 

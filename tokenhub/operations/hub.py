@@ -16,7 +16,7 @@ from tokenhub import clock, settings
 from tokenhub.errors import SetupError
 from tokenhub.paths import Home, loose_modes, make_folder, write_private
 from tokenhub.settings import Settings
-from tokenhub.store import revision
+from tokenhub.store import leases, revision
 from tokenhub.store.database import Database, open_database
 from tokenhub.store.migrate import MadeBefore
 from tokenhub.store.vault import ENVIRONMENT, Vault, load_master_key, read_master_key
@@ -52,7 +52,7 @@ class Hub:
         if not chosen.database_url:
             _require(home)
         vault = Vault(load_master_key(home))
-        database = open_database(chosen, home)
+        database = _opened(chosen, home)
         try:
             instance = revision.instance(database)
             vault = _vault_of(home, vault, instance, revision.key_check(database))
@@ -67,7 +67,7 @@ class Hub:
         chosen = settings.load(home, flags)
         if not chosen.database_url:
             _require_database(home)
-        database = open_database(chosen, home)
+        database = _opened(chosen, home)
         try:
             return cls(chosen, home, database, vault, revision.instance(database))
         except BaseException:
@@ -141,6 +141,16 @@ class Hub:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _opened(chosen: Settings, home: Home) -> Database:
+    """Open the store; one that must be upgraded only while no gateway counts on it as it is."""
+
+    def alone(database: Database) -> None:
+        revision.lock(database)
+        leases.end_all_but_running(database, home, chosen.database_lease_s)
+
+    return open_database(chosen, home, before_upgrade=alone)
 
 
 def _require(home: Home) -> None:

@@ -22,7 +22,7 @@ from tokenhub.proxy.downstream import Sent
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.proxy.server import Deadlines, GatewayServer
 from tokenhub.settings import Settings
-from tokenhub.store import leases, revision
+from tokenhub.store import leases, migrate, revision
 from tokenhub.store.database import Database
 from tokenhub.store.leases import Lease
 from tokenhub.store.writer import Writer
@@ -157,11 +157,12 @@ def _stopping() -> Unavailable:
 
 
 def _take_lease(hub: Hub) -> Lease:
-    """Say that this process is at work; raises Conflict when the master key was replaced after its home was opened (T43)."""
+    """Say that this process is at work; raises Conflict or SetupError when the master key was replaced (T43), or the database upgraded, after it was opened."""
     with contextlib.ExitStack() as opened:
         with hub.database.write():
             revision.lock(hub.database)
             revision.refuse_other_key(hub.database, hub.vault)
+            migrate.refuse_newer(migrate.applied(hub.database))
             lease = leases.acquire(hub.database, hub.home, hub.settings.database_lease_s, hub.database.now_ms())
             opened.callback(os.close, lease.lock)
         opened.pop_all()

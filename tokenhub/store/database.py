@@ -306,7 +306,13 @@ class Database:
             raise failure from error
 
 
-def open_database(settings: Settings, home: Home, *, create: Callable[[Database], None] | None = None) -> Database:
+def open_database(
+    settings: Settings,
+    home: Home,
+    *,
+    create: Callable[[Database], None] | None = None,
+    before_upgrade: Callable[[Database], None] | None = None,
+) -> Database:
     """Open the store that the settings name, with its schema up to date.
 
     ``create`` makes a new one, and writes what a new one holds in the transaction that makes
@@ -321,7 +327,7 @@ def open_database(settings: Settings, home: Home, *, create: Callable[[Database]
     schema.proxy.initialize(backend)
     database = Database(backend)
     try:
-        migrate.migrate(database, home, create=create)
+        migrate.migrate(database, home, create=create, before_upgrade=before_upgrade)
         if isinstance(backend, sqlite.Sqlite):
             sqlite.verify_tables(backend)
     except BaseException:

@@ -23,13 +23,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokenhub import clock
+from tokenhub.errors import Conflict
 from tokenhub.paths import Home, open_private
 from tokenhub.store.database import Database
 
 RENEWALS = 4
 """A lease is renewed when this part of it has passed, so three renewals may fail."""
+LATE = 2
+"""A process is away when this many times the duration of a lease has passed without a renewal."""
 KEPT_MS = 7 * 24 * 3_600_000
 """How long the row of an ended process is kept."""
+_LIVE = "SELECT id, epoch, host, boot_id, pid, started_at, renewed_at FROM leases WHERE state = 'live' ORDER BY id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,19 @@ def end_all(database: Database) -> None:
         database.execute("UPDATE leases SET state = 'ended' WHERE state = 'live'")
 
 
+def end_all_but_running(database: Database, home: Home, duration_s: float) -> None:
+    """End every lease inside a write that changes what their processes count on; raises Conflict while one of these runs."""
+    now_ms = database.now_ms()
+    here = None if database.kind == "sqlite" else (socket.gethostname(), clock.boot_id())
+    for holder in [Holder(*row) for row in database.rows(_LIVE)]:
+        if now_ms - holder.renewed_at < LATE * 1000 * duration_s and not _lock_is_free(home, holder, here):
+            raise Conflict(
+                "The database must be upgraded, and a gateway of the older version runs. Stop it first, on every machine "
+                f"(one that was killed is seen as such after {LATE * duration_s:g} s)."
+            )
+    end_all(database)
+
+
 def any_is_held(home: Home) -> bool:
     """Tell whether a process that took its lease in this home lives, whatever database it is at work on."""
     for path in home.run.glob("lease-*.lock"):
@@ -199,15 +216,15 @@ class Reaper:
     def dead(self, database: Database, now_ms: int) -> list[Holder]:
         """Look at all live leases once; return those that are proven dead by lock or by time."""
         holders = self._look(database, now_ms)
-        local = database.kind == "sqlite"
-        return [holder for holder in holders if self._lock_is_free(holder, local) or self._has_lapsed(holder, now_ms)]
+        here = None if database.kind == "sqlite" else self._here
+        return [
+            holder for holder in holders if _lock_is_free(self._home, holder, here) or self._has_lapsed(holder, now_ms)
+        ]
 
     def _look(self, database: Database, now_ms: int) -> list[Holder]:
         began = self._boot_ms()
         try:
-            rows = database.rows(
-                "SELECT id, epoch, host, boot_id, pid, started_at, renewed_at FROM leases WHERE state = 'live' ORDER BY id"
-            )
+            rows = database.rows(_LIVE)
         except BaseException:
             self._last_contact = None
             raise
@@ -236,21 +253,6 @@ class Reaper:
         assert self._last_contact is not None
         past = not 0 <= now_ms - holder.renewed_at < self._duration_ms
         return past and self._last_contact[0] - since >= self._duration_ms
-
-    def _lock_is_free(self, holder: Holder, local: bool) -> bool:
-        """Whether the kernel proves this process dead: its lock file is here, its own, and free.
-
-        An SQLite store has only local processes, whatever a container calls its host; those of
-        a PostgreSQL store must have run on this host since this boot.
-        """
-        if not local and (holder.host, holder.boot_id) != self._here:
-            return False
-        try:
-            with _file(self._home, holder.id).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return file.read(4096) == holder.mark
-        except (FileNotFoundError, BlockingIOError):
-            return False
 
 
 def try_take(database: Database, name: str, lease: Lease, now_ms: int) -> bool:
@@ -292,6 +294,22 @@ def _end_other(database: Database, holder: Holder, now_ms: int) -> bool:
             (now_ms - KEPT_MS,),
         )
     return bool(ended == 1)
+
+
+def _lock_is_free(home: Home, holder: Holder, here: tuple[str, str] | None) -> bool:
+    """Whether the kernel proves a process dead: its lock file is here, its own, and free.
+
+    An SQLite store has only local processes, whatever a container calls its host; those of
+    a PostgreSQL store must have run on this host since this boot.
+    """
+    if here is not None and (holder.host, holder.boot_id) != here:
+        return False
+    try:
+        with _file(home, holder.id).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file.read(4096) == holder.mark
+    except (FileNotFoundError, BlockingIOError):
+        return False
 
 
 def _locked(path: Path, mark: bytes) -> int:

@@ -43,11 +43,16 @@ class MadeBefore(SetupError):
 
 
 def migrate(
-    database: "Database", home: Home, *, create: Callable[["Database"], None] | None = None, files: Path = FILES
+    database: "Database",
+    home: Home,
+    *,
+    create: Callable[["Database"], None] | None = None,
+    before_upgrade: Callable[["Database"], None] | None = None,
+    files: Path = FILES,
 ) -> list[str]:
     """Run what a database has not had, and return the names.
 
-    ``create`` expects a database without any table, and writes into it in the same
+    ``before_upgrade`` is called in the transaction that changes a database, and may refuse. ``create`` expects a database without any table, and writes into it in the same
     transaction; otherwise one that was made before is expected: an empty one is refused, since
     a wrong address would be filled silently (T91).
     """
@@ -69,6 +74,9 @@ def migrate(
     if done == known(files):
         return []
     with _alone(database, home), database.write():
+        _lock(database)
+        if before_upgrade and applied(database) != known(files):
+            before_upgrade(database)
         names = _run(database, files)
         if create:
             _fill(database, names, create)
@@ -90,14 +98,18 @@ def refuse_newer(done: list[str], files: Path = FILES) -> None:
         )
 
 
-def _run(database: "Database", files: Path) -> list[str]:
-    from playhouse.migrations import Runner
-
+def _lock(database: "Database") -> None:
+    """Wait, inside the write, until no other process migrates this PostgreSQL database."""
     if database.kind == "postgres":
         database.execute("SET LOCAL lock_timeout = 0")  # another process's migration may take long
         database.execute("SELECT pg_advisory_xact_lock(?)", (ADVISORY_LOCK,))
         database.execute("SET LOCAL lock_timeout = '60s'")  # a gateway's transactions are short
-    else:
+
+
+def _run(database: "Database", files: Path) -> list[str]:
+    from playhouse.migrations import Runner
+
+    if database.kind == "sqlite":
         database.execute(
             f"CREATE TABLE IF NOT EXISTS {HISTORY} (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, applied TEXT NOT NULL) STRICT"
         )
