@@ -1,6 +1,7 @@
 """The writer while its database is locked, full, gone, or silent at a commit."""
 
 import asyncio
+import json
 import resource
 import time
 
@@ -361,6 +362,22 @@ async def test_t97_server_that_begins_no_write_keeps_ends_until_it_does(code, di
     assert isinstance(await writer.submit(direct.place("r2", "a-0", 1)), Placed)
     assert not writer.fenced.is_set()
     direct.check()
+
+
+async def test_t97_log_says_once_in_a_while_why_nothing_can_be_written_and_callers_do_not_hear_it(
+    direct, cut, through, started, capsys
+):
+    writer = await started(through, direct)
+    cut.refuse = True
+    cut.cut_now()
+    for name in ("r1", "r2"):
+        with pytest.raises(Unavailable, match=r"^the database server cannot be reached$"):
+            await writer.submit(direct.place(name, "a-0", 1))
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (reason,) = [line["reason"] for line in lines if line["event"] == "store_write"]
+    assert "connection failed" in reason
+    cut.refuse = False
+    await until(lambda: not direct.database.rows("SELECT 1 FROM holds"))
 
 
 async def test_lease_that_cannot_be_renewed_once_is_renewed_when_it_can(direct, cut, through):

@@ -21,8 +21,10 @@ Reason = Literal["unique", "foreign_key", "check", "not_null", "value", "other"]
 class StoreError(Unavailable):
     """The database did not do what it was asked, and nothing of it was written."""
 
-    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+    def __init__(self, message: str, *, retry_after_s: int = 1, reason: str = "") -> None:
         super().__init__(message, code="ledger_unavailable", retry_after_s=retry_after_s)
+        self.reason = reason or message
+        """For the log: a driver's own words may name hosts and users, which are not for callers."""
 
 
 class StoreBusy(StoreError):
@@ -165,5 +167,6 @@ def _without_state(error: BaseException) -> BaseException:
     if "DataError" in kinds:
         return StoreRejected("a value cannot be stored", "value")
     if kinds & {"OperationalError", "InterfaceError"}:
-        return StoreUnavailable("the database server cannot be reached", retry_after_s=5)
+        reason = " ".join(str(error).split())
+        return StoreUnavailable("the database server cannot be reached", retry_after_s=5, reason=reason)
     return error

@@ -25,7 +25,7 @@ from tokenhub.observability import log
 from tokenhub.store import revision
 from tokenhub.store.commit import Answer, Committer, Item
 from tokenhub.store.commit import OutcomeUnknown as OutcomeUnknown
-from tokenhub.store.database import Database, StoreBusy
+from tokenhub.store.database import Database, StoreBusy, StoreError
 from tokenhub.store.kept import Kept, unwritten
 from tokenhub.store.leases import Lease
 
@@ -45,6 +45,7 @@ IDLES: Final = 8
 """With nothing to write, the thread looks after its lease this many times in its length."""
 SWEEP_S: Final = 30.0
 """How often the process looks for holds in its own name that it does not know."""
+TELL_AGAIN_S: Final = 10.0
 JOB_TRIES: Final = 5
 JOB_PAUSE_S: Final = 0.02
 
@@ -88,7 +89,7 @@ class Writer:
         self._jobs: list[_Job] = []
         self._is_busy = False
         self._open: set[str] = set()
-        self._next_sweep_s = 0.0
+        self._next_sweep_s = self._tell_again_s = 0.0
         self._thread = threading.Thread(target=self._run, name="tokenhub-writer", daemon=True)
         self._closing = self._stopped = False
         self._unwritten: list[Item] = []
@@ -252,9 +253,16 @@ class Writer:
     def _keep(self, left: list[Item], error: Unavailable, started_s: float) -> None:
         """Keep what must be written later; while the database is away, that is all that is queued."""
         if not isinstance(error, StoreBusy):
+            self._tell(error)
             left = left + self._drain()
             self._refuse_jobs(error)
         self._deliver(self._kept.keep(left, error, started_s, clock.monotonic_s()))
+
+    def _tell(self, error: Unavailable) -> None:
+        """Log why nothing can be written, once in a while."""
+        if (now_s := clock.monotonic_s()) >= self._tell_again_s:
+            self._tell_again_s = now_s + TELL_AGAIN_S
+            log.failure("store_write", error, reason=error.reason if isinstance(error, StoreError) else error.message)
 
     def _drain(self) -> list[Item]:
         """Take all operations that are queued."""
