@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import hub_flags, process_environment
 from tokenhub import paths
 from tokenhub.errors import Conflict, SetupError
-from tokenhub.operations import accounts, first_run
+from tokenhub.operations import accounts, doctor, first_run
 from tokenhub.operations import hub as hub_module
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
@@ -234,9 +234,10 @@ def test_t100_an_interrupted_init_is_completed_by_the_next(
 
 
 def test_t100_nothing_is_upgraded_while_a_gateway_of_the_older_version_runs(
-    hub: Hub, hub_settings: Settings, home: Home
+    hub: Hub, hub_settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would go on by rules that do not hold any more."""
+    monkeypatch.setenv("TOKENHUB_DATABASE_URL", hub_settings.database_url)
 
     def open_newer() -> None:
         Hub.open(home, hub_flags(hub_settings)).close()
@@ -251,6 +252,8 @@ def test_t100_nothing_is_upgraded_while_a_gateway_of_the_older_version_runs(
     os.close(killed.lock)
     with pytest.raises(Conflict, match="a gateway of the older version runs"):
         open_newer()
+    remedies = {one.check: one.remedy for one in doctor.examine(home)}
+    assert remedies["database"] == "Do as the message says."
     assert not is_upgraded()
     with hub.database.write():
         hub.database.execute("UPDATE leases SET renewed_at = ? WHERE id = ?", (now_ms - 30_000, running.id))

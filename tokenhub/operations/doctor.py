@@ -12,7 +12,7 @@ from typing import Final
 
 from tokenhub import clock, money, settings
 from tokenhub.billing.periods import DAY_MS
-from tokenhub.errors import HubError
+from tokenhub.errors import Conflict, HubError
 from tokenhub.operations import forms
 from tokenhub.operations.findings import Finding as Finding
 from tokenhub.operations.findings import Health as Health
@@ -74,8 +74,8 @@ def _settings(home: Home, chosen: Settings) -> Iterator[Finding]:
 
 
 def _remedy(home: Home, chosen: Settings, error: HubError) -> str:
-    """Say what to do where the store cannot be opened; a message that names a command says it all."""
-    if "tokenhub " in error.message or "Run: " in error.message:
+    """Say what to do where the store cannot be opened; a message that names a command, or what is in the way, says it all."""
+    if isinstance(error, Conflict) or "tokenhub " in error.message or "Run: " in error.message:
         return "Do as the message says."
     if "is not a master key" in error.message:
         return "Put your copy of the master key back; if it is lost: tokenhub rekey --lost"
