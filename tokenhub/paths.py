@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -171,5 +172,7 @@ def loose_modes(home: Home) -> list[str]:
             continue
         if mode & 0o077:
             wanted = FOLDER_MODE if stat.S_ISDIR(mode) else FILE_MODE
-            found.append(f"{path} is open to others (mode {mode & 0o777:o}); run: chmod {wanted:o} {path}")
+            found.append(
+                f"{path} is open to others (mode {mode & 0o777:o}); run: chmod {wanted:o} {shlex.quote(str(path))}"
+            )
     return found

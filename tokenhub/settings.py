@@ -8,6 +8,7 @@ holds a secret, but ``database.url`` may name a password in the environment.
 
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -206,10 +207,16 @@ def from_file(path: Path) -> dict[str, Any]:
         status, data = path.stat(), path.read_bytes()
     except FileNotFoundError:
         return {}
+    except NotADirectoryError:
+        raise SetupError(
+            f"{path.parent} is no folder, so no home. Name another: --home DIR, or TOKENHUB_HOME"
+        ) from None
     except OSError as error:
         raise SetupError(f"{path}: cannot be read: {error.strerror}") from None
     if status.st_mode & 0o022:
-        raise SetupError(f"{path}: others can write it (mode {status.st_mode & 0o777:o}); run: chmod 600 {path}")
+        raise SetupError(
+            f"{path}: others can write it (mode {status.st_mode & 0o777:o}); run: chmod 600 {shlex.quote(str(path))}"
+        )
     try:
         return from_text(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -240,7 +247,7 @@ def from_text(text: str) -> dict[str, Any]:
     values = {}
     for section, entries in document.items():
         if section not in SECTIONS:
-            raise InvalidSetting(_unknown(section, SECTIONS), line_of(text, section))
+            raise InvalidSetting(unknown(section, SECTIONS), line_of(text, section))
         if not isinstance(entries, dict):
             raise InvalidSetting(
                 f"{section} is no option but a section: write [{section}], and its options below",
@@ -255,7 +262,7 @@ def from_text(text: str) -> dict[str, Any]:
 def _checked(text: str, key: str, value: object) -> Option:
     option = BY_KEY.get(key)
     if option is None:
-        raise InvalidSetting(_unknown(key, tuple(BY_KEY)), line_of(text, key))
+        raise InvalidSetting(unknown(key, tuple(BY_KEY)), line_of(text, key))
     try:
         option.check(value)
         if key == "database.url" and without_password(str(value)) != value:
@@ -297,7 +304,8 @@ def _starred(parameter: re.Match[str]) -> str:
     return f"{parameter[1]}=***" if is_secret else parameter[0]
 
 
-def _unknown(key: str, names: tuple[str, ...]) -> str:
+def unknown(key: str, names: tuple[str, ...]) -> str:
+    """Return what is said of a name that no option, or no section, has: the nearest that is one."""
     from difflib import get_close_matches
 
     close = get_close_matches(key, names, 1)
@@ -314,7 +322,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if not name.startswith(sections):
             continue
         if name not in options:
-            raise SetupError(f"the environment variable {_unknown(name, tuple(options))}")
+            raise SetupError(f"the environment variable {unknown(name, tuple(options))}")
         try:
             values[options[name].name] = options[name].parse(environment[name])
         except ValueError as error:
@@ -328,7 +336,7 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, Any]:
         if value is None:
             continue
         if key not in BY_KEY:
-            raise SetupError(_unknown(key, tuple(BY_KEY)))
+            raise SetupError(unknown(key, tuple(BY_KEY)))
         try:
             values[BY_KEY[key].name] = BY_KEY[key].check(value)
         except ValueError as error:

@@ -15,7 +15,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,7 +71,15 @@ OnlyAccount = Annotated[
     str | None,
     typer.Option("--account", metavar="NAME", help="Only this account. Else all.", show_default=False),
 ]
+
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+
+def whose(account: str | None, names: Collection[str]) -> str:
+    """Return the option by which a command means the account that a list is narrowed to; '' where there is only one."""
+    if account is None and len(names) < 2:
+        return ""
+    return f" --account {'NAME' if account is None else shlex.quote(account)}"
 
 
 @dataclass(frozen=True, slots=True)

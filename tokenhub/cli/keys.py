@@ -6,7 +6,7 @@ import typer
 
 from tokenhub import clock, money
 from tokenhub.cli import render, values
-from tokenhub.cli.context import AccountName, Door, OnlyAccount, Yes, command, noun
+from tokenhub.cli.context import AccountName, Door, OnlyAccount, Yes, command, noun, whose
 from tokenhub.cli.tables import Column
 from tokenhub.errors import HubError
 
@@ -160,7 +160,7 @@ def list_(
     names = accounts.names_by_id(door.hub)
     only = accounts.id_of(door.hub, account)
     rows = [row(state, names[str(state.key.account_id)]) for state in keys.listing(door.hub, only)]
-    door.rows(rows, COLUMNS, empty="There is no key yet. Make one: tokenhub keys create")
+    door.rows(rows, COLUMNS, empty=f"There is no key yet. Make one: tokenhub keys create{whose(account, names)}")
 
 
 @command(app, examples=["tokenhub keys show key_019a", "tokenhub keys show th-Ab12Cd"])

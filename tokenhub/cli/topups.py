@@ -7,7 +7,7 @@ import typer
 from tokenhub import clock, money
 from tokenhub.billing import credits
 from tokenhub.cli import render, tables, values
-from tokenhub.cli.context import Door, OnlyAccount, command, noun
+from tokenhub.cli.context import Door, OnlyAccount, command, noun, whose
 from tokenhub.cli.tables import Column
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def list_(
     names = accounts.names_by_id(door.hub)
     only = accounts.id_of(door.hub, account)
     rows = [row(topup, names[str(topup.account_id)]) for topup in topups.listing(door.hub, only, limit=limit)]
-    door.rows(rows, COLUMNS, empty="There is no top-up yet. Make one: tokenhub topup 20")
+    door.rows(rows, COLUMNS, empty=f"There is no top-up yet. Make one: tokenhub topup 20{whose(account, names)}")
 
 
 @command(app, examples=["tokenhub topups show topup_019a", "tokenhub topups show topup_019a --json"])

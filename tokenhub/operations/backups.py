@@ -7,6 +7,7 @@ database is SQLite's, whatever the hub's own is, so a backup is also the way fro
 
 import fcntl
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -206,7 +207,9 @@ def _lock(descriptor: int, folder: Path) -> None:
     if status.st_uid != os.geteuid():
         raise InvalidRequest(f"{folder} belongs to another user. Run the command as that one, or name another folder.")
     if status.st_mode & 0o022:
-        raise InvalidRequest(f"{folder} is not yours alone to write. Run: chmod 700 {folder}, or name another folder.")
+        raise InvalidRequest(
+            f"{folder} is not yours alone to write. Name another folder, or run: chmod 700 {shlex.quote(str(folder))}"
+        )
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

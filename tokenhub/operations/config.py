@@ -80,7 +80,9 @@ def without_database(home: Home) -> str:
 
 def _existing(key: str) -> Option:
     if key not in BY_KEY:
-        raise InvalidRequest(f"{key[:60]!r} is no option; tokenhub config list names them all", param="key")
+        from tokenhub.operations import secrets
+
+        raise InvalidRequest(settings.unknown(key, (*BY_KEY, *secrets.NAMES)), param="key")
     return BY_KEY[key]
 
 

@@ -5,6 +5,7 @@ out, not failed. Nothing is changed.
 """
 
 import http.client
+import shlex
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -35,6 +36,11 @@ def examine(home: Home) -> list[Finding]:
 
 
 def _examine(home: Home) -> Iterator[Finding]:
+    if home.path.exists() and not home.path.is_dir():
+        yield Finding(
+            "home", Health.FAILED, f"{home.path} is no folder.", "Name another: --home DIR, or TOKENHUB_HOME."
+        )
+        return
     yield from _home(home)
     if home.path.is_dir():
         yield _disk(home)
@@ -101,7 +107,8 @@ def _guarded(check: "Check", hub: Hub) -> Iterator[Finding]:
 
 def _home(home: Home) -> Iterator[Finding]:
     if not home.path.is_dir():
-        yield Finding("home", Health.FAILED, f"There is no home at {home.path}.", f"tokenhub init --home {home.path}")
+        place = shlex.quote(str(home.path))
+        yield Finding("home", Health.FAILED, f"There is no home at {home.path}.", f"tokenhub init --home {place}")
         return
     loose = loose_modes(home)
     if not loose:

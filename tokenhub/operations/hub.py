@@ -6,6 +6,7 @@ the first use of the vault, ``psycopg`` by a PostgreSQL store.
 
 import os
 import secrets
+import shlex
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -156,7 +157,9 @@ def _opened(chosen: Settings, home: Home) -> Database:
 def _require(home: Home) -> None:
     """Refuse a home that does not exist, or that lacks one of its parts, by its name."""
     if not home.path.is_dir():
-        raise SetupError(f"there is no TokenHub home at {home.path}. Make one with: tokenhub init --home {home.path}")
+        raise SetupError(
+            f"there is no TokenHub home at {home.path}. Make one with: tokenhub init --home {shlex.quote(str(home.path))}"
+        )
     key_there = home.master_key.exists() or ENVIRONMENT in os.environ
     if home.database.exists() and not key_there:
         raise SetupError(
@@ -168,7 +171,7 @@ def _require(home: Home) -> None:
 def _require_database(home: Home) -> None:
     if not home.database.exists():
         raise SetupError(
-            f"there is no database in {home.path}. Complete the home with: tokenhub init --home {home.path}; or make it of a backup: tokenhub restore DIR"
+            f"there is no database in {home.path}. Complete the home with: tokenhub init --home {shlex.quote(str(home.path))}; or make it of a backup: tokenhub restore DIR"
         )
 
 

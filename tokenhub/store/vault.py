@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,7 +110,9 @@ def read_master_key(path: Path, *, is_kept: bool = True) -> bytes:
     except OSError as error:
         raise SetupError(f"the master key {path} cannot be read: {error.strerror}") from None
     if is_kept and mode & 0o077:
-        raise SetupError(f"the master key {path} is open to others (mode {mode & 0o777:o}). Run: chmod 600 {path}")
+        raise SetupError(
+            f"the master key {path} is open to others (mode {mode & 0o777:o}). Run: chmod 600 {shlex.quote(str(path))}"
+        )
     return _decoded(data.decode("ascii", "replace"), str(path))
 
 
