@@ -117,6 +117,8 @@ def _host(host: str, origin: str) -> str:
 
 def _first_model(connection: http.client.HTTPConnection, key: str) -> str:
     """Return the cheapest chat model that this key may call."""
+    from tokenhub.accounts import keys
+
     connection.request("GET", "/v1/models", headers=_headers(key))
     response = connection.getresponse()
     models = _checked(response, response.read()).get("data")
@@ -125,7 +127,8 @@ def _first_model(connection: http.client.HTTPConnection, key: str) -> str:
     chats = [one for one in models if one["capability"] == "chat" and one["lifecycle"] != "retired"]
     if not chats:
         raise InvalidRequest(
-            "This key can call no chat model yet. Add a provider's key: tokenhub credentials add PROVIDER"
+            "This key can call no chat model. Either no provider has a key yet: tokenhub credentials add PROVIDER; "
+            f"or rules leave all out: tokenhub routing show --key {keys.shown_prefix(key)}"
         )
     return str(min(chats, key=lambda one: (float(one["pricing"]["completion"]), one["id"]))["id"])
 
@@ -177,8 +180,17 @@ def _fail(error: dict[str, Any], status: int = 200) -> None:
     words = str(error.get("message", "The gateway reported an error."))
     show = f"tokenhub requests show {error.get('request_id', 'ID')}"
     words = render.in_commands(words).replace("metadata.excluded has", f"{show} has")
+    words = words.replace("set a smaller max_completion_tokens.", "give a smaller --max-tokens.") + _amounts(error)
     more = f" See: {show}" if "request_id" in error and _is_kept(status) and show not in words else ""
     raise HubError(f"{words}{code}{more}")
+
+
+def _amounts(error: dict[str, Any]) -> str:
+    """Return how much is wanting where a refusal tells of it."""
+    told = error.get("metadata")
+    if not isinstance(told, dict) or not {"required", "available"} <= told.keys():
+        return ""
+    return f" It needs up to {told['required']} USD, and {told['available']} USD are left."
 
 
 def _is_kept(status: int) -> bool:
