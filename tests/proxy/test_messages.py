@@ -276,6 +276,15 @@ def test_what_the_gateway_refuses_is_told_in_anthropics_form(house: House) -> No
     assert told["billing_error"].json()["error"]["metadata"]["reason"] == "key_limit"
 
 
+@pytest.mark.parametrize(
+    "path", ["/v1/v1/messages", "/v1/v1/messages?beta=true", "/v1/v1beta/models/x:generateContent"]
+)
+def test_a_base_url_that_ends_in_v1_too_much_is_told(house: House, path: str) -> None:
+    told = house[0].call("POST", path, {})
+    assert (told.status, told.json()["error"]["type"]) == (404, "not_found")
+    assert "the gateway's address, without /v1" in told.json()["error"]["message"]
+
+
 def test_loop_through_another_provider_keeps_what_it_wants_back(house: House) -> None:
     """The reply of a reasoning upstream, given back by a Messages client, reaches that upstream as it said it."""
     call = openai_tool_call("t", "{}", "call_1")
