@@ -30,6 +30,7 @@ from tests.fakes.upstream import (
 )
 from tokenhub.providers.adapter import UpstreamRequest
 from tokenhub.providers.client import Limits, Timeouts, UpstreamClient, UpstreamResponse
+from tokenhub.providers.client.connections import ALIVE
 from tokenhub.wire.faults import FaultKind, UpstreamFault
 
 SOAK = os.environ.get("TOKENHUB_SOAK") == "1"
@@ -304,6 +305,17 @@ async def test_t73_a_tls_handshake_that_never_answers_ends_by_the_connect_deadli
         fault = await fault_of(quick_client, post(fake.url.replace("http:", "https:")))
         assert (fault.failure.kind, fault.failure.code) == (FaultKind.TIMEOUT, "connect")
         assert time.monotonic() - started < 1.4
+
+
+async def test_t73_the_system_looks_whether_a_silent_host_is_still_there(client: UpstreamClient) -> None:
+    """Of one that went without a word nothing else would come: not even a reset."""
+    async with FakeUpstream(lambda _: json_reply({})) as fake:
+        response = await client.send(post(fake.url), stream=False)
+        sock = response._channel.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        known = {name: value for name, value in ALIVE.items() if hasattr(socket, name)}
+        assert {name: sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in known} == known
+        await response.read()
 
 
 async def test_t73_an_upstream_that_never_reads_does_not_hold_the_request(quick_client: UpstreamClient) -> None:

@@ -6,7 +6,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
@@ -20,6 +20,14 @@ USER_AGENT = "tokenhub"
 DNS_TTL_S = 10.0
 HAPPY_EYEBALLS_S = 0.25
 """A second address family is tried after so long (RFC 8305 section 8)."""
+ALIVE: Final = {
+    "TCP_KEEPIDLE": 30,
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 60_000,
+}
+"""What a connection is set to, where the system knows it: a host that has gone without a word is noticed after a minute,
+and routers that forget silent connections do not forget one that waits minutes for a reply."""
 
 
 class Origin:
@@ -90,6 +98,7 @@ class Origin:
         tls = self._tls() if self._tls else None
         name = self._host.rstrip(".") if tls else None
         try:
+            _keep_alive(sock)
             _, channel = await self.loop.create_connection(
                 partial(Channel, self.loop), sock=sock, ssl=tls, server_hostname=name
             )
@@ -124,6 +133,13 @@ class Origin:
 
 class AddressRefused(OSError):
     """A name has no address but such as are never called (T84)."""
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in ALIVE.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 _CODES: tuple[tuple[type[OSError], str], ...] = (
