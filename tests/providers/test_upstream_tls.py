@@ -175,6 +175,22 @@ async def test_t84_of_a_names_addresses_only_the_allowed_ones_are_called(
         assert await response.read() == b"{}"
 
 
+async def test_the_machine_s_own_name_is_looked_up_whatever_addresses_it_has_else(
+    client: UpstreamClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an IPv6 address alone, AI_ADDRCONFIG would find no 127.0.0.1."""
+    asked = {}
+
+    async def lookup(host: str, *_: Any, flags: int, **options: Any) -> list[Any]:  # noqa: ARG001
+        asked[host] = flags
+        return []
+
+    monkeypatch.setattr(client.loop, "getaddrinfo", lookup)
+    for url in ("http://localhost:8000/v1", "https://api.example.com/v1"):
+        assert await refusal(client, url) == "address_refused"
+    assert asked == {"localhost": 0, "api.example.com": socket.AI_ADDRCONFIG}
+
+
 async def test_a_name_is_looked_up_once_for_all_who_wait(
     client: UpstreamClient, resolver: Callable[[str, int, Answer], None]
 ) -> None:

@@ -117,7 +117,9 @@ class Origin:
         return await asyncio.shield(self._lookup)
 
     async def _look_up(self) -> Sequence[AddrInfoType]:
-        flags = socket.AI_NUMERICHOST if self._literal else socket.AI_ADDRCONFIG
+        # AI_ADDRCONFIG counts no loopback address: where the others are of one family, it would find no localhost of the other.
+        own = 0 if self._loopback else socket.AI_ADDRCONFIG
+        flags = socket.AI_NUMERICHOST if self._literal else own
         found = await self.loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=flags)
         allowed = [info for info in found if not addresses.refused(str(info[4][0]), loopback=self._loopback)]
         if not allowed:
