@@ -181,7 +181,7 @@ async def test_the_machine_s_own_name_is_looked_up_whatever_addresses_it_has_els
     """With an IPv6 address alone, AI_ADDRCONFIG would find no 127.0.0.1."""
     asked = {}
 
-    async def lookup(host: str, *_: Any, flags: int, **options: Any) -> list[Any]:  # noqa: ARG001
+    async def lookup(host: str, *_: Any, flags: int, **options: Any) -> list[Any]:
         asked[host] = flags
         return []
 
