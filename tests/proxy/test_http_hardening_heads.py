@@ -409,6 +409,19 @@ def test_health_pages_answer_get_and_head_and_say_nothing_else(running: Running,
     assert set(got.headers) == {"content-type", "content-length", "x-request-id"}
 
 
+def test_readyz_says_that_nothing_can_be_written_although_all_can_be_read(running: Running) -> None:
+    gateway, _ = running
+    database = gateway.hub.home.database
+    away = database.rename(database.with_name("away"))
+    try:
+        assert ask(gateway, post(gateway.key, BODY)).code == "ledger_unavailable"
+        assert ask(gateway, head("GET", "/readyz")).json() == {"status": "ledger_unavailable"}
+    finally:
+        away.rename(database)
+    assert ask(gateway, post(gateway.key, BODY)).status == 200
+    assert ask(gateway, head("GET", "/readyz")).status == 200
+
+
 def test_readyz_says_when_the_gateway_takes_nothing(running: Running) -> None:
     gateway, _ = running
     assert gateway.gateway is not None

@@ -25,6 +25,8 @@ async def ready(_request: BaseRequest, runtime: Runtime) -> tuple[int, Any]:
         await runtime.read(accounts.versions)
     except Unavailable:
         return 503, {"status": "ledger_unavailable"}
+    if runtime.writer.is_away:
+        return 503, {"status": "ledger_unavailable"}
     return 200, {"status": "ok" if runtime.ledger_adds_up() else "ledger_differs"}
 
 

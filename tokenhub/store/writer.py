@@ -27,7 +27,7 @@ from tokenhub.store.commit import Answer, Committer, Item
 from tokenhub.store.commit import OutcomeUnknown as OutcomeUnknown
 from tokenhub.store.database import Database, StoreBusy, StoreError
 from tokenhub.store.kept import Kept, unwritten
-from tokenhub.store.leases import Lease
+from tokenhub.store.leases import RENEWALS, Lease
 
 T = TypeVar("T")
 
@@ -82,6 +82,8 @@ class Writer:
         self._max_batch, self._max_queue = max_batch, max_queue
         self._kept = Kept(patience_s, place_patience_s)
         self._idle_s = lease.duration_ms / 1000 / IDLES
+        self._proof_s = 2 * lease.duration_ms / 1000 / RENEWALS
+        """An idle thread has renewed its lease in this time, if anything can be written."""
         self._on_fenced = on_fenced
         self._queue: SimpleQueue[Item | _Job | None] = SimpleQueue()
         self._batch: list[Item] = []
@@ -89,7 +91,7 @@ class Writer:
         self._jobs: list[_Job] = []
         self._is_busy = False
         self._open: set[str] = set()
-        self._next_sweep_s = self._tell_again_s = 0.0
+        self._next_sweep_s = self._tell_again_s = self._away_until_s = 0.0
         self._thread = threading.Thread(target=self._run, name="tokenhub-writer", daemon=True)
         self._closing = self._stopped = False
         self._unwritten: list[Item] = []
@@ -104,6 +106,11 @@ class Writer:
     def waiting(self) -> int:
         """How many operations wait for the next batch."""
         return self._queue.qsize() + len(self._kept)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database took nothing lately, and nothing since."""
+        return clock.monotonic_s() < self._away_until_s
 
     def start(self) -> None:
         self._thread.start()
@@ -215,6 +222,8 @@ class Writer:
         self._deliver(result.answers)
         if result.error is None:
             self._kept.written()
+            if result.answers:
+                self._away_until_s = 0.0
         else:
             self._keep(result.left, result.error, started_s)
 
@@ -253,6 +262,7 @@ class Writer:
     def _keep(self, left: list[Item], error: Unavailable, started_s: float) -> None:
         """Keep what must be written later; while the database is away, that is all that is queued."""
         if not isinstance(error, StoreBusy):
+            self._away_until_s = clock.monotonic_s() + self._proof_s
             self._tell(error)
             left = left + self._drain()
             self._refuse_jobs(error)
