@@ -36,6 +36,7 @@ def test_placeholders_are_translated_outside_of_texts(ours: str, theirs: str) ->
         ("postgresql://hub:s3cret@/hub?host=/nowhere/at/all", "No such file or directory"),
         ("postgresql://hub:s3cret@127.0.0.1:1/hub?connect_timeout=1", "Connection refused"),
         ("postgresql://hub:s3cret@127.0.0.1:notaport/hub", "port"),
+        ("postgresql://hub:s3cret@127.0.0.1:1/hub?connect_timeout=soon", "connect_timeout: 'soon'"),
     ],
 )
 def test_t97_a_server_that_cannot_be_reached_stops_the_start_with_the_reason_without_the_password(

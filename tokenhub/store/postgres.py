@@ -273,6 +273,6 @@ def connect(url: str) -> Postgres:
     database = Postgres(url)
     try:
         database.connect()
-    except peewee.OperationalError as error:
+    except (peewee.OperationalError, peewee.ProgrammingError) as error:
         raise SetupError(f"cannot connect to {without_password(url)}: {' '.join(str(error).split())}") from error
     return database
