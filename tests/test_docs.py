@@ -12,6 +12,7 @@ import typer
 from tests.fakes.upstream import FakeUpstream, json_reply, openai_chat
 from tests.harness import start_gateway, temporary_home
 from tokenhub import errors, settings
+from tokenhub.billing import notices
 from tokenhub.billing.payments import EVENT_TYPES
 from tokenhub.cli import app, reference
 from tokenhub.cli.nouns import NOUNS
@@ -71,6 +72,16 @@ def parse(words: list[str]) -> str:
     command, arguments = (noun, words[2:]) if verbs is None else (verbs[words[2]], words[3:])
     command.make_context(words[1], list(arguments))
     return " ".join(words[: len(words) - len(arguments)])
+
+
+@pytest.mark.parametrize("kind", notices.NoticeKind)
+def test_each_command_that_a_notice_names_parses(kind: notices.NoticeKind) -> None:
+    facts = {"topup": "topup_1", "credential": "7", "amount": "20.00", "currency": "usd"}
+    text = notices.words(kind, "Müller & Söhne", facts).text.replace("AMOUNT", "20")
+    found = re.findall(r"tokenhub (.+?)(?: {2,}.*)?$", text, re.M)
+    assert len(found) == text.count("tokenhub ")
+    for line in found:
+        parse(["tokenhub", *shlex.split(line)])
 
 
 def test_every_option_of_the_settings_is_documented() -> None:

@@ -27,8 +27,15 @@ FACTS = {
 SAID = {
     NoticeKind.LOW_BALANCE: ("4.99", "5 USD"),
     NoticeKind.CARD_DECLINED: ("the card was declined", "visa 4242", "20.00 USD", "topup_1"),
-    NoticeKind.RECHARGE_SUSPENDED: ("the card was declined", "--save-card"),
-    NoticeKind.DISPUTE_OPENED: ("20.00 USD", "needs_response", "12.5", "du_1", "topup_1"),
+    NoticeKind.RECHARGE_SUSPENDED: ("the card was declined", "--save-card", "accounts set acme --resume-recharge"),
+    NoticeKind.DISPUTE_OPENED: (
+        "20.00 USD",
+        "needs_response",
+        "12.5",
+        "du_1",
+        "topup_1",
+        "accounts set acme --resume-recharge",
+    ),
     NoticeKind.REFUND_FAILED: ("20.00 USD", "refund_1", "topup_1"),
     NoticeKind.TOPUP_REVIEW: ("the card was declined", "topup_1"),
     NoticeKind.CREDENTIAL: ("openai", "eu", "the card was declined", "tokenhub credentials rotate 7"),

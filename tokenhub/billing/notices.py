@@ -101,7 +101,7 @@ def _low_balance(facts: _Facts, account: str) -> tuple[str, str]:
 
 def _card_declined(facts: _Facts, account: str) -> tuple[str, str]:
     return "Card declined", (
-        f"An automatic top-up of the account {account} did not go through: {facts['reason']}.\n"
+        f"An automatic recharge of the account {account} did not go through: {facts['reason']}.\n"
         + facts.line("card", "Card")
         + f"Amount: {facts['amount']} {facts['currency'].upper()}\nTop-up: {facts['topup']}\n\n"
         "It is tried again in an hour at the earliest, and not more than three times.\n"
@@ -109,12 +109,13 @@ def _card_declined(facts: _Facts, account: str) -> tuple[str, str]:
 
 
 def _recharge_suspended(facts: _Facts, account: str) -> tuple[str, str]:
-    return "Automatic top-up suspended", (
+    return "Automatic recharge suspended", (
         f"The account {account} is no longer topped up by itself: {facts['reason']}.\n"
         + facts.line("card", "Card")
         + facts.line("topup", "Last top-up")
         + "\nIt goes on after a top-up by hand, or with another card: "
         f"tokenhub topup AMOUNT --account {shlex.quote(account)} --save-card\n"
+        f"With the same card, at once: tokenhub accounts set {shlex.quote(account)} --resume-recharge\n"
     )
 
 
@@ -125,6 +126,8 @@ def _dispute_opened(facts: _Facts, account: str) -> tuple[str, str]:
         + facts.line("frozen", "Credit kept back until it is decided, in USD")
         + f"Dispute: {facts['dispute']}\nTop-up: {facts['topup']}\n\n"
         "Answer it in the Stripe Dashboard, under Payments, Disputes, before its date.\n"
+        "An automatic recharge of the account is suspended, whatever comes of it, until: "
+        f"tokenhub accounts set {shlex.quote(account)} --resume-recharge\n"
     )
 
 

@@ -71,7 +71,6 @@ OnlyAccount = Annotated[
     str | None,
     typer.Option("--account", metavar="NAME", help="Only this account. Else all.", show_default=False),
 ]
-
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
