@@ -110,7 +110,7 @@ class Settings:
     smtp_host: str = _option("", "Mail server for notices; empty: no mail")
     smtp_port: int = _option(587, "Port of the mail server", low=1, high=65535)
     smtp_security: str = _option("starttls", "How the mail server is reached", choices=("starttls", "tls", "none"))
-    smtp_user: str = _option("", "Name to sign in with; the password is kept in the vault")
+    smtp_user: str = _option("", "Name to sign in with; the password is the secret smtp.password")
     smtp_from: str = _option("", "Sender of notices")
 
     notices_email: str = _option("", "Where the operator gets notices by mail")

@@ -20,7 +20,8 @@ _CLI_INTRODUCTION = """\
 
 <!-- Written by `python -m tokenhub.cli.reference cli`; change the program, not this page. -->
 
-Every command works while the gateway runs and when it does not, and binds at once in every process.
+Every command works while the gateway runs and when it does not, and what it changes binds at once in every process. But `chat` asks a
+gateway that runs, `rekey` and `restore` want none, and settings of `config.toml` bind at the gateway's next start.
 
 - `--json` prints JSON whose field names stay. Amounts are exact decimal strings of US dollars, times are ISO 8601 in UTC.
 - Data goes to stdout, messages to stderr. Without a terminal there is no colour and no question: what needs a
@@ -32,6 +33,7 @@ Every command works while the gateway runs and when it does not, and binds at on
 - A date such as `2027-01-31` is a whole day in UTC; `2027-01-31T12:00:00Z` is a moment; a duration is a whole number with `s`, `m`, `h`, `d` or `w`.
 - A table too wide for the terminal leaves columns out, never an amount, and says which; where that is not enough, each row is shown
   line by line. Into a pipe all of it goes.
+- `tokenhub --install-completion` makes bash, zsh and fish complete commands and options; `tokenhub --version` prints the version.
 - `TOKENHUB_DEBUG=1` shows the traceback of an internal error.
 """
 
