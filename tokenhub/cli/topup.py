@@ -166,13 +166,22 @@ class _Checkout:
         if self._door.as_json:
             if topup.url is None:
                 self._line(topup)
-        elif topup.url is None:
-            self._door.say(f"Stripe has not answered; the gateway asks again. Look: tokenhub topups show {topup.id}")
         else:
-            self._door.say(
-                f"The link stays open, and the gateway credits its payment. Look: tokenhub topups show {topup.id}"
-            )
+            self._door.say(f"{self._goes_on(topup)} Look: tokenhub topups show {topup.id}")
         return DONE if topup.url else OPEN
+
+    def _goes_on(self, topup: "Topup") -> str:
+        """Return who sees to a top-up that nobody here waits for: the gateway, if one runs."""
+        from tokenhub.operations import gateways
+
+        before, work = (
+            ("Stripe has not answered", "asks again")
+            if topup.url is None
+            else ("The link stays open", "credits its payment")
+        )
+        if gateways.seen(self._door.hub).runs:
+            return f"{before}, and the gateway {work}."
+        return f"{before}, but no gateway runs, and only one that does {work}: tokenhub serve."
 
     def _tell(self) -> int:
         topup = self._now

@@ -56,7 +56,7 @@ def check(hub: Hub, amount_minor: int, currency: str, methods: Sequence[str] = (
         raise InvalidRequest(f"An amount must be above 0 and at most {largest} {currency.upper()}.", param="amount")
     if amount_minor < credits.SMALLEST_MINOR[currency]:
         smallest = credits.major(credits.SMALLEST_MINOR[currency], currency)
-        raise InvalidRequest(f"Stripe takes no less than {smallest} {currency.upper()}.", param="amount")
+        raise InvalidRequest(f"A top-up is no less than {smallest} {currency.upper()}.", param="amount")
     rate = credits.rate_micro(currency, hub.settings.stripe_cny_rate)
     bought = credits.bought_nano(amount_minor, rate)
     for limit, fits, words in (
