@@ -15,6 +15,7 @@ from tokenhub.operations.doctor import Finding, Health
 from tokenhub.operations.hub import Hub
 from tokenhub.paths import Home
 from tokenhub.store import catalog, leases
+from tokenhub.store.migrate import HISTORY
 
 
 @pytest.fixture
@@ -88,6 +89,14 @@ def test_t127_a_broken_setting_stops_the_check_up_there(installed: Hub) -> None:
     (finding,) = wrong(installed.home)
     assert (finding.check, finding.health) == ("settings", Health.FAILED)
     assert "config.toml:2" in finding.message
+
+
+def test_t100_a_database_of_a_newer_version_is_no_matter_of_files_or_servers(installed: Hub) -> None:
+    with installed.database.write():
+        installed.database.execute(f"INSERT INTO {HISTORY} (name, applied) VALUES ('9999_later', '2026-11-24 00:00:00')")
+    (found,) = wrong(installed.home)
+    assert "Run that version" in found.message
+    assert found.remedy == "Do as the message says."
 
 
 def test_t43_a_master_key_of_another_installation_is_noticed(installed: Hub) -> None:

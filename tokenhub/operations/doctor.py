@@ -80,8 +80,8 @@ def _settings(home: Home, chosen: Settings) -> Iterator[Finding]:
 
 
 def _remedy(home: Home, chosen: Settings, error: HubError) -> str:
-    """Say what to do where the store cannot be opened; a message that names a command, or what is in the way, says it all."""
-    if isinstance(error, Conflict) or "tokenhub " in error.message or "Run: " in error.message:
+    """Say what to do where the store cannot be opened; a message that names a command, a version or what is in the way says it all."""
+    if isinstance(error, Conflict) or any(words in error.message for words in ("tokenhub ", "Run: ", "newer TokenHub")):
         return "Do as the message says."
     if "is not a master key" in error.message:
         return "Put your copy of the master key back; if it is lost: tokenhub rekey --lost"

@@ -149,7 +149,7 @@ def remove(hub: Hub, provider_id: str) -> tuple[int, int]:
             raise NotFound(f"There is no provider {provider_id[:40]!r}. See: tokenhub providers list")
         if not provider.custom:
             raise InvalidRequest(
-                f"{provider.name} is part of the shipped catalogue and stays. To stop using it: tokenhub credentials disable"
+                f"{provider.name} is part of the shipped catalogue and stays. To stop using it: tokenhub credentials disable ID"
             )
         offered = own_models.withdraw(hub, provider_id)
         store.delete_override(hub.database, "provider", provider_id)

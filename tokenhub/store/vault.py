@@ -74,7 +74,7 @@ class Vault:
             place = binding.decode("utf-8", "backslashreplace")
             raise SetupError(
                 f"the stored secret of {place} cannot be opened: it was changed, moved from another row, or sealed with "
-                "another master key. Give it anew with: tokenhub credentials rotate"
+                "another master key. Give it anew with: tokenhub credentials rotate ID"
             ) from None
 
     def _cipher(self) -> "AESGCM":
