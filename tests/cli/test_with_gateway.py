@@ -130,22 +130,20 @@ def test_chat_speaks_of_commands_and_not_of_http(served: tuple[RunningGateway, F
     assert re.search(r"tokenhub requests show req_[0-9a-f]{32} has each one's reason", refused), refused
 
 
-def test_chat_says_how_much_credit_is_wanting_and_by_which_option_less_will_do(
-    served: tuple[RunningGateway, FakeUpstream],
-) -> None:
-    gateway, upstream = served
-    home = gateway.hub.home.path
-    assert run(home, "accounts", "create", "poor").code == 0
-    assert run(home, "grant", "0.001", "--account", "poor").code == 0
-    key = run(home, "keys", "create", "--account", "poor").out.strip()
-    refused = ask(gateway, "hi", "--model", MODEL, "--max-tokens", "16000", key=key).err
-    assert re.match(
-        r"error: The balance does not cover this request; top up, or give a smaller --max-tokens\. "
-        r"It needs up to 0\.0\d+ USD, and 0\.001 USD are left\. \(insufficient_credits\) See: tokenhub requests show req_\w+\n$",
-        refused,
-    ), refused
-    upstream.add(answer("Yes."))
-    assert ask(gateway, "hi", "--model", MODEL, "--max-tokens", "100", key=key).code == 0
+def test_chat_says_how_much_credit_is_wanting_and_by_which_option_less_will_do(tmp_path: Path) -> None:
+    gateway = start_gateway(temporary_home(tmp_path), credit_nano=10**6)
+    try:
+        with FakeUpstream([answer("Yes.")]) as upstream:
+            gateway.add_credential("openai", upstream.url)
+            refused = ask(gateway, "hi", "--model", MODEL, "--max-tokens", "16000").err
+            assert re.match(
+                r"error: The balance does not cover this request; top up, or give a smaller --max-tokens\. "
+                r"It needs up to 0\.0\d+ USD, and 0\.001 USD are left\. \(insufficient_credits\) See: tokenhub requests show req_\w+\n$",
+                refused,
+            ), refused
+            assert ask(gateway, "hi", "--model", MODEL, "--max-tokens", "100").code == 0
+    finally:
+        gateway.stop()
 
 
 def test_chat_without_a_model_names_the_rules_that_may_leave_all_out(

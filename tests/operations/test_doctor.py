@@ -93,7 +93,9 @@ def test_t127_a_broken_setting_stops_the_check_up_there(installed: Hub) -> None:
 
 def test_t100_a_database_of_a_newer_version_is_no_matter_of_files_or_servers(installed: Hub) -> None:
     with installed.database.write():
-        installed.database.execute(f"INSERT INTO {HISTORY} (name, applied) VALUES ('9999_later', '2026-11-24 00:00:00')")
+        installed.database.execute(
+            f"INSERT INTO {HISTORY} (name, applied) VALUES ('9999_later', '2026-11-24 00:00:00')"
+        )
     (found,) = wrong(installed.home)
     assert "Run that version" in found.message
     assert found.remedy == "Do as the message says."
