@@ -94,11 +94,11 @@ def key(database: Database, caller: Caller, now_ms: int) -> dict[str, Any]:
 
 
 def credits(database: Database, caller: Caller) -> dict[str, Any]:
-    """Show an account's credit: bought and given, used, what a request may take now."""
+    """Show an account's credit: used, what a request may take now. OpenRouter's clients take the first less the second for what is left."""
     with database.read():
         found = spend.credits_of(database, caller.account.id)
     return {
-        "total_credits": number(found.granted),
+        "total_credits": number(found.total),
         "total_usage": number(found.used),
         "balance": exact(found.available),
         "total_used": exact(found.used),

@@ -21,9 +21,8 @@ class KeySpend:
 
 @dataclass(frozen=True, slots=True)
 class Credits:
-    """An account's credit in nano-USD. granted = available + held + frozen + used + the expired, returned and repaid rest."""
+    """An account's credit in nano-USD: what was spent of it, and what is left."""
 
-    granted: int
     used: int
     frozen: int
     available: int
@@ -31,6 +30,11 @@ class Credits:
     held: int
     debt: int
     next_expiry_ms: int | None
+
+    @property
+    def total(self) -> int:
+        """What was given and did not expire or go back: spent, or left."""
+        return self.used + self.available + self.held + self.frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +78,15 @@ def _since(
 def credits_of(database: Database, account_id: int) -> Credits:
     """Add up an account's lots."""
     lots = database.row(
-        "SELECT COALESCE(SUM(granted), 0), COALESCE(SUM(spent), 0), COALESCE(SUM(frozen), 0) FROM lots WHERE account_id = ?",
+        "SELECT COALESCE(SUM(spent), 0), COALESCE(SUM(frozen), 0) FROM lots WHERE account_id = ?",
         (account_id,),
     )
     account = database.row("SELECT available, held, debt, next_expiry FROM accounts WHERE id = ?", (account_id,))
     assert lots is not None
     assert account is not None
-    granted, used, frozen = lots
+    used, frozen = lots
     available, held, debt, next_expiry_ms = account
     return Credits(
-        granted=granted,
         used=used,
         frozen=frozen,
         available=available,
