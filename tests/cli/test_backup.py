@@ -101,6 +101,7 @@ def test_what_a_person_is_told(tmp_path: Path) -> None:
     done = run(tmp_path / "new", "restore", str(tmp_path / "kept"), "--master-key", str(home / "master.key"))
     assert done.code == 0
     assert done.err.startswith(f"The home {tmp_path}/new is ready, on SQLite; the newest of what is in it is of 20")
+    assert "keys that were revoked, the accounts that were disabled, and the automatic recharges" in done.err
     assert "tokenhub doctor, then tokenhub serve" in done.err
     assert data(tmp_path / "new", "accounts", "show", "acme")["available_usd"] == "10"
 

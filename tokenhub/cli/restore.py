@@ -57,7 +57,8 @@ def restore(
     if made.released:
         messages.append(f"{render.counted(made.released, 'open hold')} of requests that never ended given back.")
     messages.append(
-        "What came after the backup is not in it: look at the keys that were revoked since before you start."
+        "What came after the backup is not in it: look at the keys that were revoked, the accounts that were disabled, "
+        "and the automatic recharges that were turned off since, before you start."
     )
     door.done(row, *messages, "Next: tokenhub doctor, then tokenhub serve")
     if made.discrepancies:
