@@ -329,6 +329,26 @@ def test_what_an_appeal_gives_back_goes_to_the_other_dispute_of_its_payment(
     assert (till.available(), till.frozen()) == (8_000_000, 12_000_000 + sum(taken))
 
 
+@pytest.mark.parametrize(("amount", "left"), [(None, 0), (500, 15_000_000)])
+def test_what_an_appeal_gives_back_goes_to_a_refund_that_was_noticed_after_the_loss(
+    till: Till, amount: int | None, left: int
+) -> None:
+    topup = till.bought()
+    till.spend(7_500_000)
+    payment_intent = topup.payment_intent or ""
+    dispute = till.stripe.dispute(payment_intent, status="warning_needs_response")["id"]
+    refund = till.stripe.refund_in_dashboard(payment_intent, amount)
+    move(till, dispute, "lost")
+    refunds.reconcile_payment(till.hub, till.api, payment_intent)
+    assert (till.journal("dispute", "clawback"), till.debt()) == ([-12_500_000, -7_500_000], 7_500_000)
+    move(till, dispute, "won")
+    assert till.available() == left - 7_500_000
+    till.stripe.settle_refund(refund, "failed")
+    for _ in range(2):
+        refunds.reconcile_payment(till.hub, till.api, payment_intent)
+        assert (till.available(), till.debt()) == (12_500_000, 0)
+
+
 def test_what_a_request_gives_back_of_a_disputed_payment_is_frozen_soon(till: Till) -> None:
     topup = till.bought()
     request = till.hold(20_000_000)

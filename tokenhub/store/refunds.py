@@ -56,9 +56,10 @@ def insert(database: Database, refund: Refund) -> None:
 def update(database: Database, refund: Refund) -> None:
     """Write what has become of a refund, in the caller's write."""
     database.execute(
-        "UPDATE refunds SET state = ?, stripe_id = ?, attempt = ?, reason = ?, next_poll_at = ?, updated_at = ? WHERE id = ?",
+        "UPDATE refunds SET state = ?, credit = ?, stripe_id = ?, attempt = ?, reason = ?, next_poll_at = ?, updated_at = ? WHERE id = ?",
         (
             refund.state,
+            refund.credit_nano,
             refund.stripe_id,
             refund.attempt,
             refund.reason,

@@ -116,7 +116,7 @@ def _record(hub: Hub, position: Position, facts: DisputeFacts, read_at_ms: int) 
     )
     store.save(hub.database, after)
     if to is DisputeState.WON and was in (DisputeState.FROZEN, DisputeState.LOST):
-        purchases.claim_for_disputes(hub.database, position.topup.id, facts.id, hub.database.now_ms())
+        purchases.claim_returned(hub.database, position.topup.id, facts.id, hub.database.now_ms())
     _tell(hub, position, was, after)
     return after
 

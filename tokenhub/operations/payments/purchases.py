@@ -15,6 +15,7 @@ from tokenhub.billing.topups import Topup
 from tokenhub.store import disputes, ledger, refunds, topups
 from tokenhub.store.database import Database
 from tokenhub.store.disputes import Dispute
+from tokenhub.store.refunds import Refund
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +85,42 @@ def read(database: Database, topup: Topup) -> Position | None:
     )
 
 
-def claim_for_disputes(database: Database, topup_id: str, event: str, now_ms: int) -> None:
-    """Let a top-up's disputes have, of credit that came back by an event, what they contest and did not get.
+def claim_returned(database: Database, topup_id: str, event: str, now_ms: int) -> None:
+    """Let what takes back a top-up's credit have, of credit that came back by an event, what it did not get.
 
-    An open dispute freezes it, one that is lost takes it; what one of them got is no other's.
-    To be called in the caller's write.
+    A refund made at Stripe takes it, and so does a dispute that is lost; one that is open freezes
+    it. What one of them got is no other's. To be called in the caller's write.
     """
-    for one in disputes.of_topup(database, topup_id):
-        position = locked(database, topup_id)
-        if position is None:
-            return
-        dispute = next(found for found in position.disputes if found.id == one.id)
-        wanted = position.contested_nano(dispute.amount_minor, now_ms, but_for=dispute.id)
-        if dispute.state is DisputeState.FROZEN and wanted > dispute.frozen_nano:
-            frozen = ledger.freeze(database, position.lot.id, wanted - dispute.frozen_nano, now_ms)
-            disputes.save(database, replace(dispute, frozen_nano=dispute.frozen_nano + frozen))
-        elif dispute.state is DisputeState.LOST and wanted > dispute.taken_nano:
-            more = wanted - dispute.taken_nano
-            ledger.claw(database, position.lot.id, more, dispute.id, now_ms, EntryKind.DISPUTE, after=event)
-            disputes.save(database, replace(dispute, taken_nano=wanted))
+    for refund in refunds.of_topup(database, topup_id):
+        if refund.origin == "stripe" and refund.state in rules.COUNTED:
+            _claim_for_refund(database, refund, event, now_ms)
+    for dispute in disputes.of_topup(database, topup_id):
+        _claim_for_dispute(database, dispute, event, now_ms)
+
+
+def _claim_for_refund(database: Database, refund: Refund, event: str, now_ms: int) -> None:
+    position = locked(database, refund.topup_id)
+    if position is None or refund.stripe_id is None:
+        return
+    short = rules.credit_of(refund.amount_minor, position.paid_total, position.lot.granted_nano) - refund.credit_nano
+    more = min(short, position.contested_nano(refund.amount_minor, now_ms))
+    if more > 0:
+        ledger.claw(database, position.lot.id, more, refund.stripe_id, now_ms, EntryKind.CLAWBACK, after=event)
+        refunds.update(database, replace(refund, credit_nano=refund.credit_nano + more))
+
+
+def _claim_for_dispute(database: Database, dispute: Dispute, event: str, now_ms: int) -> None:
+    position = locked(database, dispute.topup_id)
+    if position is None:
+        return
+    wanted = position.contested_nano(dispute.amount_minor, now_ms, but_for=dispute.id)
+    if dispute.state is DisputeState.FROZEN and wanted > dispute.frozen_nano:
+        frozen = ledger.freeze(database, position.lot.id, wanted - dispute.frozen_nano, now_ms)
+        disputes.save(database, replace(dispute, frozen_nano=dispute.frozen_nano + frozen))
+    elif dispute.state is DisputeState.LOST and wanted > dispute.taken_nano:
+        more = wanted - dispute.taken_nano
+        ledger.claw(database, position.lot.id, more, dispute.id, now_ms, EntryKind.DISPUTE, after=event)
+        disputes.save(database, replace(dispute, taken_nano=wanted))
 
 
 def thaw_for(database: Database, position: Position, amount_nano: int, now_ms: int) -> int:

@@ -73,7 +73,7 @@ def _give_back(hub: Hub, refund: Refund) -> None:
     else:
         assert refund.stripe_id is not None
         ledger.return_claw(hub.database, EntryKind.CLAWBACK, refund.stripe_id, now_ms)
-    purchases.claim_for_disputes(hub.database, refund.topup_id, refund.id, now_ms)
+    purchases.claim_returned(hub.database, refund.topup_id, refund.id, now_ms)
     topup = topup_store.get(hub.database, refund.topup_id)
     cards.resume_after_refund(hub, topup.account_id)
     body = {
@@ -157,7 +157,7 @@ def reject(hub: Hub, refund: Refund, reason: str) -> Refund:
         store.update(hub.database, ended)
         booked_ms = hub.database.now_ms()
         ledger.return_refund(hub.database, refund.id, booked_ms)
-        purchases.claim_for_disputes(hub.database, refund.topup_id, refund.id, booked_ms)
+        purchases.claim_returned(hub.database, refund.topup_id, refund.id, booked_ms)
         cards.resume_after_refund(hub, position.topup.account_id)
     return ended
 
