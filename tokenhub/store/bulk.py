@@ -93,13 +93,13 @@ class Bulk:
         texts = {size: f"{head} IN ({_marks(size)}){tail}" for size in _powers_of_two(MAX_KEYS)}
 
         def read(keys: Keys) -> list[tuple[Any, ...]]:
+            if not keys:
+                return []
             distinct = list(dict.fromkeys(keys))
-            found: list[tuple[Any, ...]] = []
-            for start in range(0, len(distinct), MAX_KEYS):
-                part = distinct[start : start + MAX_KEYS]
-                size = 1 << (len(part) - 1).bit_length()
-                found += self._database.rows(texts[size], part + part[-1:] * (size - len(part)))
-            return found
+            if len(distinct) > MAX_KEYS:
+                return read(distinct[:MAX_KEYS]) + read(distinct[MAX_KEYS:])
+            size = 1 << (len(distinct) - 1).bit_length()
+            return self._database.rows(texts[size], distinct + distinct[-1:] * (size - len(distinct)))
 
         return read
 

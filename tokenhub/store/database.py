@@ -9,7 +9,7 @@ same connection and in the same transaction.
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Literal, NoReturn, TypeVar
@@ -96,8 +96,7 @@ class Database:
         """Whether this thread is inside :meth:`write`."""
         return self._here.mode == "write"
 
-    @contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[None]:
+    def write(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Do what the block does as one transaction, on disk when the block is left.
 
         Without ``durable`` it may be lost when the machine fails, with all that followed it, and
@@ -109,49 +108,41 @@ class Database:
         """
         if self._here.mode == "read":
             raise RuntimeError("a write inside a read: it could fail to get the lock whatever it waits (T87)")
-        with self._transaction("write", durable=durable):
-            yield
+        return self._transaction("write", durable=durable)
 
-    @contextmanager
-    def read(self) -> Iterator[None]:
+    def read(self) -> AbstractContextManager[None]:
         """Read from one snapshot. Never wait for a network or a person inside: it keeps old rows alive (T92)."""
-        with self._transaction("read"):
-            yield
+        return self._transaction("read")
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> Any:
         """Run one statement with ``?`` placeholders; return the driver's cursor."""
         try:
-            return self._sent(sql, params)
+            return self.peewee.run(sql, params)
         except Exception as error:
-            return self._once_more(error, lambda: self._sent(sql, params))
+            return self._once_more(error, lambda: self.peewee.run(sql, params))
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one query and return all its rows."""
         found: list[tuple[Any, ...]]
         try:
-            found = self._sent(sql, params).fetchall()
+            found = self.peewee.run(sql, params).fetchall()
         except Exception as error:
-            found = self._once_more(error, lambda: self._sent(sql, params).fetchall())
+            found = self._once_more(error, lambda: self.peewee.run(sql, params).fetchall())
         return found
 
     def row(self, sql: str, params: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """Run one query and return its first row, if there is one."""
         found: tuple[Any, ...] | None
         try:
-            found = self._sent(sql, params).fetchone()
+            found = self.peewee.run(sql, params).fetchone()
         except Exception as error:
-            found = self._once_more(error, lambda: self._sent(sql, params).fetchone())
+            found = self._once_more(error, lambda: self.peewee.run(sql, params).fetchone())
         return found
-
-    def _sent(self, sql: str, params: Sequence[Any]) -> Any:
-        return self.peewee.cursor().execute(self.peewee.text(sql), params)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         """Run one statement for each row of parameters; return how many rows it changed."""
         try:
-            cursor = self.peewee.cursor()
-            cursor.executemany(self.peewee.text(sql), rows)
-            return int(cursor.rowcount)
+            return int(self.peewee.run_many(sql, rows).rowcount)
         except Exception as error:
             self._statement_failed(error)
 
@@ -222,7 +213,7 @@ class Database:
                 here.failed = True
                 raise
             return
-        with self._failures():
+        try:
             self._begin(mode, durable=durable)
             try:
                 yield
@@ -232,6 +223,8 @@ class Database:
                 self._end(commit=False)
                 raise
             self._end(commit=True)
+        except Exception as error:
+            _raise_translated(error)
 
     def _begin(self, mode: Mode, *, durable: bool) -> None:
         """Begin; once more on a new connection if the kept one turns out to be dead."""
@@ -300,10 +293,14 @@ class Database:
         try:
             yield
         except Exception as error:
-            failure = translated(error)
-            if failure is error:
-                raise
-            raise failure from error
+            _raise_translated(error)
+
+
+def _raise_translated(error: Exception) -> NoReturn:
+    failure = translated(error)
+    if failure is error:
+        raise error
+    raise failure from error
 
 
 def open_database(

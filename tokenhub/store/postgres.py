@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -108,8 +108,13 @@ class Postgres(peewee.PostgresqlDatabase):
         self.connections.check_process()
         return super().cursor(named_cursor)  # type: ignore[no-untyped-call]
 
-    def text(self, sql: str) -> str:
-        return translated_sql(sql)
+    def run(self, sql: str, params: Sequence[Any]) -> Any:
+        return self.cursor().execute(translated_sql(sql), params)
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> Any:
+        cursor = self.cursor()
+        cursor.executemany(translated_sql(sql), rows)
+        return cursor
 
     def begin_write(self, *, durable: bool) -> tuple[str, int]:  # noqa: ARG002
         """Begin, and return the transaction's id and the server's time, in one round trip.

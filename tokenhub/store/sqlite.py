@@ -4,7 +4,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,8 @@ class _Writer(threading.local):
     """This thread's second connection: kept once opened, in use while a write transaction is open."""
 
     connection: sqlite3.Connection | None = None
-    active = False
+    active: sqlite3.Connection | None = None
+    """The same, while its transaction is open."""
     durable = True
     """As the connection is set: whether a commit waits for the disk."""
 
@@ -146,30 +147,39 @@ class Sqlite(peewee.SqliteDatabase):
 
     def connection(self) -> Any:
         """The connection that statements of this thread go to just now."""
-        writer = self._writer
-        if writer.active:
-            return writer.connection
+        active = self._writer.active
+        if active is not None:
+            return active
         self.connections.check_process()
         return super().connection()  # type: ignore[no-untyped-call]
 
     def cursor(self, named_cursor: None = None) -> Any:  # noqa: ARG002
         return self.connection().cursor()
 
-    def text(self, sql: str) -> str:
-        return sql
+    def run(self, sql: str, params: Sequence[Any]) -> Any:
+        return self.connection().execute(sql, params)
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> Any:
+        return self.connection().executemany(sql, rows)
 
     def begin_write(self, *, durable: bool) -> tuple[str, int]:
+        self.connections.check_process()
         self._check_file()
-        self.connection()  # the reading one, which peewee keeps open and closes
+        writer, connection = self._writer, self._writing()
+        if durable is not writer.durable:
+            connection.execute(f"PRAGMA synchronous = {PRAGMAS['synchronous'] if durable else _NOT_DURABLE}")
+            writer.durable = durable
+        connection.execute("BEGIN IMMEDIATE")
+        writer.active = connection
+        return "", self.now_ms()
+
+    def _writing(self) -> sqlite3.Connection:
+        """This thread's writing connection, opened beside the reading one, which peewee keeps open and closes."""
         writer = self._writer
         if writer.connection is None:
+            self.connection()
             writer.connection, writer.durable = self._opened(may_write=True), True
-        if durable is not writer.durable:
-            writer.connection.execute(f"PRAGMA synchronous = {PRAGMAS['synchronous'] if durable else _NOT_DURABLE}")
-            writer.durable = durable
-        writer.connection.execute("BEGIN IMMEDIATE")
-        writer.active = True
-        return "", self.now_ms()
+        return writer.connection
 
     def begin_read(self) -> None:
         self.cursor().execute("BEGIN")
@@ -181,7 +191,7 @@ class Sqlite(peewee.SqliteDatabase):
         (sqlite.org/lang_transaction.html, section 3); either way nothing of it is kept.
         """
         connection = self.connection()
-        self._writer.active = False
+        self._writer.active = None
         if commit and not connection.in_transaction:
             raise RuntimeError("a statement of this transaction failed, so it was rolled back")
         if connection.in_transaction:
@@ -194,15 +204,13 @@ class Sqlite(peewee.SqliteDatabase):
     def drop(self) -> None:
         """Forget this thread's connections; what they had open is undone."""
         self._writer.connection = None
-        self._writer.active = False
+        self._writer.active = None
         self.connections.close()
         self.dispose()
 
     def set_foreign_keys(self, *, enforced: bool) -> None:
         """Let a migration rebuild tables: only outside a transaction, and only on the writing connection."""
-        if self._writer.connection is None:
-            self._writer.connection = self._opened(may_write=True)
-        self._writer.connection.execute(f"PRAGMA foreign_keys = {int(enforced)}")
+        self._writing().execute(f"PRAGMA foreign_keys = {int(enforced)}")
 
     def scrub(self, tables: Sequence[str]) -> bool:  # noqa: ARG002
         """Copy the log into the file and empty it.
@@ -210,7 +218,7 @@ class Sqlite(peewee.SqliteDatabase):
         The first pass copies without holding anybody up; only the second keeps writers out, so it
         waits no longer for readers than ``SCRUB_WAIT_MS`` (sqlite.org/pragma.html, wal_checkpoint).
         """
-        writer = self._writer.connection = self._writer.connection or self._opened(may_write=True)
+        writer = self._writing()
         writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
         writer.execute(f"PRAGMA busy_timeout = {SCRUB_WAIT_MS}")
         try:
