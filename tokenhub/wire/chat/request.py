@@ -296,6 +296,8 @@ def _read_messages(body: Mapping[str, Any]) -> dict[str, int]:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise _bad_message(position, "must be an object with a role.")
         content, calls = message.get("content"), message.get("tool_calls")
+        if isinstance(content, str) and len(message) == 2:
+            continue  # a role and a text, as most are
         if isinstance(content, list):
             _check_parts(content, position)
             attached.count(content, counts)
