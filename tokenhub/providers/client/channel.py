@@ -149,7 +149,7 @@ class Channel(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, within bounds."""
-        if len(self._fields) >= MAX_HEADERS or len(name) + len(value) > MAX_LINE_BYTES or b"\0" in value:
+        if len(self._fields) >= MAX_HEADERS or len(name) + len(value) > MAX_LINE_BYTES or 0 in value:
             raise MalformedReply("headers")
         self._fields.append((name, value))
 
