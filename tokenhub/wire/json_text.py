@@ -11,6 +11,7 @@ import orjson
 MAX_LEVELS = 224
 """How deep JSON may be nested: 30 levels below what is written, more than any translation adds."""
 _WRITTEN_LEVELS = 254
+_SPARE_LEVELS = _WRITTEN_LEVELS - MAX_LEVELS
 _SHORT = 2 * MAX_LEVELS
 """A text of this length has no room for more levels, each of which opens and closes."""
 
@@ -36,10 +37,17 @@ def object_of(text: bytes | str) -> dict[str, Any] | None:
 
 
 def written(value: Any) -> bytes:
-    """Return the value as JSON inside as many lists as it must leave room for; raises TypeError for one too deep."""
-    for _ in range(_WRITTEN_LEVELS - MAX_LEVELS):
-        value = [value]
-    return orjson.dumps(value)
+    """Return the value as JSON, written inside as many lists as it must leave room for; raises TypeError for one too deep."""
+    return orjson.dumps(_SPARE_LISTS, default=lambda _: value)[_SPARE_LEVELS:-_SPARE_LEVELS]
+
+
+def _nested(levels: int) -> Any:
+    """Return lists inside each other; the innermost holds what orjson cannot write and asks for."""
+    return [_nested(levels - 1)] if levels else object()
+
+
+_SPARE_LISTS = _nested(_SPARE_LEVELS)
+"""Made once: to make them costs more than to write a short body."""
 
 
 def _openings(text: bytes | bytearray | str) -> int:
