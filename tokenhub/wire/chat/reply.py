@@ -28,9 +28,9 @@ FINISH_REASONS: Mapping[str, str] = {
 FAILED_FINISHES = ("error", "insufficient_system_resource", "network_error")
 """Ends that say the upstream broke off: OpenRouter, DeepSeek, Zhipu (their API pages, 2026-11-22)."""
 
-_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
-_OTHERS = ("tool_calls", "function_call", "audio", "images", "thinking_blocks", "reasoning_details")
-_SHOWN = (*_TEXTS, *_OTHERS)
+_TEXTS = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
+_OTHERS = frozenset({"tool_calls", "function_call", "audio", "images", "thinking_blocks", "reasoning_details"})
+_SHOWN = _TEXTS | _OTHERS
 
 
 def has_content(part: Any) -> bool:
@@ -40,15 +40,15 @@ def has_content(part: Any) -> bool:
     """
     if not isinstance(part, dict):
         return False
-    return bool(part.get("content")) or any(part.get(name) for name in _SHOWN)
+    return bool(part.get("content")) or any(value for name, value in part.items() if name in _SHOWN)
 
 
 def text_bytes(part: Any) -> int:
     """Return the size of the generated text in a message or delta, for an estimate (T7)."""
     if not isinstance(part, dict):
         return 0
-    size = sum(_size(part.get(name)) for name in _TEXTS)
-    for function in (*(call.get("function") for call in calls_of(part)), part.get("function_call")):
+    size = sum([_size(value) for name, value in part.items() if name in _TEXTS])
+    for function in (*[call.get("function") for call in calls_of(part)], part.get("function_call")):
         if isinstance(function, dict):
             size += _size(function.get("name")) + _size(function.get("arguments"))
     return size
