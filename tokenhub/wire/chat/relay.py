@@ -138,8 +138,8 @@ class ChatRelay(FrameReader):
             lines != 2 * block.count(_NEXT_PLAIN) + 2
             or lines != 2 * block.count(goes_on)
             or lines != 2 * block.count(self._opening)
-            or usage in block
-            or _ERROR in block
+            or block.find(usage) >= 0
+            or block.find(_ERROR) >= 0
             or not block.startswith(_PLAIN)
         ):
             return False
@@ -254,7 +254,7 @@ class ChatRelay(FrameReader):
     def _note_form(self, whole: bytes) -> None:
         """Past the commit point blocks may pass unread, where the upstream's JSON can be searched and its text be told from the rest."""
         found = _TEXT.search(whole) if self._may_pass_unread else None
-        self._style = next((style for style in _STYLES if style[0] in whole), None) if found else None
+        self._style = next((style for style in _STYLES if whole.find(style[0]) >= 0), None) if found else None
         self._opening, self._envelope_bytes = (found[1], len(whole) - len(found[2])) if found else (b"", 0)
 
     def _take_done(self) -> bytes:

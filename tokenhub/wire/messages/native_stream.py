@@ -62,8 +62,8 @@ class NativeMessagesReader(FrameReader):
         facts = self.facts
         facts.output_bytes += sum(map(len, _TEXT.findall(block)))
         if not self._calls_tool:
-            self._calls_tool = _CALL in block
-            facts.binds = facts.binds or self._calls_tool or _SIGNATURE in block or _SEALED in block
+            self._calls_tool = block.find(_CALL) >= 0
+            facts.binds = facts.binds or self._calls_tool or block.find(_SIGNATURE) >= 0 or block.find(_SEALED) >= 0
         return True
 
     def _take(self, frame: bytes) -> bytes:

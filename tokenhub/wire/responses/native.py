@@ -148,7 +148,7 @@ def with_usage(frames: bytes, told: Callable[[Mapping[str, Any]], Mapping[str, A
 
 def _is_plain(block: bytes) -> bool:
     """Return whether a block is nothing but events in the middle of a reply."""
-    return block.count(b"\n\n") == block.count(_TYPE) and not any(mark in block for mark in _MARKS)
+    return block.count(b"\n\n") == block.count(_TYPE) and all(block.find(mark) < 0 for mark in _MARKS)
 
 
 def _has_content(event: Mapping[str, Any]) -> bool:
