@@ -12,7 +12,6 @@ import orjson
 
 from tokenhub import clock, failpoints
 from tokenhub.errors import Unavailable
-from tokenhub.money import exact
 from tokenhub.observability import log
 from tokenhub.proxy import failed, settlement
 from tokenhub.proxy.attempts import Answer
@@ -55,9 +54,10 @@ async def _relay_whole(answer: Answer, exchange: Exchange, runtime: Runtime) -> 
     # Rendered first: a reply that could not be sent must fail before it is charged.
     rendered = surface.reply(reply)
     bill = await settlement.settle(exchange, runtime, result)
-    exchange.downstream.headers["x-tokenhub-cost"] = exact(bill.charge.total_nano)
+    cost = bill.cost()
+    exchange.downstream.headers["x-tokenhub-cost"] = cost["cost_details"]["total"]
     failpoints.hit("finish.before")
-    usage = orjson.dumps(surface.usage(bill.usage, bill.cost(), reply))
+    usage = orjson.dumps(surface.usage(bill.usage, cost, reply))
     sent = exchange.downstream.send(200, rendered.with_usage(usage), rendered.content_type)
     failpoints.hit("finish.sent")
     return sent

@@ -10,7 +10,7 @@ _ID = re.compile(r"[A-Za-z0-9._:/@+~=-]{1,512}", re.ASCII)
 
 def code_word(value: Any) -> str:
     """Return an upstream's word for an error or an end; a text that is no such word is left out whole, not made into one."""
-    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    text = value if isinstance(value, str) else str(value) if type(value) is int else ""
     return text if _CODE.fullmatch(text) else ""
 
 
