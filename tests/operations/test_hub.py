@@ -233,8 +233,9 @@ def test_t100_an_interrupted_init_is_completed_by_the_next(
     assert key in (None, home.master_key.read_bytes())
 
 
+@pytest.mark.parametrize("away_ms", [30_000, -40_000], ids=["silent", "renewed by a clock that was set back"])
 def test_t100_nothing_is_upgraded_while_a_gateway_of_the_older_version_runs(
-    hub: Hub, hub_settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, hub_settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch, away_ms: int
 ) -> None:
     """It would go on by rules that do not hold any more."""
     monkeypatch.setenv("TOKENHUB_DATABASE_URL", hub_settings.database_url)
@@ -256,7 +257,7 @@ def test_t100_nothing_is_upgraded_while_a_gateway_of_the_older_version_runs(
     assert remedies["database"] == "Do as the message says."
     assert not is_upgraded()
     with hub.database.write():
-        hub.database.execute("UPDATE leases SET renewed_at = ? WHERE id = ?", (now_ms - 30_000, running.id))
+        hub.database.execute("UPDATE leases SET renewed_at = ? WHERE id = ?", (now_ms - away_ms, running.id))
     open_newer()
     assert is_upgraded()
     with hub.database.write():

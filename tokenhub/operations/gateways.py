@@ -29,7 +29,7 @@ def seen(hub: Hub) -> Seen:
     """Look at the leases: one that is live and was renewed not long ago is a gateway that runs."""
     live_ms, last_ms = leases.last_renewed(hub.database)
     now_ms = hub.database.now_ms()
-    runs = live_ms is not None and now_ms - live_ms < leases.LATE * 1000 * hub.settings.database_lease_s
+    runs = live_ms is not None and not leases.is_late(live_ms, now_ms, hub.settings.database_lease_s)
     return Seen(runs, last_ms, max(0, now_ms - (last_ms or now_ms)))
 
 

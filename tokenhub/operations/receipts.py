@@ -94,7 +94,7 @@ def key(database: Database, caller: Caller, now_ms: int) -> dict[str, Any]:
 
 
 def credits(database: Database, caller: Caller) -> dict[str, Any]:
-    """Show an account's credit: used, what a request may take now. OpenRouter's clients take the first less the second for what is left."""
+    """Show an account's credit: spent or left, used, what a request may take now. OpenRouter's clients take the first less the second for what is left."""
     with database.read():
         found = spend.credits_of(database, caller.account.id)
     return {

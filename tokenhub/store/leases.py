@@ -30,7 +30,7 @@ from tokenhub.store.database import Database
 RENEWALS = 4
 """A lease is renewed when this part of it has passed, so three renewals may fail."""
 LATE = 2
-"""A process is away when this many times the duration of a lease has passed without a renewal."""
+"""A process is away when this many times the duration of a lease has passed without a renewal, for those who look but once."""
 KEPT_MS = 7 * 24 * 3_600_000
 """How long the row of an ended process is kept."""
 _LIVE = "SELECT id, epoch, host, boot_id, pid, started_at, renewed_at FROM leases WHERE state = 'live' ORDER BY id"
@@ -139,12 +139,17 @@ def end_all(database: Database) -> None:
         database.execute("UPDATE leases SET state = 'ended' WHERE state = 'live'")
 
 
+def is_late(renewed_at: int, now_ms: int, duration_s: float) -> bool:
+    """Whether nobody renews a lease any more, by the clock alone; what was renewed in the future was so before a clock was set back."""
+    return abs(now_ms - renewed_at) >= LATE * 1000 * duration_s
+
+
 def end_all_but_running(database: Database, home: Home, duration_s: float) -> None:
     """End every lease inside a write that changes what their processes count on; raises Conflict while one of these runs."""
     now_ms = database.now_ms()
     here = None if database.kind == "sqlite" else (socket.gethostname(), clock.boot_id())
     for holder in [Holder(*row) for row in database.rows(_LIVE)]:
-        if now_ms - holder.renewed_at < LATE * 1000 * duration_s and not _lock_is_free(home, holder, here):
+        if not is_late(holder.renewed_at, now_ms, duration_s) and not _lock_is_free(home, holder, here):
             raise Conflict(
                 "The database must be upgraded, and a gateway of the older version runs. Stop it first, on every machine "
                 f"(one that was killed is seen as such after {LATE * duration_s:g} s)."
