@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,29 @@ def test_a_newer_program_upgrades_and_keeps_the_rows(filled: Database, home: Hom
     assert filled.rows("SELECT id, place FROM plans") == [("starter", 7)]
     assert filled.rows("SELECT name, plan_id FROM accounts") == [("acme", "starter")]
     assert migrate.migrate(filled, home, files=files) == []
+
+
+def test_t100_an_older_program_that_waited_for_a_newer_one_refuses_its_schema(
+    filled: Database, settings: Settings, home: Home, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has read a schema that it may upgrade, and gets the lock when that is a newer one."""
+    older = tmp_path / "older"
+    shutil.copytree(files, older)
+    (older / "9002_rename_rank.py").unlink()
+    newer = open_database(settings, home)
+    read = filled.read
+
+    @contextmanager
+    def read_before_the_newer() -> Iterator[None]:
+        with read():
+            yield
+        migrate.migrate(newer, home, files=files)
+
+    asked: list[Database] = []
+    monkeypatch.setattr(filled, "read", read_before_the_newer)
+    with closing(newer), pytest.raises(SetupError, match=r"newer TokenHub \(9002_rename_rank\)"):
+        migrate.migrate(filled, home, files=older, before_upgrade=asked.append)
+    assert not asked
 
 
 def test_t100_an_older_program_refuses_a_newer_schema(

@@ -75,7 +75,9 @@ def migrate(
         return []
     with _alone(database, home), database.write():
         _lock(database)
-        if before_upgrade and applied(database) != known(files):
+        done = applied(database)
+        refuse_newer(done, files)
+        if before_upgrade and done != known(files):
             before_upgrade(database)
         names = _run(database, files)
         if create:
