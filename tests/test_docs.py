@@ -76,7 +76,14 @@ def parse(words: list[str]) -> str:
 
 @pytest.mark.parametrize("kind", notices.NoticeKind)
 def test_each_command_that_a_notice_names_parses(kind: notices.NoticeKind) -> None:
-    facts = {"topup": "topup_1", "credential": "7", "amount": "20.00", "currency": "usd"}
+    facts = {
+        "topup": "topup_1",
+        "credential": "7",
+        "amount": "20.00",
+        "currency": "usd",
+        "card": "visa 4242",
+        "recharge": "suspended",
+    }
     text = notices.words(kind, "Müller & Söhne", facts).text.replace("AMOUNT", "20")
     found = re.findall(r"tokenhub (.+?)(?: {2,}.*)?$", text, re.M)
     assert len(found) == text.count("tokenhub ")

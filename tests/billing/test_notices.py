@@ -4,6 +4,7 @@ import pytest
 
 from tokenhub.billing import notices
 from tokenhub.billing.notices import NoticeKind
+from tokenhub.billing.recharges import CARD_GONE
 
 FACTS = {
     "balance": "4.99",
@@ -16,6 +17,7 @@ FACTS = {
     "status": "needs_response",
     "reason": "the card was declined",
     "card": "visa 4242",
+    "recharge": "suspended",
     "frozen": "12.5",
     "credential": "7",
     "provider": "openai",
@@ -54,6 +56,18 @@ def test_a_notice_says_its_facts_and_whose_they_are(kind: NoticeKind) -> None:
     for fact in SAID[kind]:
         assert fact in found.text
     assert ("acme" in found.text) == (kind not in OF_THE_HOUSE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        (NoticeKind.RECHARGE_SUSPENDED, FACTS | {"reason": CARD_GONE}),
+        (NoticeKind.RECHARGE_SUSPENDED, FACTS | {"card": ""}),
+        (NoticeKind.DISPUTE_OPENED, {name: fact for name, fact in FACTS.items() if name != "recharge"}),
+    ],
+)
+def test_a_notice_names_no_resuming_that_would_change_nothing(kind: NoticeKind, facts: dict[str, str]) -> None:
+    assert "--resume-recharge" not in notices.words(kind, "acme", facts).text
 
 
 @pytest.mark.parametrize("kind", NoticeKind)

@@ -3,6 +3,7 @@
 The real client over HTTP, both databases; the ledger is added up whenever a balance is asked for.
 """
 
+import json
 import threading
 
 import pytest
@@ -433,3 +434,15 @@ def test_a_dispute_is_told_when_it_opens_and_when_it_gets_worse(till: Till) -> N
     assert till.told() == ["dispute_opened"] * 2
     move(till, dispute, "won")
     assert till.told() == ["dispute_opened"] * 2
+
+
+@pytest.mark.parametrize("has_recharge", [True, False])
+def test_a_dispute_tells_of_a_suspended_recharge_once_there_is_one(till: Till, has_recharge: bool) -> None:
+    till.tells()
+    topup = till.bought(save_card=True)
+    if has_recharge:
+        recharges.configure(till.hub, till.account_id, 2000, 5 * 10**9, 10_000)
+    dispute = contest(till, topup, status="warning_needs_response")
+    move(till, dispute, "needs_response")
+    bodies = [json.loads(body) for (body,) in till.hub.database.rows("SELECT body FROM notices ORDER BY id")]
+    assert ["recharge" in body for body in bodies] == [False, has_recharge]

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from tokenhub.billing.periods import DAY_MS
+from tokenhub.billing.recharges import CARD_GONE, RechargeState
 
 
 class NoticeKind(StrEnum):
@@ -23,7 +24,7 @@ class NoticeKind(StrEnum):
     RECHARGE_SUSPENDED = "recharge_suspended"
     """reason; ``topup`` and ``card`` where they are known."""
     DISPUTE_OPENED = "dispute_opened"
-    """dispute, topup, amount, currency, status; ``frozen`` in exact USD."""
+    """dispute, topup, amount, currency, status; ``frozen`` in exact USD; ``recharge`` where the account has one that stops."""
     REFUND_FAILED = "refund_failed"
     """refund, topup, amount, currency, reason."""
     TOPUP_REVIEW = "topup_review"
@@ -109,13 +110,14 @@ def _card_declined(facts: _Facts, account: str) -> tuple[str, str]:
 
 
 def _recharge_suspended(facts: _Facts, account: str) -> tuple[str, str]:
+    has_card = bool(facts.body.get("card")) and facts["reason"] != CARD_GONE
     return "Automatic recharge suspended", (
         f"The account {account} is no longer topped up by itself: {facts['reason']}.\n"
         + facts.line("card", "Card")
         + facts.line("topup", "Last top-up")
         + "\nIt goes on after a top-up by hand, or with another card: "
         f"tokenhub topup AMOUNT --account {shlex.quote(account)} --save-card\n"
-        f"With the same card, at once: tokenhub accounts set {shlex.quote(account)} --resume-recharge\n"
+        + (f"With the same card, at once: {_resume(account)}\n" if has_card else "")
     )
 
 
@@ -126,9 +128,16 @@ def _dispute_opened(facts: _Facts, account: str) -> tuple[str, str]:
         + facts.line("frozen", "Credit kept back until it is decided, in USD")
         + f"Dispute: {facts['dispute']}\nTop-up: {facts['topup']}\n\n"
         "Answer it in the Stripe Dashboard, under Payments, Disputes, before its date.\n"
-        "An automatic recharge of the account is suspended, whatever comes of it, until: "
-        f"tokenhub accounts set {shlex.quote(account)} --resume-recharge\n"
+        + (
+            f"The account's automatic recharge is suspended, whatever comes of it, until: {_resume(account)}\n"
+            if facts.body.get("recharge") == RechargeState.SUSPENDED
+            else ""
+        )
     )
+
+
+def _resume(account: str) -> str:
+    return f"tokenhub accounts set {shlex.quote(account)} --resume-recharge"
 
 
 def _refund_failed(facts: _Facts, account: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from tokenhub.billing.disputes import Change, DisputeState
 from tokenhub.billing.journal import EntryKind
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import DisputeFacts
-from tokenhub.billing.recharges import DISPUTED
+from tokenhub.billing.recharges import DISPUTED, RechargeState
 from tokenhub.billing.refunds import ended_poll_ms
 from tokenhub.money import exact
 from tokenhub.observability import log
@@ -165,4 +165,7 @@ def _tell(hub: Hub, position: Position, was: DisputeState | None, dispute: Dispu
         "status": dispute.status,
         "frozen": exact(dispute.frozen_nano),
     }
+    recharge = recharges.get(hub.database, account_id)
+    if recharge is not None and recharge.state is RechargeState.SUSPENDED and recharge.reason == DISPUTED:
+        body["recharge"] = recharge.state
     notices.tell(hub, NoticeKind.DISPUTE_OPENED, f"{dispute.id}-{dispute.status}", account_id, body)
