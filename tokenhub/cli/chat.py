@@ -180,7 +180,7 @@ def _fail(error: dict[str, Any], status: int = 200) -> None:
     words = str(error.get("message", "The gateway reported an error."))
     show = f"tokenhub requests show {error.get('request_id', 'ID')}"
     words = render.in_commands(words).replace("metadata.excluded has", f"{show} has")
-    words = words.replace("set a smaller max_completion_tokens.", "give a smaller --max-tokens.") + _amounts(error)
+    words += _amounts(error)
     more = f" See: {show}" if "request_id" in error and _is_kept(status) and show not in words else ""
     raise HubError(f"{words}{code}{more}")
 

@@ -51,9 +51,17 @@ def say(text: str) -> None:
     print(inert(text), file=sys.stderr, flush=True)
 
 
+_IN_COMMANDS = {
+    "GET /v1/models lists": "tokenhub models list shows",
+    "set a smaller max_completion_tokens.": "give a smaller --max-tokens.",
+}
+
+
 def in_commands(words: str) -> str:
     """Return what a refusal says with the command in the place of what only HTTP has."""
-    return words.replace("GET /v1/models lists", "tokenhub models list shows")
+    for in_http, in_command in _IN_COMMANDS.items():
+        words = words.replace(in_http, in_command)
+    return words
 
 
 def complain(text: str) -> None:

@@ -213,10 +213,10 @@ def _misdirected(request: BaseRequest, endpoints: dict[str, Endpoint] | None) ->
         return VersionNotSupported("This gateway speaks HTTP/1.1.")
     if not _host_is_plain(request):
         return InvalidRequest("The Host header is not one host name.", code="malformed_request")
-    if endpoints is None and _TWICE.match(request.path):
-        return NotFound(
-            "There is nothing at this path: it has a version twice. The base URL of Anthropic's and Google's clients is the gateway's address, without /v1."
-        )
     if endpoints is None:
+        if _TWICE.match(request.path):
+            return NotFound(
+                "There is nothing at this path: it has a version twice. The base URL of Anthropic's and Google's clients is the gateway's address, without /v1."
+            )
         return NotFound("There is nothing at this path. The API's paths begin with /v1 or /v1beta; see docs/http.md.")
     return MethodNotAllowed(f"This path takes {', '.join(endpoints)}.")
