@@ -13,12 +13,15 @@
 
 Only a HubError reaches a caller; anything else becomes ``InternalError`` with a request id.
 A message says what is wrong and what to do next; it never quotes a prompt, a key or an
-upstream's words. The doors render it: OpenAI's shape in ``wire/chat/frames.py``, a line on stderr
+upstream's words. ``str`` of one is for the operator. The doors render it: OpenAI's shape in ``wire/chat/frames.py``, a line on stderr
 in ``cli``.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+Matter = Literal["", "store", "master key"]
+"""What the operator must see to; nothing, where the message says what to do."""
 
 
 class HubError(Exception):
@@ -26,6 +29,7 @@ class HubError(Exception):
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "internal_error"
+    see_to: Matter = ""
 
     def __init__(
         self,
@@ -35,6 +39,7 @@ class HubError(Exception):
         param: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         retry_after_s: int | None = None,
+        cause: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -42,6 +47,12 @@ class HubError(Exception):
         self.param = param
         self.metadata = dict(metadata) if metadata else {}
         self.retry_after_s = retry_after_s
+        self.cause = cause
+        """What lies behind it, for the operator alone: a database's own words may name its hosts, users and tables."""
+
+    def __str__(self) -> str:
+        """What the operator is told, in the log and by commands: the message, and what lies behind it."""
+        return f"{self.message}: {self.cause}" if self.cause else self.message
 
 
 class InvalidRequest(HubError):
@@ -121,6 +132,10 @@ class LoopDetected(HubError):
 
 
 class SetupError(HubError):
-    """The home, a setting or a file is not as it must be; the message names it and the remedy."""
+    """The home, a setting or a file is not as it must be; the message names it and the remedy, or ``see_to`` what is to be mended."""
 
     status, type = 500, "setup_error"
+
+    def __init__(self, message: str, *, code: str | None = None, see_to: Matter = "") -> None:
+        super().__init__(message, code=code)
+        self.see_to = see_to

@@ -5,10 +5,12 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tokenhub import clock
+from tokenhub.cli import app
 from tokenhub.operations import accounts, credentials, doctor, grants, master_key, plans
 from tokenhub.operations.credentials import NewCredential
 from tokenhub.operations.doctor import Finding, Health
@@ -157,6 +159,37 @@ def test_a_store_that_cannot_be_opened_is_not_mended_by_another_home(home: Home)
     home.master_key.write_text("A")
     found = next(one for one in wrong(home) if one.check == "database")
     assert "tokenhub rekey --lost" in found.remedy
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_damaged_store_is_no_matter_of_its_message_whatever_the_home_is_called(
+    installed: Hub, tmp_path: Path
+) -> None:
+    moved = Home(tmp_path / "my tokenhub home", explicit=True)
+    installed.close()
+    installed.home.path.rename(moved.path)
+    moved.database.write_bytes(b"no database" * 1000)
+    found = next(one for one in wrong(moved) if one.check == "database")
+    assert found.remedy.startswith("See to the files of ")
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_a_master_key_that_cannot_be_read_is_no_matter_of_the_server(installed: Hub) -> None:
+    installed.home.master_key.unlink()
+    installed.home.master_key.mkdir()
+    found = next(one for one in wrong(installed.home) if one.check == "database")
+    assert "cannot be read" in found.message
+    assert found.remedy.startswith("Put your copy of the master key back")
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_t97_a_table_that_is_gone_is_named_to_the_operator(installed: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    with installed.database.write():
+        installed.database.execute("ALTER TABLE credentials RENAME TO elsewhere")
+    found = next(one for one in wrong(installed.home) if one.check == "credentials")
+    assert 'relation "credentials" does not exist' in found.message
+    assert app.run(["--home", str(installed.home.path), "credentials", "list"]) == 1
+    assert 'relation "credentials" does not exist' in capsys.readouterr().err
 
 
 def test_no_credential_at_all_is_named(installed: Hub) -> None:

@@ -371,13 +371,32 @@ async def test_t97_log_says_once_in_a_while_why_nothing_can_be_written_and_calle
     cut.refuse = True
     cut.cut_now()
     for name in ("r1", "r2"):
-        with pytest.raises(Unavailable, match=r"^the database server cannot be reached$"):
+        with pytest.raises(Unavailable) as refused:
             await writer.submit(direct.place(name, "a-0", 1))
+        assert refused.value.message == "the database server cannot be reached"
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     (reason,) = [line["reason"] for line in lines if line["event"] == "store_write"]
     assert "connection failed" in reason
     cut.refuse = False
     await until(lambda: not direct.database.rows("SELECT 1 FROM holds"))
+
+
+async def test_t97_callers_hear_no_names_of_tables_and_the_log_does(bank, second, started, capsys):
+    if bank.database.kind == "sqlite":
+        pytest.skip("SQLite's words are the program's own")
+    writer = await started(second, bank)
+    with bank.database.write():
+        bank.database.execute("ALTER TABLE holds RENAME TO elsewhere")
+    with pytest.raises(Unavailable) as refused:
+        await writer.submit(bank.place("r", "a-0", 100))
+    assert refused.value.message == "the database server refuses the gateway (42P01)"
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (reason,) = [line["reason"] for line in lines if line["event"] == "store_write"]
+    assert reason.startswith(f"{refused.value.message}: ")
+    assert reason.endswith('relation "holds" does not exist')
+    with bank.database.write():
+        bank.database.execute("ALTER TABLE elsewhere RENAME TO holds")
+    assert isinstance(await writer.submit(bank.place("r2", "a-0", 100)), Placed)
 
 
 async def test_lease_that_cannot_be_renewed_once_is_renewed_when_it_can(direct, cut, through):

@@ -120,7 +120,7 @@ def run(arguments: Sequence[str]) -> int:
         return _run(arguments)
     except HubError as error:
         _give_output_up()
-        render.complain(render.in_commands(error.message))
+        render.complain(render.in_commands(str(error)))
         return USAGE if isinstance(error, InvalidRequest) else FAILED
     except _CLICK_ERROR as error:
         return _usage(error)

@@ -91,7 +91,7 @@ def status(
         except Unavailable as error:
             if not watch:
                 raise
-            door.say(error.message)
+            door.say(str(error))
             time.sleep(EVERY_S)
             continue
         if watch and not door.as_json:

@@ -257,7 +257,7 @@ def _told(words: str) -> Iterator[None]:
     try:
         yield
     except (StoreError, OSError) as error:
-        reason = error.message if isinstance(error, StoreError) else error.strerror or type(error).__name__
+        reason = str(error) if isinstance(error, StoreError) else error.strerror or type(error).__name__
         raise SetupError(f"{words}: {reason.removeprefix('the ledger cannot be used: ')}") from error
 
 

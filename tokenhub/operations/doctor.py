@@ -13,7 +13,7 @@ from typing import Final
 
 from tokenhub import clock, money, settings
 from tokenhub.billing.periods import DAY_MS
-from tokenhub.errors import Conflict, HubError
+from tokenhub.errors import HubError
 from tokenhub.operations import forms
 from tokenhub.operations.findings import Finding as Finding
 from tokenhub.operations.findings import Health as Health
@@ -58,7 +58,7 @@ def _examine(home: Home) -> Iterator[Finding]:
     try:
         hub = Hub.open(home)
     except HubError as error:
-        yield Finding("database", Health.FAILED, error.message, _remedy(home, chosen, error))
+        yield Finding("database", Health.FAILED, str(error), _remedy(home, chosen, error))
     else:
         with hub:
             for check in _OF_THE_HUB:
@@ -80,10 +80,10 @@ def _settings(home: Home, chosen: Settings) -> Iterator[Finding]:
 
 
 def _remedy(home: Home, chosen: Settings, error: HubError) -> str:
-    """Say what to do where the store cannot be opened; a message that names a command, a version or what is in the way says it all."""
-    if isinstance(error, Conflict) or any(words in error.message for words in ("tokenhub ", "Run: ", "newer TokenHub")):
+    """Say what to do where the store cannot be opened."""
+    if not error.see_to:
         return "Do as the message says."
-    if "is not a master key" in error.message:
+    if error.see_to == "master key":
         return "Put your copy of the master key back; if it is lost: tokenhub rekey --lost"
     if chosen.database_url:
         return "See to the server that database.url names, and its user: tokenhub config get database.url"
@@ -100,7 +100,7 @@ def _guarded(check: "Check", hub: Hub) -> Iterator[Finding]:
         yield Finding(
             check.__name__.strip("_").replace("_", " "),
             Health.FAILED,
-            error.message,
+            str(error),
             "Mend the cause and run tokenhub doctor again.",
         )
 

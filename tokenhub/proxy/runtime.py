@@ -94,7 +94,7 @@ class Runtime:
         except StoreError as error:
             if (now_s := clock.monotonic_s()) - self._away_told_s >= AWAY_TOLD_EVERY_S:
                 self._away_told_s = now_s
-                log.failure("store_read", error, reason=error.reason)
+                log.failure("store_read", error, reason=str(error))
             raise Unavailable(
                 "The ledger does not answer; try again.", code="ledger_unavailable", retry_after_s=2
             ) from None

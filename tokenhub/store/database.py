@@ -24,6 +24,7 @@ from tokenhub.store.failures import (
     StoreError,
     StoreRejected,
     StoreUnavailable,
+    in_one_line,
     is_forbidden_write,
     translated,
     unstorable,
@@ -256,7 +257,9 @@ class Database:
             lost = self.peewee.is_lost()
             self.peewee.drop()
             if lost and commit and mode == "write":
-                raise CommitUnknown("the database connection broke during a commit", here.transaction) from error
+                raise CommitUnknown(
+                    "the database connection broke during a commit", here.transaction, cause=in_one_line(error)
+                ) from error
             if commit:
                 raise
 
@@ -371,8 +374,7 @@ def _open_sqlite(home: Home, *, create: bool) -> sqlite.Sqlite:
     try:
         backend.connect()
     except Exception as error:
-        failure = translated(error)
-        raise SetupError(f"{home.database}: {failure}") from error
+        raise SetupError(f"{home.database}: {translated(error)}", see_to="store") from error
     return backend
 
 

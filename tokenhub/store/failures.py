@@ -21,10 +21,10 @@ Reason = Literal["unique", "foreign_key", "check", "not_null", "value", "other"]
 class StoreError(Unavailable):
     """The database did not do what it was asked, and nothing of it was written."""
 
-    def __init__(self, message: str, *, retry_after_s: int = 1, reason: str = "") -> None:
-        super().__init__(message, code="ledger_unavailable", retry_after_s=retry_after_s)
-        self.reason = reason or message
-        """For the log: a driver's own words may name hosts and users, which are not for callers."""
+    see_to = "store"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1, cause: str = "") -> None:
+        super().__init__(message, code="ledger_unavailable", retry_after_s=retry_after_s, cause=cause)
 
 
 class StoreBusy(StoreError):
@@ -38,8 +38,10 @@ class StoreUnavailable(StoreError):
 class CommitUnknown(Unavailable):
     """The connection broke between COMMIT and its answer: it may or may not hold (T96)."""
 
-    def __init__(self, message: str, transaction: str) -> None:
-        super().__init__(message, code="ledger_unavailable", retry_after_s=1)
+    see_to = "store"
+
+    def __init__(self, message: str, transaction: str, *, cause: str = "") -> None:
+        super().__init__(message, code="ledger_unavailable", retry_after_s=1, cause=cause)
         self.transaction = transaction
         """What ``Database.outcome`` takes."""
 
@@ -47,8 +49,8 @@ class CommitUnknown(Unavailable):
 class StoreRejected(InternalError):
     """The data were refused; ``reason`` says by which kind of rule (T16, T98)."""
 
-    def __init__(self, message: str, reason: Reason) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, reason: Reason, *, cause: str = "") -> None:
+        super().__init__(message, cause=cause)
         self.reason = reason
 
 
@@ -115,6 +117,11 @@ def translated(error: BaseException) -> BaseException:
     return error
 
 
+def in_one_line(words: object) -> str:
+    """Return what a driver or a server said, as one line."""
+    return " ".join(str(words).split())
+
+
 def unstorable(error: Exception) -> BaseException:
     """The same for a statement's parameters: Python refuses some before any driver sees them (T16, T98)."""
     if isinstance(error, OverflowError | UnicodeError):
@@ -139,7 +146,9 @@ def _from_sqlite(error: sqlite3.Error) -> BaseException:
     if code in _SQLITE_AWAY:
         return StoreUnavailable(f"the ledger cannot be used: {_SQLITE_AWAY[code]}", retry_after_s=5)
     if code in _SQLITE_DATA:
-        return StoreRejected(f"the database refused a row: {error}", _SQLITE_REASONS.get(extended, "other"))
+        return StoreRejected(
+            "the database refused a row", _SQLITE_REASONS.get(extended, "other"), cause=in_one_line(error)
+        )
     return error
 
 
@@ -147,17 +156,18 @@ def _from_postgres(error: Any) -> BaseException:
     state: str | None = getattr(error, "sqlstate", None)
     if state is None:
         return _without_state(error)
+    said = in_one_line(error.diag.message_primary or "")
     if state.startswith(_POSTGRES_BUSY):
-        return StoreBusy("the database is locked by another transaction; try again")
+        return StoreBusy("the database is locked by another transaction; try again", cause=said)
     if state in _POSTGRES_READ_ONLY and error.diag.source_function != _POSTGRES_PLANS:
-        return StoreUnavailable(f"the database server takes no writes ({state}): is it a standby?", retry_after_s=5)
+        return _unavailable(f"the database server takes no writes ({state}): is it a standby?", said)
     if state.startswith(_POSTGRES_AWAY):
-        return StoreUnavailable(f"the database server is not available ({state})", retry_after_s=5)
+        return _unavailable(f"the database server is not available ({state})", said)
     if state.startswith(_POSTGRES_DATA):
         reason = _POSTGRES_REASONS.get(state, "value" if state.startswith("22") else "other")
-        return StoreRejected(f"the database refused a row: {error.diag.message_primary}", reason)
+        return StoreRejected("the database refused a row", reason, cause=said)
     if state in _POSTGRES_MENDED:
-        return StoreUnavailable(f"{_POSTGRES_MENDED[state]}: {error.diag.message_primary}", retry_after_s=5)
+        return _unavailable(f"the database server refuses the gateway ({state})", f"{_POSTGRES_MENDED[state]}: {said}")
     return error  # type: ignore[no-any-return]
 
 
@@ -167,6 +177,9 @@ def _without_state(error: BaseException) -> BaseException:
     if "DataError" in kinds:
         return StoreRejected("a value cannot be stored", "value")
     if kinds & {"OperationalError", "InterfaceError"}:
-        reason = " ".join(str(error).split())
-        return StoreUnavailable("the database server cannot be reached", retry_after_s=5, reason=reason)
+        return _unavailable("the database server cannot be reached", in_one_line(error))
     return error
+
+
+def _unavailable(message: str, cause: str) -> StoreUnavailable:
+    return StoreUnavailable(message, retry_after_s=5, cause=cause)

@@ -61,7 +61,7 @@ def migrate(
             done = applied(database)
             foreign = not done and bool(database.peewee.get_tables())
     except (StoreError, StoreRejected, peewee.PeeweeException) as error:
-        raise SetupError(f"the database cannot be read: {translated(error)}") from error
+        raise SetupError(f"the database cannot be read: {translated(error)}", see_to="store") from error
     refuse_newer(done, files)
     if foreign:
         raise SetupError("the database has tables that are not TokenHub's: give TokenHub a database of its own")
@@ -118,7 +118,8 @@ def _run(database: "Database", files: Path) -> list[str]:
     names: list[str] = Runner(database.peewee, str(files), HISTORY).up()
     if database.kind == "sqlite" and (broken := database.rows("PRAGMA foreign_key_check")):
         raise SetupError(
-            f"the upgrade {names[-1]} leaves rows of {broken[0][0]} without what they refer to; nothing was changed"
+            f"the upgrade {names[-1]} leaves rows of {broken[0][0]} without what they refer to; nothing was changed",
+            see_to="store",
         )
     return names
 

@@ -12,6 +12,7 @@ from tokenhub import clock
 from tokenhub.errors import SetupError
 from tokenhub.settings import without_password
 from tokenhub.store.connections import Connections
+from tokenhub.store.failures import in_one_line
 
 OLDEST = 130_000
 """``pg_current_xact_id`` and ``pg_xact_status`` on 64-bit ids came with version 13."""
@@ -253,12 +254,13 @@ def check_server(database: Postgres) -> None:
     """Refuse a server that is too old or not durable, with what it must be set to."""
     if database.server_version < OLDEST:
         raise SetupError(
-            f"the PostgreSQL server is version {database.server_version // 10_000}; TokenHub needs 13 or newer"
+            f"the PostgreSQL server is version {database.server_version // 10_000}; TokenHub needs 13 or newer",
+            see_to="store",
         )
     for name, value in REQUIRED.items():
         ((found,),) = database.cursor().execute(f"SHOW {name}").fetchall()
         if found != value:
-            raise SetupError(f"the PostgreSQL server has {name} = {found}; TokenHub needs {value}")
+            raise SetupError(f"the PostgreSQL server has {name} = {found}; TokenHub needs {value}", see_to="store")
 
 
 def connect(url: str) -> Postgres:
@@ -279,5 +281,5 @@ def connect(url: str) -> Postgres:
     try:
         database.connect()
     except (peewee.OperationalError, peewee.ProgrammingError) as error:
-        raise SetupError(f"cannot connect to {without_password(url)}: {' '.join(str(error).split())}") from error
+        raise SetupError(f"cannot connect to {without_password(url)}: {in_one_line(error)}", see_to="store") from error
     return database

@@ -263,7 +263,8 @@ def verify_tables(database: Sqlite) -> None:
     )
     if loose:
         raise SetupError(
-            f"the tables {', '.join(name for (name,) in loose)} are not STRICT: this is not a TokenHub database, or it was changed"
+            f"the tables {', '.join(name for (name,) in loose)} are not STRICT: this is not a TokenHub database, or it was changed",
+            see_to="store",
         )
 
 
@@ -311,7 +312,7 @@ def check_file(path: Path, *, empty: bool = False) -> None:
     if not path.exists():
         raise SetupError(f"there is no database at {path}. Is the home right? A new one is made by: tokenhub init")
     if not path.is_file():
-        raise SetupError(f"{path} is not a file")
+        raise SetupError(f"{path} is not a file", see_to="store")
     if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK | os.X_OK):
         raise SetupError(
             f"{path} or its folder cannot be written by this user, or is on a disk that is read-only. See to owner, mode and disk"

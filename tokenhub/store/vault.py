@@ -108,7 +108,7 @@ def read_master_key(path: Path, *, is_kept: bool = True) -> bytes:
     try:
         mode, data = path.stat().st_mode, path.read_bytes()
     except OSError as error:
-        raise SetupError(f"the master key {path} cannot be read: {error.strerror}") from None
+        raise SetupError(f"the master key {path} cannot be read: {error.strerror}", see_to="master key") from None
     if is_kept and mode & 0o077:
         raise SetupError(
             f"the master key {path} is open to others (mode {mode & 0o777:o}). Run: chmod 600 {shlex.quote(str(path))}"
@@ -123,6 +123,7 @@ def _decoded(text: str, source: str) -> bytes:
         key = b""
     if len(key) != KEY_BYTES:
         raise SetupError(
-            f"{source} is not a master key: {KEY_BYTES} bytes in base64, as made by: openssl rand -base64 {KEY_BYTES}"
+            f"{source} is not a master key: {KEY_BYTES} bytes in base64, as made by: openssl rand -base64 {KEY_BYTES}",
+            see_to="master key",
         )
     return key

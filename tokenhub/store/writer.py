@@ -25,7 +25,7 @@ from tokenhub.observability import log
 from tokenhub.store import revision
 from tokenhub.store.commit import Answer, Committer, Item
 from tokenhub.store.commit import OutcomeUnknown as OutcomeUnknown
-from tokenhub.store.database import Database, StoreBusy, StoreError
+from tokenhub.store.database import Database, StoreBusy
 from tokenhub.store.kept import Kept, unwritten
 from tokenhub.store.leases import RENEWALS, Lease
 
@@ -272,7 +272,7 @@ class Writer:
         """Log why nothing can be written, once in a while."""
         if (now_s := clock.monotonic_s()) >= self._tell_again_s:
             self._tell_again_s = now_s + TELL_AGAIN_S
-            log.failure("store_write", error, reason=error.reason if isinstance(error, StoreError) else error.message)
+            log.failure("store_write", error, reason=str(error))
 
     def _drain(self) -> list[Item]:
         """Take all operations that are queued."""

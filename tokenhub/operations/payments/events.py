@@ -89,7 +89,7 @@ def _work(hub: Hub, api: StripeApi, event: Event) -> bool:
 
 
 def _postpone(hub: Hub, event: Event, error: Exception) -> None:
-    reason = error.message if isinstance(error, HubError) else type(error).__name__
+    reason = str(error) if isinstance(error, HubError) else type(error).__name__
     if not isinstance(error, HubError):
         log.failure("stripe_event_failed", error, id=event.id, type=event.type)
     if event.tries + 1 >= _MOST_TRIES:

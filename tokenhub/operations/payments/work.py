@@ -47,7 +47,7 @@ def tick(hub: Hub, now_ms: int) -> None:
             log.event("payments_stopped", level="warning", job=name, reason=error.message)
             return
         except HubError as error:
-            log.event("payments_failed", level="warning", job=name, reason=error.message)
+            log.event("payments_failed", level="warning", job=name, reason=str(error))
         except Exception as error:
             log.failure("payments_failed", error, job=name)
 
