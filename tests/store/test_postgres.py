@@ -66,18 +66,62 @@ def test_an_address_that_cannot_be_read_is_refused_in_words_that_do_not_quote_it
     assert "s3cret" not in "".join(traceback.format_exception(refused.value))
 
 
+SPOILT = {
+    "26000": "DO $$BEGIN EXECUTE 'DEALLOCATE ALL'; END$$",
+    "42P05": "PREPARE _pg3_0 AS SELECT 1",
+    "42P01": "SET search_path = nowhere",
+    "42501": "SET ROLE pg_monitor",
+}
+"""What makes a session useless, by what is answered in it from then on: a pooler between that empties it or gives away another, and
+settings of the user's, which it goes on with when they have been mended."""
+
+
+def use(database: Database, times: int) -> None:
+    """Read and write so often: psycopg prepares what comes for the sixth time."""
+    for number in range(times):
+        database.row("SELECT COUNT(*) FROM kept")
+        with database.write():
+            database.execute("INSERT INTO kept VALUES (?)", (number,))
+
+
 @ONLY_POSTGRES
-def test_a_plan_that_no_longer_fits_is_not_told_as_a_standby(
+@pytest.mark.parametrize("code", SPOILT)
+@pytest.mark.parametrize("writes", [False, True])
+def test_t97_a_session_that_became_useless_is_left_for_a_new_one(database: Database, code: str, writes: bool) -> None:
+    with database.write():
+        database.execute("CREATE TABLE kept (number bigint)")
+    use(database, 5 if code == "42P05" else 6)
+    before = database.row("SELECT COUNT(*), pg_backend_pid() FROM kept") or ()
+    database.peewee.cursor().connection.execute(SPOILT[code].encode(), prepare=False)
+    if writes:
+        with pytest.raises(StoreUnavailable, match=code), database.write():
+            database.execute("INSERT INTO kept VALUES (?)", (0,))
+    else:
+        database.row("SELECT COUNT(*) FROM kept")
+    after = database.row("SELECT COUNT(*), pg_backend_pid() FROM kept") or ()
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+    use(database, 6)
+
+
+@ONLY_POSTGRES
+def test_a_plan_that_no_longer_fits_is_not_told_as_a_standby_and_made_anew(
     database: Database, settings: Settings, home: Home
 ) -> None:
     with database.write():
         database.execute("CREATE TABLE changing (a bigint)")
-    for _ in range(10):  # psycopg prepares what comes again
-        database.rows("SELECT * FROM changing")
-    with closing(open_database(settings, home)) as other, other.write():
-        other.execute("ALTER TABLE changing ADD COLUMN b text")
-    with pytest.raises(StoreUnavailable, match=r"not available \(0A000\)"):
-        database.rows("SELECT * FROM changing")
+    with closing(open_database(settings, home)) as other:
+        for _ in range(10):  # psycopg prepares what comes again
+            database.rows("SELECT * FROM changing")
+        with other.write():
+            other.execute("ALTER TABLE changing ADD COLUMN b text")
+        with pytest.raises(StoreUnavailable, match=r"not available \(0A000\)"), database.read():
+            database.rows("SELECT * FROM changing")
+        for _ in range(10):
+            database.rows("SELECT * FROM changing")
+        with other.write():
+            other.execute("ALTER TABLE changing DROP COLUMN b")
+        assert database.rows("SELECT * FROM changing") == []
 
 
 @ONLY_POSTGRES

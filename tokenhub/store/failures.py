@@ -129,6 +129,11 @@ def unstorable(error: Exception) -> BaseException:
     return translated(error)
 
 
+def wants_new_session(error: Any) -> bool:
+    """Whether a server refused what it may take of another session: a pooler or a change of the server has made this one useless."""
+    return error.sqlstate in _POSTGRES_MENDED or error.diag.source_function == _POSTGRES_PLANS
+
+
 def is_forbidden_write(error: BaseException) -> bool:
     """Whether a statement was refused because its connection may not write just now."""
     original = getattr(error, "orig", error)

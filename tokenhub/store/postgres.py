@@ -12,7 +12,7 @@ from tokenhub import clock
 from tokenhub.errors import SetupError
 from tokenhub.settings import without_password
 from tokenhub.store.connections import Connections
-from tokenhub.store.failures import in_one_line
+from tokenhub.store.failures import in_one_line, wants_new_session
 
 OLDEST = 130_000
 """``pg_current_xact_id`` and ``pg_xact_status`` on 64-bit ids came with version 13."""
@@ -83,12 +83,17 @@ class Postgres(peewee.PostgresqlDatabase):
         from psycopg.conninfo import conninfo_to_dict
 
         class Connection(psycopg.Connection[Any]):
-            """One whose next statement may be waited for until a moment, at most."""
+            """One whose next statement may be waited for until a moment, at most; what only a new session mends ends it."""
 
             end_s: float | None = None
 
             def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
-                return super().wait(gen if self.end_s is None else _until(self.end_s, gen), *args, **options)
+                try:
+                    return super().wait(gen if self.end_s is None else _until(self.end_s, gen), *args, **options)
+                except psycopg.Error as error:
+                    if wants_new_session(error):
+                        self.close()
+                    raise
 
         parameters = {**CONNECTION, **conninfo_to_dict(self.database)}
         connection = Connection.connect(**parameters, autocommit=True)  # type: ignore[arg-type]
