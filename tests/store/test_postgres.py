@@ -56,6 +56,9 @@ def test_t97_a_server_that_cannot_be_reached_stops_the_start_with_the_reason_wit
         "postgresql://hub:s3cret word@127.0.0.1:1/hub",
         "postgresql://127.0.0.1:1/hub?password=my&s3cret",
         "postgresql://hub:s3cret@127.0.0.1:1/hub?ssl=on",
+        "postgresql://hub:my@s3cret@127.0.0.1:1/hub",
+        "postgresql://hub:my@s3cret@127.0.0.1,localhost:1/hub",
+        "postgresql://hub:my/s3cret?connect_timeout=s3cret@127.0.0.1:1/hub",
     ],
 )
 def test_an_address_that_cannot_be_read_is_refused_in_words_that_do_not_quote_it(home: Home, url: str) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -49,6 +49,10 @@ WRITES_END_S = 6.0
 """What a change waits for the writes of others, at most: longer than one of them waits for a lock, though it may wait for several."""
 WRITES_PAUSE_S = 0.002
 
+_UNREADABLE = (
+    "database.url cannot be read: in its user and password write % as %25, a space as %20, / as %2F and @ as %40; "
+    "behind the ? stand parameters of PostgreSQL's own, such as sslmode=require"
+)
 _WRITES = """
 SELECT pid, backend_xid::text FROM pg_stat_activity
 WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
@@ -268,6 +272,13 @@ def check_server(database: Postgres) -> None:
             raise SetupError(f"the PostgreSQL server has {name} = {found}; TokenHub needs {value}", see_to="store")
 
 
+def _quotes_password(words: str, url: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether a refusal quotes what ended up in a place of its own because the password before it has a sign that ends one."""
+    places = [str(value) for name, value in parameters.items() if name not in ("user", "password")]
+    parts = [part for place in places for part in place.split(",")]
+    return any("@" in part and part in url and part in words for part in parts)
+
+
 def connect(url: str) -> Postgres:
     """Open the first connection to a server; the refusal names the server's own reason, never the password."""
     try:
@@ -276,15 +287,14 @@ def connect(url: str) -> Postgres:
     except ImportError:
         raise SetupError("database.url names PostgreSQL: install the extra, pip install 'tokenhub[postgres]'") from None
     try:
-        conninfo_to_dict(url)
+        parameters = conninfo_to_dict(url)
     except ProgrammingError:  # its words quote what cannot be read, which may be the password
-        raise SetupError(
-            "database.url cannot be read: in its user and password write % as %25, a space as %20, / as %2F and @ as %40; "
-            "behind the ? stand parameters of PostgreSQL's own, such as sslmode=require"
-        ) from None
+        raise SetupError(_UNREADABLE) from None
     database = Postgres(url)
     try:
         database.connect()
     except (peewee.OperationalError, peewee.ProgrammingError) as error:
+        if _quotes_password(in_one_line(error), url, parameters):
+            raise SetupError(_UNREADABLE) from None
         raise SetupError(f"cannot connect to {without_password(url)}: {in_one_line(error)}", see_to="store") from error
     return database
