@@ -198,16 +198,36 @@ def test_an_appeal_of_what_was_won_freezes_again(till: Till) -> None:
     assert (till.available(), till.frozen(), till.debt()) == (0, 0, 0)
 
 
-def test_what_is_lost_after_it_was_given_back_is_left_to_a_person(
-    till: Till, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("between", [(), ("appeal_under_review",)])
+def test_what_was_given_back_is_taken_again_when_it_is_lost_again(till: Till, between: tuple[str, ...]) -> None:
+    till.tells()
     topup = till.bought()
+    till.spend(7_500_000)
     dispute = contest(till, topup)
-    for status in ("lost", "won", "lost"):
-        move(till, dispute, status)
-    assert "dispute_lost_again" in capsys.readouterr().err
-    assert till.journal("dispute", "dispute_return") == [-20_000_000, 20_000_000]
-    assert till.available() == 20_000_000
+    for count in (1, 2, 3):
+        move(till, dispute, "lost")
+        assert (till.available(), till.frozen(), till.debt()) == (-7_500_000, 0, 7_500_000)
+        assert till.told().count("dispute_opened") == (1 + len(between)) * count + 1 - len(between)
+        move(till, dispute, "won")
+        assert (till.available(), till.frozen(), till.debt()) == (12_500_000, 0, 0)
+        for status in between:
+            move(till, dispute, status)
+            assert (till.available(), till.frozen(), till.debt()) == (0, 12_500_000, 0)
+
+
+def test_each_appeal_of_a_dispute_lets_another_of_its_payment_have_what_comes_back(till: Till) -> None:
+    topup = till.bought()
+    first, second = contest(till, topup), contest(till, topup, 1200)
+    move(till, first, "lost")
+    move(till, second, "lost")
+    for _ in range(2):
+        move(till, first, "won")
+        assert till.available() == 8_000_000
+        move(till, second, "won")
+        assert till.available() == 20_000_000
+        move(till, first, "lost")
+        move(till, second, "lost")
+        assert (till.available(), till.frozen(), till.debt()) == (0, 0, 0)
 
 
 def test_credit_won_back_after_its_lot_expired_can_be_used_for_thirty_days(till: Till) -> None:
@@ -298,6 +318,48 @@ def test_two_disputes_of_one_payment_never_take_more_than_it_bought(till: Till) 
     move(till, first, "lost")
     assert till.journal("dispute") == [-20_000_000]
     assert (till.available(), till.frozen(), till.debt()) == (0, 0, 0)
+
+
+def test_open_disputes_of_one_payment_together_freeze_what_is_left_of_what_it_bought(till: Till) -> None:
+    """Of what had been sent back already, other credit has paid; what was held meanwhile is free again."""
+    topup = till.bought()
+    till.bought(5000)
+    request = till.hold(20_000_000)
+    till.stripe.refund_in_dashboard(topup.payment_intent or "", 1000)
+    refunds.reconcile_payment(till.hub, till.api, topup.payment_intent or "")
+    till.settle(request, 0)
+    assert till.available() == 60_000_000
+    first, second = contest(till, topup, 1000), contest(till, topup, 600)
+    assert (till.available(), till.frozen()) == (50_000_000, 10_000_000)
+    move(till, first, "won")
+    assert (till.available(), till.frozen()) == (54_000_000, 6_000_000)
+    move(till, second, "lost")
+    assert (till.available(), till.frozen(), till.debt()) == (54_000_000, 0, 0)
+
+
+def test_a_dispute_that_is_lost_takes_what_another_of_its_payment_has_frozen(till: Till) -> None:
+    topup = till.bought()
+    till.bought(5000)
+    first, second = contest(till, topup, 1200), contest(till, topup)
+    move(till, second, "lost")
+    assert (till.available(), till.frozen(), till.debt()) == (50_000_000, 0, 0)
+    move(till, first, "lost")
+    assert (till.available(), till.frozen(), till.debt()) == (50_000_000, 0, 0)
+
+
+def test_a_refund_that_fails_beside_an_open_dispute_and_a_lost_one_goes_to_the_lost_one(till: Till) -> None:
+    topup = till.bought()
+    till.bought(5000)
+    till.stripe.refund_status = "pending"
+    refund = refunds.request(till.hub, topup.id, 1000)
+    first, second = contest(till, topup), contest(till, topup)
+    move(till, second, "lost")
+    assert (till.available(), till.frozen()) == (50_000_000, 0)
+    till.stripe.settle_refund(refund.stripe_id or "", "failed")
+    refunds.reconcile(till.hub, till.api, refund.id)
+    assert (till.available(), till.frozen(), till.debt()) == (50_000_000, 0, 0)
+    see(till, first)
+    assert (till.available(), till.frozen(), till.debt()) == (50_000_000, 0, 0)
 
 
 def test_a_refund_that_fails_after_two_disputes_were_lost_goes_to_them_once(till: Till) -> None:

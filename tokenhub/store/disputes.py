@@ -80,11 +80,13 @@ def due(database: Database, now_ms: int, limit: int) -> list[str]:
     return [row[0] for row in database.rows(sql, (now_ms, limit))]
 
 
-def was_given_back(database: Database, dispute_id: str) -> bool:
-    """Whether credit was taken for it once and came back: the journal names each of its events once."""
+def times_returned(database: Database, dispute_id: str) -> int:
+    """Return how many entries have given back what was taken for it: names what it takes, or frees, the next time."""
     head = f"{dispute_id}/"
-    sql = "SELECT 1 FROM entries WHERE kind = ? AND (ref = ? OR substr(ref, 1, CAST(? AS INTEGER)) = ?) LIMIT 1"
-    return database.row(sql, (EntryKind.DISPUTE_RETURN.value, dispute_id, len(head), head)) is not None
+    sql = "SELECT COUNT(*) FROM entries WHERE kind = ? AND (ref = ? OR substr(ref, 1, CAST(? AS INTEGER)) = ?)"
+    row = database.row(sql, (EntryKind.DISPUTE_RETURN.value, dispute_id, len(head), head))
+    assert row is not None
+    return int(row[0])
 
 
 def _dispute(row: Sequence[Any]) -> Dispute:

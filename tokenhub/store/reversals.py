@@ -62,7 +62,7 @@ def claw(
     then from what it has available, from the account's other lots as they are drawn, and the
     rest is debt. The same kind and ref again change nothing and return the same; once undone,
     they raise Conflict. ``after`` names another event, such as a refund that failed, by which the
-    first has to take more: that part is undone with it.
+    first has to take more, or again: that part is undone with it.
     """
     _check(amount_nano, ref)
     event = f"{ref}/{after}" if after else ref
@@ -124,9 +124,8 @@ def _put_back(database: Database, kind: EntryKind, ref: str, now_ms: int) -> int
         taken = purses.entries_of(database, account_id, kind, ref)
         touched = {entry.lot_id for entry in taken if entry.lot_id is not None}
         with purses.opened(database, account_id, now_ms, lots=touched, repaid=True) as opened:
-            if purses.entries_of(database, account_id, RETURN_OF[kind], ref):
-                return 0
-            return purse.put_back(opened, taken)
+            undone = {entry.ref for entry in purses.entries_of(database, account_id, RETURN_OF[kind], ref)}
+            return purse.put_back(opened, [entry for entry in taken if entry.ref not in undone])
 
 
 def _check_amount(amount_nano: int) -> None:

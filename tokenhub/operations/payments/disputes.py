@@ -91,15 +91,13 @@ def _record(hub: Hub, position: Position, facts: DisputeFacts, read_at_ms: int) 
         return known  # somebody has read it later and was here first
     was = None if known is None else known.state
     to = rules.following(was, rules.state_of(facts.status, facts.balance_total), facts.status)
-    if to is DisputeState.LOST and was is not to and store.was_given_back(hub.database, facts.id):
-        log.event("dispute_lost_again", level="error", dispute=facts.id, topup=position.topup.id)
-        to = was or to
     amount = facts.amount if facts.currency == position.topup.currency else position.paid_total
     before = known or Dispute(
         facts.id, position.topup.id, to, "", amount, frozen_nano=0, taken_nano=0, next_poll_at_ms=None,
         created_at_ms=now_ms, updated_at_ms=now_ms,
     )  # fmt: skip
-    contested = position.contested_nano(amount, hub.database.now_ms(), but_for=facts.id)
+    reckon = position.freezable_nano if to is DisputeState.FROZEN else position.contested_nano
+    contested = reckon(amount, hub.database.now_ms(), but_for=facts.id)
     frozen, taken = _change(hub, position, before, rules.change(was, to, before.frozen_nano, contested))
     failpoints.hit("dispute.recording")
     after = replace(
@@ -116,7 +114,8 @@ def _record(hub: Hub, position: Position, facts: DisputeFacts, read_at_ms: int) 
     )
     store.save(hub.database, after)
     if to is DisputeState.WON and was in (DisputeState.FROZEN, DisputeState.LOST):
-        purchases.claim_returned(hub.database, position.topup.id, facts.id, hub.database.now_ms())
+        event = f"{facts.id}-{store.times_returned(hub.database, facts.id)}"
+        purchases.claim_returned(hub.database, position.topup.id, event, hub.database.now_ms())
     _tell(hub, position, was, after)
     return after
 
@@ -131,9 +130,14 @@ def _change(hub: Hub, position: Position, before: Dispute, change: Change) -> tu
         ledger.unfreeze(hub.database, lot_id, -change.freeze_nano, now_ms)
         frozen += change.freeze_nano
     if change.take_nano:
-        took = ledger.claw(
-            hub.database, lot_id, change.take_nano, before.id, now_ms, EntryKind.DISPUTE, frozen_nano=frozen
+        thawed = purchases.thaw_for(
+            hub.database, position, change.take_nano, now_ms, dispute_id=before.id, own_nano=frozen
         )
+        returned = store.times_returned(hub.database, before.id)
+        took = ledger.claw(
+            hub.database, lot_id, change.take_nano, before.id, now_ms, EntryKind.DISPUTE,
+            frozen_nano=frozen + thawed, after=f"again-{returned}" if returned else "",
+        )  # fmt: skip
         frozen, taken = 0, took.own_nano + took.others_nano + took.debt_nano
     if change.give_back:
         taken -= ledger.return_claw(hub.database, EntryKind.DISPUTE, before.id, now_ms)
@@ -168,4 +172,6 @@ def _tell(hub: Hub, position: Position, was: DisputeState | None, dispute: Dispu
     recharge = recharges.get(hub.database, account_id)
     if recharge is not None and recharge.state is RechargeState.SUSPENDED and recharge.reason == DISPUTED:
         body["recharge"] = recharge.state
-    notices.tell(hub, NoticeKind.DISPUTE_OPENED, f"{dispute.id}-{dispute.status}", account_id, body)
+    returned = store.times_returned(hub.database, dispute.id)
+    ref = f"{dispute.id}-{dispute.status}" + (f"-{returned}" if returned else "")
+    notices.tell(hub, NoticeKind.DISPUTE_OPENED, ref, account_id, body)

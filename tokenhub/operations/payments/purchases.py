@@ -53,6 +53,12 @@ class Position:
         gone_nano = self.gone_nano(now_ms, but_for=but_for)
         return rules.claw_nano(amount_minor, self.paid_total, self.lot.granted_nano, gone_nano)
 
+    def freezable_nano(self, amount_minor: int, now_ms: int, *, but_for: str) -> int:
+        """Return the credit that a dispute of so much money freezes: with what others keep frozen at most what is not gone."""
+        frozen_nano = sum(one.frozen_nano for one in self.open_disputes if one.id != but_for)
+        gone_nano = self.gone_nano(now_ms, but_for=but_for) + frozen_nano
+        return rules.claw_nano(amount_minor, self.paid_total, self.lot.granted_nano, gone_nano)
+
     def purchase(self) -> Purchase:
         """Return what the rules of refunds want to know."""
         return Purchase(
@@ -95,7 +101,7 @@ def claim_returned(database: Database, topup_id: str, event: str, now_ms: int) -
         if refund.origin == "stripe" and refund.state in rules.COUNTED:
             _claim_for_refund(database, refund, event, now_ms)
     for dispute in disputes.of_topup(database, topup_id):
-        _claim_for_dispute(database, dispute, event, now_ms)
+        _claim_for_dispute(database, topup_id, dispute.id, event, now_ms)
 
 
 def _claim_for_refund(database: Database, refund: Refund, event: str, now_ms: int) -> None:
@@ -105,33 +111,45 @@ def _claim_for_refund(database: Database, refund: Refund, event: str, now_ms: in
     short = rules.credit_of(refund.amount_minor, position.paid_total, position.lot.granted_nano) - refund.credit_nano
     more = min(short, position.contested_nano(refund.amount_minor, now_ms))
     if more > 0:
-        ledger.claw(database, position.lot.id, more, refund.stripe_id, now_ms, EntryKind.CLAWBACK, after=event)
+        _claw(database, position, more, refund.stripe_id, now_ms, EntryKind.CLAWBACK, event)
         refunds.update(database, replace(refund, credit_nano=refund.credit_nano + more))
 
 
-def _claim_for_dispute(database: Database, dispute: Dispute, event: str, now_ms: int) -> None:
-    position = locked(database, dispute.topup_id)
-    if position is None:
+def _claim_for_dispute(database: Database, topup_id: str, dispute_id: str, event: str, now_ms: int) -> None:
+    position, dispute = locked(database, topup_id), disputes.find(database, dispute_id)
+    if position is None or dispute is None:
         return
-    wanted = position.contested_nano(dispute.amount_minor, now_ms, but_for=dispute.id)
-    if dispute.state is DisputeState.FROZEN and wanted > dispute.frozen_nano:
-        frozen = ledger.freeze(database, position.lot.id, wanted - dispute.frozen_nano, now_ms)
-        disputes.save(database, replace(dispute, frozen_nano=dispute.frozen_nano + frozen))
-    elif dispute.state is DisputeState.LOST and wanted > dispute.taken_nano:
-        more = wanted - dispute.taken_nano
-        ledger.claw(database, position.lot.id, more, dispute.id, now_ms, EntryKind.DISPUTE, after=event)
-        disputes.save(database, replace(dispute, taken_nano=wanted))
+    if dispute.state is DisputeState.FROZEN:
+        more = position.freezable_nano(dispute.amount_minor, now_ms, but_for=dispute_id) - dispute.frozen_nano
+        if more > 0:
+            frozen = ledger.freeze(database, position.lot.id, more, now_ms)
+            disputes.save(database, replace(dispute, frozen_nano=dispute.frozen_nano + frozen))
+    elif dispute.state is DisputeState.LOST:
+        more = position.contested_nano(dispute.amount_minor, now_ms, but_for=dispute_id) - dispute.taken_nano
+        if more > 0:
+            _claw(database, position, more, dispute_id, now_ms, EntryKind.DISPUTE, event)
+            disputes.save(database, replace(dispute, taken_nano=dispute.taken_nano + more))
 
 
-def thaw_for(database: Database, position: Position, amount_nano: int, now_ms: int) -> int:
+def _claw(
+    database: Database, position: Position, amount_nano: int, ref: str, now_ms: int, kind: EntryKind, event: str
+) -> None:
+    thawed = thaw_for(database, position, amount_nano, now_ms)
+    ledger.claw(database, position.lot.id, amount_nano, ref, now_ms, kind, frozen_nano=thawed, after=event)
+
+
+def thaw_for(
+    database: Database, position: Position, amount_nano: int, now_ms: int, *, dispute_id: str = "", own_nano: int = 0
+) -> int:
     """Return how much of what is frozen is to go when so much more is taken back, and note it on the disputes.
 
-    What money has gone back for without us cannot be contested as well, nor what has expired.
+    What money has gone back for cannot be contested as well, nor what has expired. ``dispute_id``:
+    the dispute that takes it, of what it has frozen itself (``own_nano``) first, which is not thawed here.
     """
-    frozen = sum(one.frozen_nano for one in position.open_disputes)
+    others = [one for one in position.open_disputes if one.id != dispute_id]
     left = position.lot.granted_nano - position.gone_nano(now_ms) - amount_nano
-    excess = thawed = min(max(0, frozen - left), amount_nano)
-    for dispute in position.open_disputes:
+    excess = thawed = min(max(0, sum(one.frozen_nano for one in others) - left), amount_nano - own_nano)
+    for dispute in others:
         part = min(excess, dispute.frozen_nano)
         if part:
             disputes.save(database, replace(dispute, frozen_nano=dispute.frozen_nano - part))
