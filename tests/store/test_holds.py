@@ -1,17 +1,22 @@
 """Batches of holds against real databases: exact sums, odd texts, ended leases, many at once."""
 
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from tests.fakes.bank import NOW, Bank
+from tests.fakes.bank import DAY, NOW, Bank
 from tokenhub.billing.holds import End, Ended, Placed, Refusal, Refused
 from tokenhub.billing.rules import MAX_SHORTFALL_NANO
 from tokenhub.store import leases, ledger, requests, usage
 from tokenhub.store.database import StoreBusy
-from tokenhub.store.holds import LeaseLost, release_holds_of
+from tokenhub.store.holds import Holds, LeaseLost, release_holds_of
 from tokenhub.usage import Units, Usage
+
+
+class Undone(Exception):
+    """Leaves no trace of what was written."""
 
 
 @pytest.fixture
@@ -228,3 +233,61 @@ def run_together(database, calls) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def add_lots(bank, account, lots):
+    """Give an account lots, each (available, expires at), without a transaction for each."""
+    with bank.database.write():
+        bank.database.executemany(
+            "INSERT INTO lots (account_id, kind, ref, granted, available, expires_at, created_at) VALUES (?, 'grant', ?, ?, ?, ?, ?)",
+            [(account, f"many-{n}", nano, nano, expires_at, NOW + n) for n, (nano, expires_at) in enumerate(lots)],
+        )
+        bank.database.executemany(
+            "INSERT INTO entries (account_id, lot_id, kind, ref, amount, created_at) VALUES (?, (SELECT id FROM lots WHERE kind = 'grant' AND ref = ?), 'grant', ?, ?, ?)",
+            [(account, f"many-{n}", f"many-{n}", nano, NOW) for n, (nano, _) in enumerate(lots)],
+        )
+        bank.database.execute(
+            "UPDATE accounts SET available = available + ?, next_expiry = (SELECT MIN(expires_at) FROM lots WHERE account_id = ? AND available > 0) WHERE id = ?",
+            (sum(nano for nano, _ in lots), account, account),
+        )
+
+
+@pytest.mark.parametrize("wanted", [[1], [700], [90, 900, 0, 4000], [20_000], [100, 10**6]])
+@pytest.mark.parametrize("after_ms", [0, 150_000])
+def test_many_lots_are_drawn_as_few_are(bank, monkeypatch, wanted, after_ms):
+    """In the order of their expiry, to the last, beside those of holds that end; what is due expires first."""
+    lots = [(20 + n % 7, None if n % 5 == 0 else NOW + 1000 * (1 + n * 7919 % 300)) for n in range(300)]
+    kept = {}
+    for name, each in (("many", 32), ("all", 10**6)):
+        monkeypatch.setattr("tokenhub.store.holds.LOTS_EACH", each)
+        with suppress(Undone), bank.database.write():
+            holds = Holds(bank.database)
+            account = bank.account("a")
+            add_lots(bank, account, lots)
+            holds.apply([bank.place("first", "a-0", 2500)], bank.lease, NOW)
+            operations = [
+                bank.release("first", "a-0"),
+                *(bank.place(f"r{n}", "a-0", nano) for n, nano in enumerate(wanted)),
+            ]
+            outcomes = holds.apply(operations, bank.lease, NOW + after_ms)
+            found = ledger.balances(bank.database, account)
+            parts = bank.database.rows(
+                "SELECT request_id, l.ref, amount FROM hold_lots h JOIN lots l ON l.id = h.lot_id ORDER BY 1, 2"
+            )
+            kept[name] = (
+                [type(outcome) for outcome in outcomes],
+                (found.available_nano, found.held_nano, found.next_expiry_ms, parts),
+                [(lot.ref, lot.available_nano, lot.held_nano, lot.expired_nano) for lot in found.lots],
+            )
+            bank.check()
+            raise Undone
+    assert kept["many"] == kept["all"]
+
+
+def test_a_hold_reads_few_of_many_lots(bank):
+    account = bank.account("a")
+    add_lots(bank, account, [(10**9, NOW + DAY + n * 7919 % 1000) for n in range(1000)])
+    place = bank.place("r", "a-0", 5 * 10**9)
+    with bank.database.write():
+        batch = bank.holds._read([place], leases.standing(bank.database), NOW, ())
+    assert len(batch.accounts[account].lots) == 32

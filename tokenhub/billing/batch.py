@@ -17,8 +17,9 @@ from tokenhub.billing.lots import LotState, Part
 class AccountState:
     """An account's row; ``lots`` are those of its lots that were read, in draw order.
 
-    They are all that have credit available when the batch places a hold for the account,
-    and in any case those of the holds it ends.
+    When the batch places a hold for the account they are the first that have credit available: all whose
+    time has passed, and either all others or some with more than the batch can draw. In any case they
+    are those of the holds it ends.
     """
 
     id: int

@@ -74,23 +74,37 @@ class Bulk:
         return lambda keys: each([(value,) for value in keys])
 
     def select(
-        self, table: str, columns: Sequence[str], key: str, *, also: str = "", lock: bool = False, where: str = ""
+        self, table: str, columns: Sequence[str], key: str, *, also: str = "", lock: bool = False
     ) -> Callable[[Keys], list[tuple[Any, ...]]]:
         """Return a function that reads the rows with these keys, in the order of the primary key.
 
-        ``lock`` locks them in that order, the same in every process (T95); ``where`` is fixed
-        SQL that narrows them, ``also`` one more column, in SQL.
+        ``lock`` locks them in that order, the same in every process (T95); ``also`` is one more
+        column, in SQL.
         """
         names = [*map(_quoted, columns), *([also] if also else [])]
         head = f"SELECT {', '.join(names)} FROM {table} WHERE {_quoted(key)}"
-        tail = f"{f' AND ({where})' if where else ''} ORDER BY {_primary_key(table)}{self._database.lock_clause if lock else ''}"
+        tail = f" ORDER BY {_primary_key(table)}{self._database.lock_clause if lock else ''}"
         if self._postgres:
             sql = f"{head} = ANY({self._arrays(table, (key,))}){tail}"
             return lambda keys: self._database.rows(sql, (list(keys),)) if keys else []
-        return self._in_parts(head, tail)
+        return self._in_parts(head, lambda _: tail)
 
-    def _in_parts(self, head: str, tail: str) -> Callable[[Keys], list[tuple[Any, ...]]]:
-        texts = {size: f"{head} IN ({_marks(size)}){tail}" for size in _powers_of_two(MAX_KEYS)}
+    def select_few(
+        self, table: str, columns: Sequence[str], key: str, *, where: str, each: int
+    ) -> Callable[[Keys], list[tuple[Any, ...]]]:
+        """Return a function that reads the rows with these keys, up to ``MAX_KEYS``, in no order.
+
+        ``where`` is fixed SQL that narrows them. More than ``each`` for each key say that there are
+        too many, of which some are not read.
+        """
+        head = f"SELECT {', '.join(map(_quoted, columns))} FROM {table} WHERE ({where}) AND {_quoted(key)}"
+        if self._postgres:
+            sql = f"{head} = ANY({self._arrays(table, (key,))}) LIMIT ?"
+            return lambda keys: self._database.rows(sql, (list(keys), each * len(keys) + 1)) if keys else []
+        return self._in_parts(head, lambda size: f" LIMIT {each * size + 1}")
+
+    def _in_parts(self, head: str, tail: Callable[[int], str]) -> Callable[[Keys], list[tuple[Any, ...]]]:
+        texts = {size: f"{head} IN ({_marks(size)}){tail(size)}" for size in _powers_of_two(MAX_KEYS)}
 
         def read(keys: Keys) -> list[tuple[Any, ...]]:
             if not keys:

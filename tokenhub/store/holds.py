@@ -22,6 +22,13 @@ from tokenhub.store.leases import Lease, Standing
 REAP_BATCH: Final = 200
 """How many holds of an ended process are released in one transaction."""
 
+LOTS_EACH: Final = 32
+"""How many open lots are read of each account of a batch, on average; of more only those that it can draw on."""
+
+_FIRST_LOTS: Final = (
+    f"SELECT {', '.join(hold_rows.LOT)} FROM lots WHERE account_id = ? AND available > 0 "
+    "ORDER BY expires_at NULLS LAST, created_at, id LIMIT ?"
+)
 _PLAN_VERSION: Final = "(SELECT version FROM plans WHERE plans.id = plan_id)"
 _OF_LEASE: Final = (
     "SELECT request_id, account_id, key_id, placed_at FROM holds WHERE lease_id = ? AND request_id > ? "
@@ -46,7 +53,7 @@ class Holds:
         self._hold_parts = bulk.select("hold_lots", hold_rows.PART, "request_id")
         self._ended = bulk.select("requests", hold_rows.ENDED, "id")
         self._lots = bulk.select("lots", hold_rows.LOT, "id")
-        self._open_lots = bulk.select("lots", hold_rows.LOT, "account_id", where="available > 0")
+        self._open_lots = bulk.select_few("lots", hold_rows.LOT, "account_id", where="available > 0", each=LOTS_EACH)
         self._set_accounts = bulk.update("accounts", "id", hold_rows.ACCOUNT_MONEY)
         self._set_keys = bulk.update("keys", "id", hold_rows.KEY_SPEND)
         self._set_lots = bulk.update("lots", "id", hold_rows.LOT_PLACES)
@@ -120,7 +127,7 @@ class Holds:
         holds, ended = self._read_requests(known)
         key_ids = {place.key_id for place in places} | {hold.key_id for hold in holds.values()}
         keys = self._read_keys(key_ids)
-        lots = self._read_lots({place.account_id for place in places}, holds.values())
+        lots = self._read_lots(places, holds.values(), now_ms)
         for lot in sorted(lots.values(), key=draw_order):
             accounts[lot.account_id].lots.append(lot)
         return Batch(
@@ -168,11 +175,29 @@ class Holds:
             key_ids = {key.replaced_by for key in found.values() if key.replaced_by is not None} - keys.keys()
         return keys
 
-    def _read_lots(self, account_ids: Iterable[int], holds: Iterable[HoldState]) -> dict[int, LotState]:
-        """Read the lots that these accounts can draw on, and those that the holds have drawn on."""
-        lots = {row[0]: hold_rows.lot_state(row) for row in self._open_lots(list(account_ids))}
+    def _read_lots(self, places: Iterable[Place], holds: Iterable[HoldState], now_ms: int) -> dict[int, LotState]:
+        """Read the lots that these places can draw on, and those that the holds have drawn on."""
+        wanted: dict[int, int] = {}
+        for place in places:
+            wanted[place.account_id] = wanted.get(place.account_id, 0) + place.wanted_nano
+        lots = {row[0]: hold_rows.lot_state(row) for row in self._open_lots(list(wanted))}
+        if len(lots) > LOTS_EACH * len(wanted):
+            lots = {lot.id: lot for each in wanted.items() for lot in self._first_lots(*each, now_ms)}
         drawn = {lot_id for hold in holds for lot_id, _ in hold.parts} - lots.keys()
         return lots | {row[0]: hold_rows.lot_state(row) for row in self._lots(list(drawn))}
+
+    def _first_lots(self, account_id: int, wanted_nano: int, now_ms: int) -> list[LotState]:
+        """Read an account's first lots in draw order: all whose time has passed, and more than is wanted.
+
+        What is drawn of them, and which expires next then, is as if all had been read.
+        """
+        limit = LOTS_EACH
+        while True:
+            lots = [hold_rows.lot_state(row) for row in self._database.rows(_FIRST_LOTS, (account_id, limit))]
+            usable = sum(lot.available for lot in lots if lot.expires_at_ms > now_ms)
+            if usable > wanted_nano or len(lots) < limit:
+                return lots
+            limit *= 8
 
     # Writing
 
