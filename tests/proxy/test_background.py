@@ -64,6 +64,21 @@ def test_a_job_is_done_at_once_and_then_in_its_rhythm() -> None:
     assert all(later - earlier > 0.03 for earlier, later in pairwise(times))
 
 
+def test_a_job_that_has_more_to_do_goes_on_and_lets_others_in_between() -> None:
+    done: list[str] = []
+    left = [True] * 3 + [False]
+
+    def much() -> bool:
+        done.append("much")
+        time.sleep(0.01)
+        return left.pop(0)
+
+    with crew(Job("much", 3600, much), Job("often", 0.001, lambda: done.append("often"))):
+        until(lambda: not left and done[-1] == "often")
+    assert done.count("much") == 4
+    assert "muchmuch" not in "".join(done)
+
+
 def test_a_job_without_a_rhythm_is_done_once() -> None:
     once: list[int] = []
     often: list[int] = []
@@ -103,6 +118,20 @@ def test_a_job_that_fails_is_logged_without_its_words_and_done_again() -> None:
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["event"] for line in lines] == ["job_failed", "job_failed"], "the same failure is told once in a while"
     assert "sk_test_secret" not in stream.getvalue()
+
+
+def test_credit_of_many_accounts_that_expires_at_once_is_booked_within_seconds(hub: Hub) -> None:
+    """What has expired cannot be spent before, but it would be shown."""
+    bank = Bank(hub.database, hub.home)
+    for number in range(120):
+        bank.account(f"a{number}", 1000, expires_at=clock.now_ms() - DAY)
+    work = background.Background(hub, bank.lease)
+    work.start()
+    try:
+        until(lambda: hub.database.row("SELECT SUM(available) FROM accounts") == (0,))
+    finally:
+        asyncio.run(work.stop())
+    bank.check()
 
 
 def test_an_end_does_not_begin_what_is_due() -> None:

@@ -30,6 +30,8 @@ from tokenhub.store.leases import Lease, Reaper
 
 REAPS_PER_LEASE = 3
 EXPIRY_EVERY_S = 60.0
+EXPIRED_AT_ONCE = 25
+"""Accounts whose expired credit is booked before other work has its turn."""
 PAYMENTS_EVERY_S = 2.0
 NOTICES_EVERY_S = 5.0
 BOOKS_EVERY_S = 60.0
@@ -44,11 +46,11 @@ TOLD_DISCREPANCIES = 20
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something done every ``every_s`` seconds; None: once."""
+    """Something done every ``every_s`` seconds; None: once. Work that returns True has more to do, and goes on soon."""
 
     name: str
     every_s: float | None
-    work: Callable[[], None]
+    work: Callable[[], bool | None]
 
 
 class Crew:
@@ -87,19 +89,27 @@ class Crew:
     def _run(self) -> None:
         try:
             while (job := self._next()) is not None:
-                self._do(job)
+                began_s = clock.monotonic_s()
+                if self._do(job):
+                    self._go_on(job, 2 * (clock.monotonic_s() - began_s))
         finally:
             self._close()
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: Job) -> bool:
         try:
-            job.work()
+            return bool(job.work())
         except HubError as error:
             if self._is_news(job, error.code):
                 log.event("job_failed", level="warning", job=job.name, code=error.code)
         except Exception as error:
             if self._is_news(job, type(error).__name__):
                 log.failure("job_failed", error, job=job.name)
+        return False
+
+    def _go_on(self, job: Job, pause_s: float) -> None:
+        """Do a job again after a pause, in which others can write."""
+        with self._changed:
+            self._due_s[job.name] = min(self._due_s[job.name], clock.monotonic_s() + pause_s)
 
     def _is_news(self, job: Job, failure: str) -> bool:
         """Whether a failure is to be logged: another one than last, or the same a while ago; some jobs run every two seconds."""
@@ -192,10 +202,10 @@ class Background:
             released = release_holds_of(self._database, lease_id, now_ms)
             log.event("holds_released", level="warning", lease=lease_id, holds=released)
 
-    def _expire(self) -> None:
+    def _expire(self) -> bool:
+        """Book what has expired; tell whether there may be more."""
         now_ms = self._database.now_ms()
-        if self._is_mine("expire"):
-            ledger.expire_due(self._database, now_ms)
+        return self._is_mine("expire") and ledger.expire_due(self._database, now_ms, EXPIRED_AT_ONCE) > 0
 
     def _look_at_jobs(self) -> None:
         """Ask providers about the videos they make, and end those that have an end."""
