@@ -120,11 +120,11 @@ def test_a_reply_without_anything_in_it_is_free(rig: Rig, inbound: str, upstream
     assert client.bill(reply)["cost_details"]["total"] == "0"
 
 
-@each_client
-def test_a_whole_reply_to_who_asked_for_a_stream_is_streamed(rig: Rig, inbound: str) -> None:
-    client = CLIENTS[inbound]
-    for outcome in (stories.TWO_CALLS, stories.THOUGHTFUL):
-        reply, seen = heard(rig, inbound, chat_upstream, json_reply(chat_upstream.say(outcome)), stream=True)
+@each_pair
+def test_a_whole_reply_to_who_asked_for_a_stream_is_streamed(rig: Rig, inbound: str, upstream: str) -> None:
+    client, module = CLIENTS[inbound], UPSTREAMS[upstream]
+    for outcome in (stories.TWO_CALLS, stories.THOUGHTFUL, stories.SHORT):
+        reply, seen = heard(rig, inbound, module, json_reply(module.say(outcome)), stream=True)
         assert client.hear(reply).said == outcome.said
         assert_billed(client, seen, outcome)
 

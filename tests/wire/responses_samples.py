@@ -67,6 +67,7 @@ def _item(index: int, item: Mapping[str, Any], size: int) -> Iterator[tuple[str,
         for piece in _pieces(part["text"], size):
             yield "response.reasoning_summary_text.delta", {**here, "delta": piece}
         yield "response.reasoning_summary_text.done", {**here, "text": part["text"]}
+        yield "response.reasoning_summary_part.done", {**here, "part": part}
     for number, part in enumerate(item["content"] if kind == "message" else ()):
         here, name = {**place, "content_index": number}, "refusal" if part["type"] == "refusal" else "text"
         yield "response.content_part.added", {**here, "part": {**part, name: ""}}

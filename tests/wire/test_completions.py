@@ -159,7 +159,8 @@ def test_a_finish_reason_that_is_no_word_is_none(finish: Any) -> None:
         (DONE, "no_choices"),
         (event("a") + b"data: {nonsense\n\n", "malformed_frame"),
         (b"<html>busy</html>\n\n", "not_an_event_stream"),
-        (json.dumps(whole("x")).encode() + b"\n\n", "not_an_event_stream"),
+        (b'{"choices":[{"text":5}]}\n\n', "not_an_event_stream"),
+        (event("a") + json.dumps(whole("x")).encode() + b"\n\n", "not_an_event_stream"),
         (event("a") + b'data: {"error":{"message":"x","code":"busy"}}\n\n', "busy"),
         (event("a") + b"event: error\ndata: {}\n\n", ""),
         (event("a") + event("", "insufficient_system_resource"), "insufficient_system_resource"),
@@ -173,6 +174,18 @@ def test_a_broken_stream_has_no_end(stream: bytes, code: str) -> None:
     assert reader.facts.failure.code == code
     assert not reader.facts.complete
     assert reader.feed(event("more")) == b""
+
+
+def test_t74_a_whole_reply_in_place_of_the_stream_becomes_one() -> None:
+    given = whole("Hi", "length", usage=USAGE)
+    flowing, ending, facts = read(CompletionsRelay(), [json.dumps(given).encode()])
+    shown = [json.loads(frame[6:]) for frame in (flowing + ending).split(b"\n\n")[:-1]]
+    told = [(one["choices"][0]["text"], one["choices"][0]["finish_reason"]) for one in shown]
+    assert told == [("Hi", None), ("", "length")]
+    assert all("usage" not in one for one in shown)
+    assert (facts["complete"], facts["content"], facts["finish_reason"]) == (True, True, "length")
+    assert facts["usage"]["output"] == USAGE["completion_tokens"]
+    assert_cuts_do_not_show(CompletionsRelay, json.dumps(given).encode())
 
 
 def test_a_stream_that_closes_after_its_last_finish_is_whole() -> None:

@@ -84,6 +84,26 @@ class NativeResponsesUsage:
         return reader.facts.usage
 
 
+@pytest.mark.parametrize("kind", WHOLE)
+def test_t74_a_whole_response_in_place_of_the_stream_becomes_one(kind: str) -> None:
+    given = stream(WHOLE[kind], size=100)
+    flowing, kept, facts = read(NativeResponses(), [json.dumps(WHOLE[kind]).encode()])
+    assert [one["type"] for one in events(flowing + kept)] == [one["type"] for one in events(given)]
+    assert events(kept)[-1]["response"] == WHOLE[kind]
+    assert {**facts, "output_bytes": 0} == {**read(NativeResponses(), [given])[2], "output_bytes": 0}
+
+
+def events(frames: bytes) -> list[dict[str, Any]]:
+    return [json.loads(data) for data in re.findall(rb"^data: (.*)$", frames, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "queued", "in_progress", "odd"])
+def test_t74_a_whole_response_that_is_not_made_is_no_stream(status: str) -> None:
+    _, _, facts = read(NativeResponses(), [json.dumps(response(MESSAGE, status=status)).encode()])
+    assert facts["failure"] is not None
+    assert not facts["complete"]
+
+
 @pytest.mark.parametrize("kind", ["reasoning", "calls", "empty"])
 def test_where_the_network_cuts_a_stream_does_not_show(kind: str) -> None:
     given = stream(WHOLE[kind])

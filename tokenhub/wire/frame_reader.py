@@ -5,9 +5,10 @@ terminal marker or with ``_fail``; a stream that closes before either was cut (T
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from tokenhub.wire import json_text, sse
-from tokenhub.wire.chat.reply import Classify, unclassified
+from tokenhub.wire.chat.reply import Classify, error_in, unclassified
 from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.gate import Gate
 from tokenhub.wire.replies import StreamFacts
@@ -58,11 +59,18 @@ class FrameReader(ABC):
         """Read one frame; return what can go to the client now, which is nothing once the stream is over."""
 
     def _take_stray(self, body: bytes) -> bytes:
-        """Take what is no event: an error or a web page in place of the stream (T74)."""
+        """Take what is no event: a whole reply in place of the stream, an error, a web page (T74)."""
         payload = json_text.object_of(body)
-        if payload is not None and payload.get("error"):
+        if payload is not None and error_in(payload):
             return self._fail(self._classify(payload))
-        return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
+        told = self._told(payload) if payload is not None and self._gate.is_untouched else b""
+        if not told:
+            return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
+        return b"".join([self._take(frame) for frame in sse.frames_of(told)])
+
+    def _told(self, _reply: dict[str, Any]) -> bytes:
+        """Return the frames that tell a whole reply, of an upstream that ignores ``stream: true``; none of what is no reply."""
+        return b""
 
     def _may_end(self) -> bool:
         """Say whether the reply is whole although its terminal marker is missing."""

@@ -20,6 +20,11 @@ class Gate:
         """Content was seen and the end was not: frames pass."""
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether nothing has come yet."""
+        return not self.is_open and not self._held_bytes
+
+    @property
     def keeps(self) -> bool:
         """Whether the end has begun."""
         return bool(self._kept)

@@ -17,6 +17,7 @@ from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.frame_reader import FrameReader
 from tokenhub.wire.responses import common as responses
 from tokenhub.wire.responses import native as responses_native
+from tokenhub.wire.responses import whole as responses_whole
 
 
 class ResponsesReader(FrameReader):
@@ -35,21 +36,22 @@ class ResponsesReader(FrameReader):
     def _take(self, frame: bytes) -> bytes:
         if self._over:
             return b""
-        stray = frame.startswith((b"{", b"<"))
-        _, data = (None, frame) if stray else sse.parse(frame)
+        if frame.startswith((b"{", b"<")):
+            return self._take_stray(frame)
+        _, data = sse.parse(frame)
         if data is None or data == b"[DONE]":
             return b""
         event = json_text.object_of(data)
         if event is None:
-            code = "not_an_event_stream" if stray else "malformed_frame"
-            return self._fail(Failure(FaultKind.PROTOCOL, code=code))
+            return self._fail(Failure(FaultKind.PROTOCOL, code="malformed_frame"))
         kind = event.get("type")
         if kind in responses_native.FAILED or (kind is None and event.get("error")):
             return self._fail(responses_native.failure_of(event, self._classify))
-        if stray:
-            return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
         handler = _EVENTS.get(kind) if isinstance(kind, str) else None
         return handler(self, event) if handler is not None else b""
+
+    def _told(self, reply: dict[str, Any]) -> bytes:
+        return responses_whole.events_of(reply)
 
     def _start(self, event: Mapping[str, Any]) -> bytes:
         response = members_of(event.get("response"))

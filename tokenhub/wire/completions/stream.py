@@ -41,8 +41,9 @@ class CompletionsRelay(FrameReader):
     def _take(self, frame: bytes) -> bytes:
         if self._over:
             return b""
-        bare = frame.startswith((b"{", b"<"))
-        event, data = (None, frame) if bare else sse.parse(frame)
+        if frame.startswith((b"{", b"<")):
+            return self._take_stray(frame)
+        event, data = sse.parse(frame)
         if data is None:
             return b""
         if data == b"[DONE]":
@@ -53,8 +54,8 @@ class CompletionsRelay(FrameReader):
         payload = json_text.object_of(data)
         if payload is not None and (event == "error" or error_in(payload)):
             return self._fail(self._classify(payload))
-        if payload is None or bare:
-            return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream" if bare else "malformed_frame"))
+        if payload is None:
+            return self._fail(Failure(FaultKind.PROTOCOL, code="malformed_frame"))
         return self._take_chunk(payload, frame + b"\n\n")
 
     def _take_chunk(self, payload: dict[str, Any], whole: bytes) -> bytes:
@@ -80,6 +81,20 @@ class CompletionsRelay(FrameReader):
         released = self._gate.open() if goes_on and not self._gate.is_open else b""
         ended = len(self._finished) >= self._choices
         return released + (self._gate.keep(whole) if ended else self._gate.put(whole))
+
+    def _told(self, reply: dict[str, Any]) -> bytes:
+        """Return a whole reply as two chunks: its texts, then its ends."""
+        choices = choices_of(reply)
+        if not choices or not all(isinstance(choice.get("text"), str) for choice in choices):
+            return b""
+        texts = [{**choice, "finish_reason": None} for choice in choices]
+        ends = [
+            {**choice, "text": "", "logprobs": None, "finish_reason": choice.get("finish_reason") or "stop"}
+            for choice in choices
+        ]
+        shared = {name: value for name, value in reply.items() if name != "usage"}
+        first, last = {**shared, "choices": texts}, {**reply, "choices": ends}
+        return sse.encode(orjson.dumps(first)) + sse.encode(orjson.dumps(last)) + sse.DONE
 
     def _note_ends(self, choices: list[dict[str, Any]]) -> None:
         for choice in choices:

@@ -19,6 +19,7 @@ from tokenhub.wire.frame_reader import FrameReader
 from tokenhub.wire.messages import common as messages
 from tokenhub.wire.messages import native as messages_native
 from tokenhub.wire.messages import reply as messages_reply
+from tokenhub.wire.messages import whole as messages_whole
 from tokenhub.wire.messages.common import InputCount
 
 _PLAIN_EVENT = b"event: content_block_"
@@ -89,6 +90,9 @@ class NativeMessagesReader(FrameReader):
         note = _EVENTS.get(kind) if isinstance(kind, str) else None
         whole = _named(whole, kind)
         return self._gate.put(whole) if note is None else note(self, event, whole)
+
+    def _told(self, reply: dict[str, Any]) -> bytes:
+        return messages_whole.events_of(reply)
 
     def _start(self, event: Mapping[str, Any], whole: bytes) -> bytes:
         self._begun = True

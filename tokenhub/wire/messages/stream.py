@@ -19,6 +19,7 @@ from tokenhub.wire.faults import Failure, FaultKind
 from tokenhub.wire.frame_reader import FrameReader
 from tokenhub.wire.messages import common as messages
 from tokenhub.wire.messages import reply as messages_reply
+from tokenhub.wire.messages import whole as messages_whole
 from tokenhub.wire.text_frames import TextFrames, Texts
 
 
@@ -83,6 +84,9 @@ class MessagesReader(FrameReader):
         if (text := self._text_alone(event)) is not None:
             self._text_frames.learn(frame, text, self._text_alone)
         return made
+
+    def _told(self, reply: dict[str, Any]) -> bytes:
+        return messages_whole.events_of(reply)
 
     def _text_alone(self, event: Any) -> str | None:
         """Return the text of an event that adds one to a text block which is open; None for any other."""

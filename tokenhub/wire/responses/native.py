@@ -19,6 +19,7 @@ from tokenhub.wire.faults import Failure, FaultKind, UpstreamFault
 from tokenhub.wire.frame_reader import FrameReader
 from tokenhub.wire.replies import Reply
 from tokenhub.wire.responses import common as responses
+from tokenhub.wire.responses import whole as responses_whole
 
 _ENDS = ("response.completed", "response.incomplete")
 FAILED = ("response.failed", "response.cancelled", "error")
@@ -81,7 +82,7 @@ class NativeResponses(FrameReader):
         _, data = sse.parse(frame)
         if data is None:
             stray = frame.startswith((b"{", b"<"))
-            return self._fail_stray(frame) if stray else self._gate.put(whole)
+            return self._take_stray(frame) if stray else self._gate.put(whole)
         if data == b"[DONE]":
             return b""
         event = json_text.object_of(data)
@@ -122,12 +123,8 @@ class NativeResponses(FrameReader):
         self._complete()
         return self._gate.keep(whole)
 
-    def _fail_stray(self, body: bytes) -> bytes:
-        """Take what is no event: an error or a web page in place of the stream (T74)."""
-        payload = json_text.object_of(body)
-        if payload is not None and payload.get("error"):
-            return self._fail(failure_of(payload, self._classify))
-        return self._fail(Failure(FaultKind.PROTOCOL, code="not_an_event_stream"))
+    def _told(self, reply: dict[str, Any]) -> bytes:
+        return responses_whole.events_of(reply)
 
 
 def with_usage(frames: bytes, told: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> bytes:
