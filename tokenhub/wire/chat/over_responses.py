@@ -12,6 +12,7 @@ from typing import Any
 from tokenhub.errors import InvalidRequest
 from tokenhub.wire.chat.parts import items_of, short_id
 from tokenhub.wire.chat.request import allowed_tools
+from tokenhub.wire.messages.tool_ids import ToolIds
 from tokenhub.wire.responses.common import ENCRYPTED, REASONING_FORMAT
 
 MIN_OUTPUT = 16
@@ -141,14 +142,21 @@ def _items(messages: list[dict[str, Any]]) -> list[Item]:
 
 
 def _answered_by_kind(items: list[Item]) -> list[Item]:
-    """Name each result after its call, the latest of that id: chat has one role for both kinds, this API finds no call of another."""
+    """Name each result after its call: chat has one role for both kinds, this API finds no call of another. Ids that repeat are told apart."""
+    ids = ToolIds(_short)
     kinds: dict[str, str] = {}
     for item in items:
         if item["type"] == "function_call_output":
+            item["call_id"] = ids.answered(item["call_id"])
             item["type"] = kinds.get(item["call_id"], item["type"])
         elif "call_id" in item:
+            item["call_id"] = ids.called(item["call_id"])
             kinds[item["call_id"]] = f"{item['type']}_output"
     return items
+
+
+def _short(id: str) -> str:
+    return short_id(id, MAX_CALL_ID)
 
 
 def _said(message: Mapping[str, Any], place: str) -> list[Item]:
@@ -173,8 +181,7 @@ def _call(call: Mapping[str, Any], place: str) -> Item:
         if isinstance(inside, Mapping) and isinstance(inside.get("name"), str):
             text = inside.get(member)
             told = text if isinstance(text, str) else "{}" if kind == "function" else ""
-            id = short_id(str(call.get("id")), MAX_CALL_ID)
-            return {"type": item, "call_id": id, "name": inside["name"], member: told}
+            return {"type": item, "call_id": str(call.get("id")), "name": inside["name"], member: told}
     raise InvalidRequest(f"{place} must be a call with a name.", param=place)
 
 
@@ -203,7 +210,7 @@ def _result(message: Mapping[str, Any], place: str) -> list[Item]:
     if not isinstance(id, str) or not id:
         raise InvalidRequest(f"{place} must have a tool_call_id.", param=f"{place}.tool_call_id")
     output = _content(message.get("content"), "tool", place)
-    return [{"type": "function_call_output", "call_id": short_id(id, MAX_CALL_ID), "output": output}]
+    return [{"type": "function_call_output", "call_id": id, "output": output}]
 
 
 _ADDERS: Mapping[str, Callable[[Mapping[str, Any], str], list[Item]]] = {

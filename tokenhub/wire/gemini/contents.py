@@ -17,6 +17,7 @@ from tokenhub.wire.gemini import parts as gemini_parts
 from tokenhub.wire.gemini.models import Traits
 from tokenhub.wire.gemini.parts import Part
 from tokenhub.wire.gemini.signatures import NO_SIGNATURE
+from tokenhub.wire.messages.tool_ids import ToolIds
 
 _INSTRUCTING = ("system", "developer")
 
@@ -28,8 +29,10 @@ class Conversation:
     traits: Traits
     instructions: list[Part] = field(default_factory=list)
     contents: list[dict[str, Any]] = field(default_factory=list)
+    ids: ToolIds = field(default_factory=lambda: ToolIds(str))
+    """Each call has its own: some providers repeat ids."""
     names: dict[str, str] = field(default_factory=dict)
-    """Function name by call id; the latest call with an id counts, since some providers repeat ids."""
+    """Function name by call id."""
     kind: str = ""
     """What the last content holds: user, model or results."""
 
@@ -133,8 +136,9 @@ def _call(conversation: Conversation, call: Any, param: str) -> Part:
         raise InvalidRequest(f"{param} must be a function call with a name.", param=param)
     made: dict[str, Any] = {"name": name, "args": _arguments(function.get("arguments"))}
     if isinstance(call.get("id"), str) and call["id"]:
-        conversation.names[call["id"]] = name
-        made = {"id": call["id"], **made}
+        id = conversation.ids.called(call["id"])
+        conversation.names[id] = name
+        made = {"id": id, **made}
     return {"functionCall": made} | _signed(_signature(call))
 
 
@@ -168,9 +172,9 @@ def _signed(signature: str | None) -> Part:
 
 
 def _result(conversation: Conversation, message: Mapping[str, Any], param: str) -> list[Part]:
-    call_id = message.get("tool_call_id")
-    known = conversation.names.get(call_id) if isinstance(call_id, str) else None
-    name = known or message.get("name")
+    given = message.get("tool_call_id")
+    call_id = conversation.ids.answered(given) if isinstance(given, str) else ""
+    name = conversation.names.get(call_id) or message.get("name")
     if not isinstance(name, str) or not name:
         raise InvalidRequest(
             f"{param}.tool_call_id must be the id of a call in an earlier message.", param=f"{param}.tool_call_id"
@@ -179,7 +183,7 @@ def _result(conversation: Conversation, message: Mapping[str, Any], param: str) 
     text = "\n".join(part["text"] for part in parts if "text" in part)
     files = [part for part in parts if "text" not in part]
     response: dict[str, Any] = {"name": name, "response": _response(text, failed=message.get("is_error") is True)}
-    if isinstance(call_id, str) and call_id:
+    if call_id:
         response = {"id": call_id, **response}
     if files and conversation.traits.files_in_results:
         response["parts"], files = files, []

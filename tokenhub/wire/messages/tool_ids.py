@@ -7,7 +7,8 @@ alone, and Claude Code was seen to go round for ever (NVIDIA-NeMo/Switchyard, is
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tokenhub.wire.chat.parts import calls_of
@@ -17,21 +18,30 @@ _COUNTED = re.compile(r"(.*:)(\d{1,9})", re.DOTALL | re.ASCII)
 """An id that ends in a count, as Kimi's do (``functions.read:0``): its servers read the function's name out of that form."""
 
 
-class ToolIds:
-    """The ids of one conversation, renamed where they must be."""
+def _anthropics(id: str) -> str:
+    return _NOT_LEGAL.sub("_", id)
 
-    def __init__(self) -> None:
+
+class ToolIds:
+    """The ids of one conversation, renamed where they must be. ``legal`` makes one that the upstream takes, Anthropic's if not said."""
+
+    def __init__(self, legal: Callable[[str], str] = _anthropics) -> None:
+        self._legal = legal
         self._renamed: dict[str, str] = {}
+        self._waiting: dict[str, deque[str]] = {}
+        """The calls of each name that have no result yet."""
         self._unique = _Unique()
 
     def called(self, id: str) -> str:
         """Return the id of the next call."""
-        self._renamed[id] = new = self._unique.made_of(_NOT_LEGAL.sub("_", id))
+        self._renamed[id] = new = self._legal(self._unique.made_of(self._legal(id)))
+        self._waiting.setdefault(id, deque()).append(new)
         return new
 
     def answered(self, id: str) -> str:
-        """Return the id of the call that a result is for: the latest of that name."""
-        return self._renamed.get(id) or _NOT_LEGAL.sub("_", id)
+        """Return the id of the call that a result is for: the first of that name without one, else the latest."""
+        waiting = self._waiting.get(id)
+        return waiting.popleft() if waiting else self._renamed.get(id) or self._legal(id)
 
 
 class NewIds:
