@@ -205,6 +205,12 @@ def test_schemas_of_googles_own_become_json_schema() -> None:
     }
 
 
+@pytest.mark.parametrize("digits", [19, 400, 5_000])
+def test_a_count_beyond_64_bits_stays_the_text_that_it_is(digits: int) -> None:
+    own = {"type": "array", "minItems": "9" * digits}
+    assert json_schema(own) == own
+
+
 # generationConfig --------------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ def _member(name: str, value: Any) -> Any:
         return [json_schema(one) for one in value]
     if name in ("properties", "$defs") and isinstance(value, Mapping):
         return {key: json_schema(one) for key, one in value.items()}
-    if name in _COUNTS and isinstance(value, str) and value.isascii() and value.isdigit():
+    if name in _COUNTS and isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
     return value
 
