@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -218,7 +219,7 @@ def from_file(path: Path) -> dict[str, Any]:
             f"{path}: others can write it (mode {status.st_mode & 0o777:o}); run: chmod 600 {shlex.quote(str(path))}"
         )
     try:
-        return from_text(data.decode("utf-8"))
+        return from_text(data.removeprefix(BOM_UTF8).decode("utf-8"))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SetupError(f"{path}:{line}: is not UTF-8") from None

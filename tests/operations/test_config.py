@@ -67,6 +67,15 @@ def test_a_change_keeps_every_other_line(home: Home) -> None:
     assert stat.S_IMODE(home.config.stat().st_mode) == 0o600
 
 
+def test_a_file_of_a_windows_editor_is_read_and_changed(home: Home) -> None:
+    write(home, "\ufeff" + COMMENTED)
+    assert settings.load(home, environment={}).server_port == 9000
+    assert config.change(home, "server.port", "9001").value == 9001
+    assert home.config.read_text() == COMMENTED.replace("port = 9000 # behind nginx", "port = 9001")
+    write(home, "\ufeff" + COMMENTED)
+    assert config.without_database(home) == COMMENTED
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -159,6 +159,6 @@ def text_of(file: Path) -> str:
     if len(raw) > _FILE_MAX_BYTES:
         raise InvalidRequest(f"{str(file)!r} is larger than {_FILE_MAX_BYTES:,} bytes.")
     try:
-        return raw.decode("utf-8")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{str(file)!r} is not UTF-8 text.") from error

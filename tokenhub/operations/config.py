@@ -74,7 +74,7 @@ def reset(home: Home, key: str) -> Setting:
 def without_database(home: Home) -> str:
     """Return the text of ``config.toml`` without the database's address: what goes into a backup, which has its own."""
     option = BY_KEY["database.url"]
-    text = home.config.read_text(encoding="utf-8") if home.config.exists() else ""
+    text = home.config.read_text(encoding="utf-8-sig") if home.config.exists() else ""
     return _edited(text, option, None)
 
 
@@ -96,7 +96,7 @@ def _write(home: Home, option: Option, value: Any) -> None:
     settings.from_file(home.config)  # a broken file is refused here, with its line, and left as it is
     make_folder(home.path)
     with home.alone("config"):
-        text = home.config.read_text(encoding="utf-8") if home.config.exists() else ""
+        text = home.config.read_text(encoding="utf-8-sig") if home.config.exists() else ""
         edited = _edited(text, option, value)
         settings.from_text(edited)
         write_private(home.config, edited.encode())
