@@ -395,6 +395,18 @@ def test_t73_subtitles_that_are_asked_for_as_a_stream_have_the_time_of_a_whole_r
         gateway.stop()
 
 
+def test_t73_a_model_that_knows_no_streams_has_the_time_of_a_whole_reply(tmp_path: Path) -> None:
+    gateway = start_gateway(temporary_home(tmp_path), {"upstream.first_byte_s": 0.1})
+    with FakeUpstream([]) as fake:
+        gateway.add_credential("openai", fake.url)
+        fake.add([Pause(0.4), *json_reply({"text": "One two."})])
+        answer = transcribe(gateway, sound.wav(3.2), model="whisper-1", response_format="json", stream="true")
+        assert [one["text"] for one in events_of(answer.body)] == ["One two."]
+        fake.add([Pause(2), *json_reply({"text": "One two."})])
+        assert transcribe(gateway, sound.wav(3.2), model="gpt-4o-transcribe", stream="true").status == 504
+        gateway.stop()
+
+
 def test_translations_have_a_path_and_a_model_of_their_own(running: tuple[RunningGateway, FakeUpstream]) -> None:
     gateway, fake = running
     fake.add(json_reply({"text": "Hello."}))

@@ -106,6 +106,7 @@ TRAITS: Mapping[str, Key] = {
     "image_tokens": Key(0, "most prompt tokens one image can become; 0: the provider's"),
     "speech_events": Key(False, "speaks in events too (stream_format sse), which tell its usage"),
     "translations": Key(True, "translates recordings, beside transcribing them"),
+    "transcript_events": Key(True, "tells a transcript while it is made, if asked for a stream; else whole"),
     "seconds_min": Key(0, "a shorter recording is billed as so many seconds"),
     "image_output_tokens": Key(
         0, "most image tokens of one generated image of usual size, at image_output; max_output is the text beside it"

@@ -81,7 +81,7 @@ class OpenAICompatibleTranscriptions(WholeReplies):
             self.url(deployment).removesuffix(_OPERATION) + (call.operation or _OPERATION),
             {**headers(deployment.provider, deployment.credential), **own},
             pieces,
-            comes_whole=not events,
+            comes_whole=not (events and deployment.model.traits["transcript_events"]),
         )
 
     def reply(self, call: Call, deployment: Deployment, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
