@@ -267,7 +267,9 @@ def _checked(text: str, key: str, value: object) -> Option:
     try:
         option.check(value)
         if key == "database.url" and without_password(str(value)) != value:
-            raise ValueError(f"holds a password, which does not belong in this file: set {option.environment} instead")
+            raise ValueError(
+                f"holds a password, which does not belong in this file: set {option.environment} instead, or keep it in a file of its own and name that: ?passfile=PATH"
+            )
     except ValueError as error:
         raise InvalidSetting(f"{key} {error}", line_of(text, key)) from None
     return option

@@ -216,6 +216,17 @@ def test_t91_a_named_database_is_never_made_in_passing(
         assert default_home.database.exists()
 
 
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_a_home_whose_database_is_on_postgresql_says_without_its_address_that_this_may_be_missing(
+    flags: dict[str, object], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Hub.init(home, flags).close()
+    with pytest.raises(SetupError, match=r"set TOKENHUB_DATABASE_URL, where it is on PostgreSQL"):
+        Hub.open(home, {})
+    monkeypatch.setenv("TOKENHUB_DATABASE_URL", str(flags["database.url"]))
+    Hub.open(home, {}).close()
+
+
 @ONLY_SQLITE
 @pytest.mark.parametrize("there", ["config", "master_key", "both"])
 def test_t100_an_interrupted_init_is_completed_by_the_next(

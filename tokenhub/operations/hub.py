@@ -171,7 +171,7 @@ def _require(home: Home) -> None:
 def _require_database(home: Home) -> None:
     if not home.database.exists():
         raise SetupError(
-            f"there is no database in {home.path}. Complete the home with: tokenhub init --home {shlex.quote(str(home.path))}; or make it of a backup: tokenhub restore DIR"
+            f"there is no database in {home.path}. Complete the home with: tokenhub init --home {shlex.quote(str(home.path))}; make it of a backup: tokenhub restore DIR; or set TOKENHUB_DATABASE_URL, where it is on PostgreSQL"
         )
 
 
