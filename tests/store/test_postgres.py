@@ -3,11 +3,13 @@
 import time
 import traceback
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import Databases
+from tests.conftest import Databases, create_store
 from tests.fakes.bank import Bank
+from tests.fakes.cut_socket import CutSocket
 from tokenhub.errors import SetupError
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
@@ -57,7 +59,6 @@ def test_t97_a_server_that_cannot_be_reached_stops_the_start_with_the_reason_wit
         "postgresql://127.0.0.1:1/hub?password=my&s3cret",
         "postgresql://hub:s3cret@127.0.0.1:1/hub?ssl=on",
         "postgresql://hub:my@s3cret@127.0.0.1:1/hub",
-        "postgresql://hub:my@s3cret@127.0.0.1,localhost:1/hub",
         "postgresql://hub:my/s3cret?connect_timeout=s3cret@127.0.0.1:1/hub",
     ],
 )
@@ -135,6 +136,22 @@ def test_t91_a_database_that_does_not_exist_stops_the_start(settings: Settings, 
 
 
 @ONLY_POSTGRES
+def test_t91_a_schema_that_comes_to_stand_before_the_one_in_use_is_refused_and_not_filled(
+    database: Database, settings: Settings, home: Home
+) -> None:
+    with database.write():
+        database.execute("CREATE SCHEMA newer")
+    path = Settings(database_url=f"{settings.database_url}&options=-csearch_path%3Dnewer,public")
+    with pytest.raises(SetupError, match=r"in the schema public, and new ones would be made in newer"):
+        open_database(path, home)
+    with pytest.raises(SetupError, match=r"in the schema public, and new ones would be made in newer"):
+        create_store(path, home)
+    alone = Settings(database_url=f"{settings.database_url}&options=-csearch_path%3Dnewer")
+    create_store(alone, home).close()
+    open_database(path, home).close()
+
+
+@ONLY_POSTGRES
 def test_t86_a_server_that_is_not_durable_is_refused(
     database: Database, settings: Settings, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +159,16 @@ def test_t86_a_server_that_is_not_durable_is_refused(
     monkeypatch.setitem(postgres.REQUIRED, "fsync", "off")
     with pytest.raises(SetupError, match="fsync = on; TokenHub needs off"):
         open_database(settings, home)
+
+
+@ONLY_POSTGRES
+def test_t97_a_server_that_goes_away_while_it_is_looked_at_is_unavailable(
+    settings: Settings, home: Home, tmp_path: Path
+) -> None:
+    with CutSocket(settings.database_url, tmp_path) as cut:
+        cut.cut_at(b"SHOW", pass_it_on=False)
+        with pytest.raises(StoreUnavailable, match="closed the connection"):
+            open_database(Settings(database_url=cut.url), home)
 
 
 @ONLY_POSTGRES

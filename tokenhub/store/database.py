@@ -299,7 +299,7 @@ class Database:
             _raise_translated(error)
 
 
-def _raise_translated(error: Exception) -> NoReturn:
+def _raise_translated(error: BaseException) -> NoReturn:
     failure = translated(error)
     if failure is error:
         raise error
@@ -357,9 +357,9 @@ def _open_postgres(url: str) -> postgres.Postgres:
     backend = postgres.connect(url)
     try:
         postgres.check_server(backend)
-    except BaseException:
+    except BaseException as error:
         backend.connections.close_all()
-        raise
+        _raise_translated(error)
     return backend
 
 

@@ -57,6 +57,11 @@ _WRITES = """
 SELECT pid, backend_xid::text FROM pg_stat_activity
 WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
 """
+_HIDDEN = """
+SELECT current_schema(), n.nspname FROM pg_namespace n
+JOIN pg_class i ON i.relnamespace = n.oid JOIN pg_class m ON m.relnamespace = n.oid
+WHERE i.oid = to_regclass('installation') AND m.relname = 'migrations' AND n.nspname <> current_schema()
+"""
 _UNLIMIT = f"SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN {UNLIMITED}"
 _NOW_MS = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _BEGIN_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text, {_NOW_MS}"
@@ -260,7 +265,7 @@ def translated_sql(sql: str) -> str:
 
 
 def check_server(database: Postgres) -> None:
-    """Refuse a server that is too old or not durable, with what it must be set to."""
+    """Refuse a server that is too old or not durable, with what it must be set to, and a schema that hides the one in use."""
     if database.server_version < OLDEST:
         raise SetupError(
             f"the PostgreSQL server is version {database.server_version // 10_000}; TokenHub needs 13 or newer",
@@ -270,6 +275,13 @@ def check_server(database: Postgres) -> None:
         ((found,),) = database.cursor().execute(f"SHOW {name}").fetchall()
         if found != value:
             raise SetupError(f"the PostgreSQL server has {name} = {found}; TokenHub needs {value}", see_to="store")
+    hidden = database.cursor().execute(_HIDDEN).fetchone()
+    if hidden is not None:
+        first, used = hidden
+        raise SetupError(
+            f"TokenHub's tables are in the schema {used}, and new ones would be made in {first}, which comes first in this user's "
+            f"search_path. Let it be {used} alone (ALTER ROLE … SET search_path); or {first} alone, for another installation"
+        )
 
 
 def _quotes_password(words: str, url: str, parameters: Mapping[str, Any]) -> bool:
