@@ -90,13 +90,13 @@ _POSTGRES_AWAY = ("08", "0A", "25", "3D", "53", "54", "55", "57", "58", "XX", "F
 """Connection, a plan that no longer fits, state of the transaction (stopped for too long in it), database,
 resources, limits (out of transaction ids), state of the server, operator, system error, corruption, configuration file."""
 _POSTGRES_MENDED = {
-    "26000": "PostgreSQL has forgotten a statement; is a pooler between that is not in session mode?",
-    "42P05": "PostgreSQL knows a statement already; is a pooler between that is not in session mode?",
-    "3F000": "PostgreSQL has no schema for this user; was its search_path changed?",
-    "42P01": "PostgreSQL shows this user no such table; was its search_path changed?",
-    "42501": "PostgreSQL does not let this user do that",
+    "26000": ". Is a pooler between that is not in session mode?",
+    "42P05": ". Is a pooler between that is not in session mode?",
+    "3F000": ". Was this user's search_path changed?",
+    "42P01": ". Was this user's search_path changed?",
+    "42501": "",
 }
-"""What no row is to blame for: all is written once the operator has mended it."""
+"""What no row is to blame for, and what may be behind it: all is written once the operator has mended it."""
 _POSTGRES_DATA = ("22", "23")
 _POSTGRES_REASONS: dict[str, Reason] = {
     "23505": "unique",
@@ -172,7 +172,9 @@ def _from_postgres(error: Any) -> BaseException:
         reason = _POSTGRES_REASONS.get(state, "value" if state.startswith("22") else "other")
         return StoreRejected("the database refused a row", reason, cause=said)
     if state in _POSTGRES_MENDED:
-        return _unavailable(f"the database server refuses the gateway ({state})", f"{_POSTGRES_MENDED[state]}: {said}")
+        return _unavailable(
+            f"the database server refuses what TokenHub needs ({state})", said + _POSTGRES_MENDED[state]
+        )
     return error  # type: ignore[no-any-return]
 
 
