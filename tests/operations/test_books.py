@@ -190,6 +190,12 @@ def test_beancount_finds_the_books_in_balance(hub, bank, account, tmp_path, narr
         assert "Balance failed" in bean_errors(tmp_path, wrong)
 
 
+def test_beancount_finds_the_books_in_balance_where_the_clock_was_set_back(hub, bank, account, tmp_path, monkeypatch):
+    """Or is behind the database server's: entries are of days that have not begun here."""
+    monkeypatch.setattr(clock, "now_ms", lambda: NOW)
+    assert bean_errors(tmp_path, text(hub, "beancount")) == ""
+
+
 def bean_errors(folder, written: str) -> str:
     (folder / "books.beancount").write_text(written, encoding="utf-8")
     ended = subprocess.run(

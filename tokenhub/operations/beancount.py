@@ -46,9 +46,10 @@ def file(database: Database, since_ms: int, account_id: int | None, now_ms: int)
         yield f"{_FIRST_DAY} open {_debt(owner.account_id)} USD\n  name: {_text(owner.name)}\n"
     for owner in owners:
         yield from _opening(database, owner, since_ms)
-    for entry in books.entries(database, account_id, since_ms=since_ms):
-        yield _entry(entry)
     last_ms = now_ms
+    for entry in books.entries(database, account_id, since_ms=since_ms):
+        last_ms = max(last_ms, entry.created_at_ms)
+        yield _entry(entry)
     for line in books.lines(database, account_id, since_ms=since_ms):
         last_ms = max(last_ms, line.day_ms)
         if line.amount_nano:
