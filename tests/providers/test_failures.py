@@ -550,3 +550,39 @@ def test_every_recorded_error_is_sorted() -> None:
         assert failure.kind is kind, (provider, status, text[:200])
         assert bool(failure.message) is (kind in CLIENT_FAULTS)
         assert failure.code
+
+
+QUOTED: list[tuple[str, int, Any]] = [
+    ("openai", 400, openai("invalid_request_error", "invalid_value", "Invalid value: 'Insufficient balance'.")),
+    ("unknown", 422, {"error": {"message": "Failed to fetch https://x.example/insufficient_balance.png", "code": 1}}),
+    ("anthropic", 400, anthropic_error("invalid_request_error", "tag 'credit balance is too low' is not known")),
+    ("google", 400, gemini_error(400, "INVALID_ARGUMENT", 'Unknown name "API key not valid": Cannot find field.')),
+]
+
+
+@pytest.mark.parametrize(("provider", "status", "body"), QUOTED)
+def test_words_that_the_request_has_itself_are_no_proof_against_a_credential(
+    provider: str, status: int, body: Any
+) -> None:
+    failure = classify(provider, status, body)
+    assert failure.kind in (K.BILLING, K.AUTH)
+    assert failures.believed(failure, [b'{"messages":[]}', b"other"]) is failure
+    said = failure.evidence.title()
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in said)
+    for sent in (f'{{"verbosity":"a {said}"}}', f'{{"verbosity":"{escaped}"}}', f"--b\r\n\r\n{said}\r\n"):
+        assert failures.believed(failure, [b"{}", sent.encode()]) == Failure(K.BAD_REQUEST, status, failure.code)
+
+
+def test_what_a_code_says_is_proof_whatever_the_request_says() -> None:
+    failure = classify("openai", 429, openai("insufficient_quota", "insufficient_quota", "exceeded your current quota"))
+    assert failures.believed(failure, [b'"insufficient_quota exceeded your current quota"']) is failure
+
+
+def test_an_item_that_is_not_kept_is_no_model_that_is_gone() -> None:
+    """Anybody could send one, and take the model out for all."""
+    gone = "Item with id 'rs_1' not found. Items are not persisted when `store` is set to false."
+    error = openai_error(gone, "invalid_request_error", None)
+    error["error"]["param"] = "input"
+    assert classify("openai", 404, error).kind is K.BAD_REQUEST
+    error["error"]["param"] = "model"
+    assert classify("openai", 404, error).kind is K.MODEL_GONE

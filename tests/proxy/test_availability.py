@@ -288,6 +288,18 @@ def test_t76_a_refused_credential_is_out_of_use_until_it_is_mended(chain: Chain,
     assert text_of(chain.ask()) == "I am alpha."  # at once, not after a while
 
 
+@pytest.mark.parametrize("status", [400, 200])
+def test_t76_nobody_puts_a_credential_out_of_use_by_words_of_their_own(chain: Chain, status: int) -> None:
+    """Providers quote what they refuse, as an error or inside a 200."""
+    quoting = {"error": {"message": "Invalid value: 'insufficient balance'.", "code": 400, "param": "verbosity"}}
+    chain.play(json_reply(quoting, status))
+    answer = chain.ask(verbosity="insufficient balance")
+    assert (answer.status, answer.json()["error"]["code"]) == (400, "invalid_request_error")
+    assert chain.calls == [1, 0, 0]
+    chain.fakes["alpha"].script = lambda request: clean("alpha", stream=False)
+    assert text_of(chain.ask()) == "I am alpha."
+
+
 def test_a_test_that_succeeds_mends_a_credential(chain: Chain) -> None:
     hub, number = chain.gateway.hub, chain.credential_ids["alpha"]
     chain.play(REFUSALS["auth"])

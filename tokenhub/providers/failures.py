@@ -8,7 +8,7 @@ and SDK, read 2026-11-22.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -53,6 +53,10 @@ class Rule:
     texts: tuple[str, ...] = ()
     holds: Callable[[Said], bool] | None = None
 
+    def evidence(self, said: Said) -> str:
+        """Return what of an error's text tells that it is of this kind, where nothing but the text does."""
+        return "" if self.words else next((text for text in self.texts if text in said.text), "")
+
     def matches(self, said: Said) -> bool:
         """Return whether an error is of this kind."""
         # An error inside a 200 has no status of its own: its words must do.
@@ -84,7 +88,13 @@ def _not_worth_a_retry(said: Said) -> bool:
     return "retry-after" not in said.headers and said.headers.get("x-should-retry") != "true"
 
 
+def _names_a_field(said: Said) -> bool:
+    """An item of the input that is not kept is not found ("Item with id 'rs_…' not found", openai-agents-python 2265), no model."""
+    return isinstance(said.param, str) and said.param not in ("", "model")
+
+
 _OPENAI = (
+    _rule(FaultKind.BAD_REQUEST, 404, holds=_names_a_field),
     _rule(FaultKind.GEO, 403, words="unsupported_country_region_territory"),
     _rule(FaultKind.GEO, 403, texts=("country, region, or territory not supported",)),
     _rule(
@@ -277,7 +287,29 @@ def _sorted(provider_id: str, said: Said, status: int | None) -> Failure:
     kind = rule.kind if rule else _by_status(said)
     code = scrub.code_word(said.code) or next((word for word in sorted(map(scrub.code_word, said.words)) if word), "")
     retry_after_s = None if kind in CLIENT_FAULTS else retry_after(said.headers, said.message)
-    return _with_message(Failure(kind, status, code, retry_after_s=retry_after_s), said)
+    evidence = rule.evidence(said) if rule else ""
+    return _with_message(Failure(kind, status, code, retry_after_s=retry_after_s, evidence=evidence), said)
+
+
+def believed(failure: Failure, sent: Sequence[bytes | memoryview]) -> Failure:
+    """Return a failure as its status tells it where the words that told it were sent with the request.
+
+    Providers quote what they refuse ("Invalid value: 'insufficient balance'"): no client may put a credential
+    out of use for all by saying so.
+    """
+    if not failure.evidence or failure.kind in CLIENT_FAULTS:
+        return failure
+    if not any(failure.evidence in _plainly(piece).lower() for piece in sent):
+        return failure
+    return Failure(BY_STATUS.get(failure.status or 0, FaultKind.SERVER), failure.status, failure.code)
+
+
+def _plainly(piece: bytes | memoryview) -> str:
+    """Return what a body says, without the escapes that JSON has for any letter."""
+    try:
+        return orjson.dumps(json_text.loads(bytes(piece))).decode()
+    except orjson.JSONDecodeError:
+        return bytes(piece).decode("utf-8", "replace")
 
 
 def _by_status(said: Said) -> FaultKind:

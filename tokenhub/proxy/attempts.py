@@ -14,6 +14,7 @@ from tokenhub import clock, failpoints
 from tokenhub.errors import HubError, InvalidRequest
 from tokenhub.observability import log
 from tokenhub.operations import callers, planning
+from tokenhub.providers import failures
 from tokenhub.providers.client import UpstreamResponse
 from tokenhub.proxy import failed, pending, sessions
 from tokenhub.proxy.availability import WITHDRAWN
@@ -198,6 +199,9 @@ async def _try(exchange: Exchange, candidate: Candidate, runtime: Runtime) -> An
         return await _to_first_content(
             exchange, Answer(candidate, native, upstream=upstream, reader=adapter.stream(call, candidate.deployment))
         )
+    except UpstreamFault as fault:
+        upstream.abort()
+        raise UpstreamFault(failures.believed(fault.failure, request.pieces)) from None
     except BaseException:
         upstream.abort()
         raise

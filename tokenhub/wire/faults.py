@@ -5,7 +5,7 @@ An adapter (``providers/failures.py``) sorts a provider's status, code and text 
 above the adapters knows a provider's words.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -45,6 +45,8 @@ class Failure:
     """Only for client faults: the provider's text, scrubbed of keys, ids and URLs, at most 500 characters."""
     param: str | None = None
     retry_after_s: float | None = None
+    evidence: str = field(default="", compare=False, repr=False)
+    """The words of the provider's text, in lower case, that alone told the kind: none where the request has them too."""
 
 
 class UpstreamFault(Exception):

@@ -126,22 +126,25 @@ def classify(error: GeminiError | None, http_status: int | None) -> Failure:
         kind = FaultKind.SERVER if http_status is not None and http_status >= 500 else FaultKind.PROTOCOL
         return Failure(kind, http_status)
     status = http_status if http_status is not None and http_status >= 400 else error.code
+    kind, evidence = _kind(error, status)
     return Failure(
-        _kind(error, status),
+        kind,
         status,
         code_word((*error.reasons, error.status)[0]),
         retry_after_s=error.retry_after_s,
+        evidence=evidence,
     )
 
 
-def _kind(error: GeminiError, status: int | None) -> FaultKind:
+def _kind(error: GeminiError, status: int | None) -> tuple[FaultKind, str]:
+    """Return the kind, and the words that tell it where nothing else does."""
     for reason in error.reasons:
         if reason in _KIND_BY_REASON:
-            return _KIND_BY_REASON[reason]
+            return _KIND_BY_REASON[reason], ""
     text = error.message.lower()
     for grpc_status, needle, kind in _KIND_BY_TEXT:
         if grpc_status == error.status and needle in text:
-            return kind
+            return kind, needle
     if status == 402 or any("PerDay" in quota for quota in error.quota_ids):
-        return FaultKind.BILLING
-    return _KIND_BY_STATUS.get(error.status, FaultKind.SERVER)
+        return FaultKind.BILLING, ""
+    return _KIND_BY_STATUS.get(error.status, FaultKind.SERVER), ""
