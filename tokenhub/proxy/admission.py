@@ -54,7 +54,7 @@ async def authenticate(
 ) -> tuple[bytes, Caller]:
     """Return the digest and the caller of the request's key; raises AuthenticationFailed or PermissionDenied."""
     digest = keys.digest(credential_of(request, key_headers))
-    return digest, callers.accepted(await runtime.caller(digest), clock.now_ms())
+    return digest, await runtime.caller(digest)
 
 
 def credential_of(request: BaseRequest, key_headers: tuple[str, ...] = KEY_HEADERS) -> str:
@@ -91,7 +91,7 @@ async def _planned(exchange: Exchange, runtime: Runtime) -> Place:
     except HubError:
         if await runtime.fresh() is snapshot:
             raise
-        exchange.caller = callers.accepted(await runtime.caller(exchange.digest), clock.now_ms())
+        exchange.caller = await runtime.caller(exchange.digest)
         return plan(exchange, runtime.snapshot, runtime)
 
 
@@ -109,7 +109,7 @@ def _plan_anew(exchange: Exchange, database: Database, runtime: Runtime) -> Plac
 
 async def _look_again(exchange: Exchange, runtime: Runtime) -> None:
     await runtime.reload()
-    exchange.caller = callers.accepted(await runtime.caller(exchange.digest), clock.now_ms())
+    exchange.caller = await runtime.caller(exchange.digest)
 
 
 def plan(exchange: Exchange, snapshot: Snapshot, runtime: Runtime) -> Place:

@@ -13,7 +13,7 @@ from math import ceil
 from tokenhub import clock, failpoints
 from tokenhub.errors import HubError, InvalidRequest
 from tokenhub.observability import log
-from tokenhub.operations import callers, planning
+from tokenhub.operations import planning
 from tokenhub.providers import failures
 from tokenhub.providers.client import UpstreamResponse
 from tokenhub.proxy import failed, pending, sessions
@@ -112,7 +112,7 @@ async def still_allowed(exchange: Exchange, candidate: Candidate, runtime: Runti
     A revoked key stops the request; None: the deployment is gone, or outside by now. ``made``: how many attempts came before.
     """
     snapshot = await runtime.fresh()
-    caller = callers.accepted(await runtime.caller(exchange.digest), clock.now_ms())
+    caller = await runtime.caller(exchange.digest)
     assert exchange.call is not None
     return planning.still_inside(
         snapshot, caller, exchange.call, exchange.hints, candidate, exchange.body, exchange.native, made=made

@@ -12,7 +12,7 @@ from tokenhub.accounts.directory import Directory
 from tokenhub.catalog.models import Credential
 from tokenhub.errors import HubError, Unavailable
 from tokenhub.observability import log
-from tokenhub.operations import availability, snapshots
+from tokenhub.operations import availability, callers, snapshots
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.snapshots import Snapshot
 from tokenhub.providers.client import UpstreamClient
@@ -103,11 +103,11 @@ class Runtime:
         """Run a verb that writes, in a thread of its own: reads never wait behind it. Raises what the verb raises."""
         return await asyncio.get_running_loop().run_in_executor(self._verbs, verb, self.hub)
 
-    async def caller(self, digest: bytes) -> Caller | None:
-        """Return the caller of a key, from the directory if it may plan, else from the store.
+    async def caller(self, digest: bytes) -> Caller:
+        """Return the caller of a key that is accepted now, from the directory if it may plan, else from the store.
 
         Lookups that come together are one query: an unknown key costs a point read, however
-        often it is sent.
+        often it is sent. Raises AuthenticationFailed or PermissionDenied (``callers.accepted``).
         """
         known = self.directory.find(digest, clock.now_ms())
         if known is not None:
@@ -117,7 +117,7 @@ class Runtime:
             if not self._looked_up:
                 self.spawn(self._look_up())
             waiting = self._looked_up[digest] = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(waiting)
+        return callers.accepted(await asyncio.shield(waiting), clock.now_ms())
 
     async def _look_up(self) -> None:
         await asyncio.sleep(0)
