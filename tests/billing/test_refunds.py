@@ -5,7 +5,6 @@ from itertools import pairwise
 import pytest
 
 from tokenhub.billing.refunds import (
-    KEY_LIFE_MS,
     WINDOW_MS,
     Purchase,
     Quote,
@@ -20,7 +19,6 @@ from tokenhub.billing.refunds import (
     quote,
     state_of,
 )
-from tokenhub.billing.topups import REPEATED_MS
 
 MICRO = 1000
 PAID_AT = 1_790_000_000_000
@@ -201,9 +199,3 @@ def test_a_refund_is_asked_after_ever_more_rarely_and_watched_for_half_a_year():
     assert ended_poll_ms(PAID_AT, PAID_AT + 180 * DAY + 1) is None
     assert next_poll_ms(RefundState.FAILED, PAID_AT, PAID_AT) is None
     assert next_poll_ms(RefundState.REJECTED, PAID_AT, PAID_AT) is None
-
-
-def test_a_request_is_not_repeated_once_stripe_may_have_forgotten_its_key():
-    """Stripe keeps a key for 24 hours; an hour is left for the repeat."""
-    assert 0 < KEY_LIFE_MS <= DAY - 3_600_000
-    assert 0 < REPEATED_MS <= DAY - 3_600_000

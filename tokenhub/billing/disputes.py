@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from tokenhub.billing import polling
+
 
 class DisputeState(StrEnum):
     """Where a dispute is."""
@@ -93,7 +95,7 @@ def change(state: DisputeState | None, to: DisputeState, frozen_nano: int, claw_
     return Change()
 
 
-_SOON_MS: Final = 30_000
+_SOONEST_MS: Final = 30_000
 
 
 def next_poll_ms(created_at_ms: int, now_ms: int, *, awaits_holds: bool = False) -> int:
@@ -101,5 +103,4 @@ def next_poll_ms(created_at_ms: int, now_ms: int, *, awaits_holds: bool = False)
 
     While it ``awaits_holds``, some of what it contests is held by requests: what they give back is to be frozen soon.
     """
-    age = 0 if awaits_holds else max(0, now_ms - created_at_ms)
-    return now_ms + min(max(age // 4, _SOON_MS), 6 * 3_600_000)
+    return polling.next_poll_ms(now_ms if awaits_holds else created_at_ms, now_ms, soonest_ms=_SOONEST_MS)

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from tokenhub.billing import polling
 from tokenhub.billing.periods import DAY_MS
 from tokenhub.money import ceil_div
 
 WINDOW_MS: Final = 7 * DAY_MS
 """How long after its payment a top-up can be refunded; its last millisecond is inside."""
-
-KEY_LIFE_MS: Final = 23 * 3_600_000
-"""How long a repeat may use the same idempotency key: Stripe keeps keys for at least 24 hours."""
 
 
 class RefundState(StrEnum):
@@ -142,16 +140,15 @@ def claw_nano(amount_minor: int, paid_total: int, granted_nano: int, gone_nano: 
 
 
 def next_poll_ms(state: RefundState, created_at_ms: int, now_ms: int) -> int | None:
-    """Return when to ask Stripe again; None: never. The older the refund, the rarer, so that a lost event costs little.
+    """Return when to ask Stripe again; None: never. The older the refund, the rarer.
 
     Money that arrived is watched for half a year, since a bank may send it back.
     """
-    age = max(0, now_ms - created_at_ms)
     if state in (RefundState.FAILED, RefundState.REJECTED):
         return None
     if state is RefundState.SUCCEEDED:
         return ended_poll_ms(created_at_ms, now_ms)
-    return now_ms + min(max(age // 4, 15_000), 6 * 3_600_000)
+    return polling.next_poll_ms(created_at_ms, now_ms)
 
 
 def ended_poll_ms(created_at_ms: int, now_ms: int) -> int | None:

@@ -41,8 +41,6 @@ _MINUTE_MS: Final = 60_000
 _HOUR_MS: Final = 3_600_000
 WATCHED_MS: Final = 2 * DAY_MS
 """How long after its session's end a top-up is still looked at by itself."""
-REPEATED_MS: Final = 23 * _HOUR_MS
-"""How long a POST without an answer is repeated: Stripe keeps its keys for 24 hours."""
 
 
 class TopupState(StrEnum):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tokenhub import clock, failpoints
 from tokenhub.accounts.accounts import AccountStatus
-from tokenhub.billing import credits
+from tokenhub.billing import credits, polling
 from tokenhub.billing import recharges as rules
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import PaymentFacts
@@ -174,10 +174,11 @@ def wait(hub: Hub, topup_id: str) -> Topup:
     """Look again later at an attempt that is open; one that has ended is nobody's recharge any more."""
     with hub.database.write():
         topup = topups.locked(hub.database, topup_id)
-        changes: dict[str, Any] = {"next_poll_at": _next_ms(topup)}
+        now_ms = clock.now_ms()
+        changes: dict[str, Any] = {"next_poll_at": polling.next_poll_ms(topup.created_at_ms, now_ms)}
         if topup.state not in _OPEN:
             changes = {"next_poll_at": None, "recharge_of": None}
-        topups.update(hub.database, topup_id, clock.now_ms(), changes)
+        topups.update(hub.database, topup_id, now_ms, changes)
     return topups.get(hub.database, topup_id)
 
 
@@ -253,9 +254,3 @@ def _count(hub: Hub, topup: Topup, reason: str, words: Words | None, now_ms: int
             "card": card,
         }
         notices.tell(hub, NoticeKind.CARD_DECLINED, topup.id, topup.account_id, body)
-
-
-def _next_ms(topup: Topup) -> int:
-    """Return when to look again at an attempt that has no end yet: the older it is, the rarer."""
-    now_ms = clock.now_ms()
-    return now_ms + min(max((now_ms - topup.created_at_ms) // 4, 15_000), 6 * 3_600_000)

@@ -11,8 +11,8 @@ from tokenhub import clock, failpoints
 from tokenhub.billing import credits
 from tokenhub.billing import recharges as rules
 from tokenhub.billing.payments import PaymentFacts
+from tokenhub.billing.polling import KEY_LIFE_MS
 from tokenhub.billing.recharges import Recharge, RechargeState
-from tokenhub.billing.refunds import KEY_LIFE_MS
 from tokenhub.billing.topups import RECHARGE, TOPUP, Topup, TopupState
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.money import NANO_PER_USD

@@ -11,6 +11,7 @@ from typing import Any, Final
 from tokenhub import clock, failpoints
 from tokenhub.billing import credits
 from tokenhub.billing import refunds as rules
+from tokenhub.billing.polling import KEY_LIFE_MS
 from tokenhub.billing.refunds import Quote, RefundState, Refusal
 from tokenhub.billing.topups import INSTANCE, TOPUP, Topup
 from tokenhub.errors import Conflict, InvalidRequest
@@ -76,7 +77,7 @@ def reconcile(hub: Hub, api: StripeApi, refund_id: str) -> Refund:
     found = refund_records.ours(api.refunds_of(_payment_of(hub, refund)), refund.id)
     if found is not None:
         return refund_records.record(hub, refund.id, found)
-    if clock.now_ms() - refund.updated_at_ms >= rules.KEY_LIFE_MS:
+    if clock.now_ms() - refund.updated_at_ms >= KEY_LIFE_MS:
         refund = refund_records.next_attempt(hub, refund)
     return _send(hub, api, refund) if refund.state is RefundState.REQUESTED else refund
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from tokenhub import clock, failpoints
 from tokenhub.billing.payments import PaymentFacts, SessionFacts
-from tokenhub.billing.topups import CHECKOUT, INSTANCE, REPEATED_MS, TopupState, next_poll_ms
+from tokenhub.billing.polling import KEY_LIFE_MS
+from tokenhub.billing.topups import CHECKOUT, INSTANCE, TopupState, next_poll_ms
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.operations import accounts
 from tokenhub.operations.hub import Hub
@@ -154,7 +155,7 @@ def _post(hub: Hub, api: StripeApi, topup: Topup, *, first: bool) -> Topup:
 
 def _resume(hub: Hub, api: StripeApi, topup: Topup) -> Topup:
     """Go on with a top-up of which nothing is known but its intent."""
-    if clock.now_ms() - topup.created_at_ms < REPEATED_MS:
+    if clock.now_ms() - topup.created_at_ms < KEY_LIFE_MS:
         return _post(hub, api, topup, first=False)
     session = _session_of(hub, api, topup)
     if session is not None:
