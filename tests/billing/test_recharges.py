@@ -1,7 +1,6 @@
 """When an account buys credit by itself: the brakes one by one, and what a refused card leads to."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
@@ -14,7 +13,6 @@ from tokenhub.billing.recharges import (
     Wait,
     claim,
     declined,
-    month_start_ms,
     with_attempt,
 )
 
@@ -136,15 +134,3 @@ def test_s35_three_other_refusals_in_a_row_suspend():
     counts = [declined(n, code="card_declined", decline_code="insufficient_funds", advice_code=None) for n in range(3)]
     assert [one.declines for one in counts] == [1, 2, 3]
     assert [bool(one.suspended) for one in counts] == [False, False, True]
-
-
-def test_months_are_calendar_months_in_utc():
-    for text, start in (
-        ("2026-09-30T23:59:59.999", "2026-09-01"),
-        ("2026-10-01T00:00:00", "2026-10-01"),
-        ("2028-02-29T12:00:00", "2028-02-01"),
-    ):
-        moment, first = (
-            int(datetime.fromisoformat(one).replace(tzinfo=UTC).timestamp() * 1000) for one in (text, start)
-        )
-        assert month_start_ms(moment) == first

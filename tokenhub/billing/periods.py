@@ -1,4 +1,4 @@
-"""The UTC periods in which a key's spend limit counts: a day, a week from Monday, a month, or all time."""
+"""The UTC periods in which spending is counted: a day, a week from Monday, a month, or all time."""
 
 from datetime import date
 
@@ -32,7 +32,8 @@ def _week_start(now_ms: int) -> int:
     return (days - (days + _EPOCH_WEEKDAY) % 7) * DAY_MS
 
 
-def _month_start(now_ms: int) -> int:
+def month_start_ms(now_ms: int) -> int:
+    """Return the first millisecond of the UTC month."""
     today = date.fromordinal(_EPOCH_ORDINAL + now_ms // DAY_MS)
     return (today.replace(day=1).toordinal() - _EPOCH_ORDINAL) * DAY_MS
 
@@ -41,5 +42,5 @@ _PERIODS = {
     SpendPeriod.TOTAL: _total_start,
     SpendPeriod.DAY: _day_start,
     SpendPeriod.WEEK: _week_start,
-    SpendPeriod.MONTH: _month_start,
+    SpendPeriod.MONTH: month_start_ms,
 }

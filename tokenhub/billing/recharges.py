@@ -6,9 +6,10 @@ again" suspends at once, three other refusals in a row do too; then a person has
 """
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
+
+from tokenhub.billing.periods import month_start_ms
 
 COOLDOWN_MS: Final = 3_600_000
 """From one attempt to the next, whatever came of it."""
@@ -116,13 +117,6 @@ def with_attempt(recharge: Recharge, amount_minor: int, at_ms: int, now_ms: int)
         total += amount_minor
     attempted_at_ms = max(recharge.attempted_at_ms or 0, at_ms)
     return replace(recharge, month_start_ms=month, month_total_minor=total, attempted_at_ms=attempted_at_ms)
-
-
-def month_start_ms(now_ms: int) -> int:
-    """Return the first millisecond of the UTC month."""
-    moment = datetime.fromtimestamp(now_ms / 1000, UTC)
-    start = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return int(start.timestamp()) * 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tokenhub.billing.recharges import COOLDOWN_MS, LASTING, Recharge, RechargeState, month_start_ms
+from tokenhub.billing.periods import month_start_ms
+from tokenhub.billing.recharges import COOLDOWN_MS, LASTING, Recharge, RechargeState
 from tokenhub.store.database import Database
 
 _COLUMNS: Final = "state, amount, below, monthly_cap, reason, declines, month_start, month_total, attempted_at"

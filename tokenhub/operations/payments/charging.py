@@ -15,6 +15,7 @@ from tokenhub.billing import credits, polling
 from tokenhub.billing import recharges as rules
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import PaymentFacts
+from tokenhub.billing.periods import month_start_ms
 from tokenhub.billing.recharges import Claim
 from tokenhub.billing.topups import RECHARGE, Topup, TopupState, intended, payment_metadata
 from tokenhub.ids import new_id
@@ -230,7 +231,7 @@ def _count(hub: Hub, topup: Topup, reason: str, words: Words | None, now_ms: int
     recharge = store.get(hub.database, topup.account_id)
     if recharge is None:
         return
-    if recharge.month_start_ms == rules.month_start_ms(topup.created_at_ms):
+    if recharge.month_start_ms == month_start_ms(topup.created_at_ms):
         left = max(0, recharge.month_total_minor - topup.amount_minor)
         recharge = replace(recharge, month_total_minor=left)
     suspends = ""

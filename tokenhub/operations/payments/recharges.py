@@ -11,6 +11,7 @@ from tokenhub import clock, failpoints
 from tokenhub.billing import credits
 from tokenhub.billing import recharges as rules
 from tokenhub.billing.payments import PaymentFacts
+from tokenhub.billing.periods import month_start_ms
 from tokenhub.billing.polling import KEY_LIFE_MS
 from tokenhub.billing.recharges import Recharge, RechargeState
 from tokenhub.billing.topups import RECHARGE, TOPUP, Topup, TopupState
@@ -62,7 +63,7 @@ def state(hub: Hub, account_id: int) -> State | None:
         under_way = store.under_way(hub.database, account_id)
     if recharge is None:
         return None
-    is_this_month = recharge.month_start_ms == rules.month_start_ms(clock.now_ms())
+    is_this_month = recharge.month_start_ms == month_start_ms(clock.now_ms())
     return State(
         recharge.state, recharge.amount_minor, recharge.below_nano, recharge.monthly_cap_minor,
         recharge.month_total_minor if is_this_month else 0, recharge.reason, recharge.declines, recharge.attempted_at_ms,
