@@ -24,11 +24,12 @@ from tests.fakes.upstream import (
 )
 from tests.harness import QUICK, Answer, RunningGateway, start_gateway, temporary_home
 from tokenhub.cli import app
+from tokenhub.errors import Unavailable
 from tokenhub.operations.hub import Hub
 from tokenhub.proxy import app as gateway_app
 from tokenhub.proxy.runtime import AWAY_TOLD_EVERY_S
 from tokenhub.store import ledger
-from tokenhub.store.database import StoreUnavailable, opened_beside
+from tokenhub.store.database import Database, StoreUnavailable, opened_beside
 
 AWAY_S = 60.0 if os.environ.get("TOKENHUB_SOAK") else 2.0
 PATIENCE_S = 10.0
@@ -115,7 +116,7 @@ def test_t97_database_away_under_load_fails_closed_and_books_what_was_running(
 def test_t96_a_gateway_whose_commits_have_no_end_refuses_and_stops(
     way: CutSocket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway_app, "_COMMIT_S", 0.2)
+    monkeypatch.setattr(gateway_app, "_ANSWER_S", 0.2)
     gateway = start_gateway(temporary_home(tmp_path), {"database.url": way.url})
     with opened_beside(gateway.hub.settings, gateway.hub.home) as server:
         standby = Standby(server)
@@ -129,6 +130,28 @@ def test_t96_a_gateway_whose_commits_have_no_end_refuses_and_stops(
             gateway.stop()
         assert server.rows("SELECT 1 FROM holds") == []
         assert ledger.verify(server) == []
+
+
+def test_t97_a_gateway_whose_reads_have_no_end_refuses_and_stops(
+    way: CutSocket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_app, "_ANSWER_S", 0.1)
+    gateway = start_gateway(temporary_home(tmp_path), {"database.url": way.url})
+    assert gateway.gateway is not None
+    with pytest.raises(Unavailable, match="The ledger does not answer"):
+        gateway.run(gateway.gateway.runtime.read(hang))
+    with pytest.raises(StoreUnavailable, match="did not answer in time"):
+        gateway.run(in_the_loop(gateway.hub.database))
+    assert gateway.call("GET", "/readyz").status == 200
+    gateway.stop()
+
+
+def hang(database: Database) -> None:
+    database.row("SELECT pg_sleep(60)")
+
+
+async def in_the_loop(database: Database) -> None:
+    hang(database)
 
 
 @pytest.mark.parametrize(

@@ -301,7 +301,7 @@ async def test_t96_place_whose_commit_stays_unknown_fails_and_leaves_no_hold(arr
 async def test_t96_commit_that_the_server_does_not_end_is_not_waited_for(direct, through, started):
     """Nobody knows what becomes of it, until the server does end it."""
     standby = Standby(direct.database)
-    through.commit_s = 0.2
+    through.answer_s = 0.2
     writer = await started(through, direct, patience_s=0.1)
     await writer.submit(direct.place("r", "a-0", 100))
     standby.leave()
@@ -317,6 +317,25 @@ async def test_t96_commit_that_the_server_does_not_end_is_not_waited_for(direct,
     await check_refused(writer.submit(direct.place("late", "a-0", 100)))
     standby.come_back()
     await until(lambda: requests.one(direct.database, "late"))
+    assert direct.available(1) == 1000 - 30 - 1
+    direct.check()
+
+
+async def test_t97_statement_that_the_server_does_not_end_is_not_waited_for(direct, through, started):
+    """Nothing of it was committed: a place is refused, and what was charged is booked when the server does its work again."""
+    disk = Standby(direct.database, at_commit=False)
+    through.answer_s = 0.2
+    writer = await started(through, direct)
+    await writer.submit(direct.place("r", "a-0", 100))
+    disk.leave()
+    settled = writer.submit(direct.settle("r", "a-0", 30))
+    with pytest.raises(Unavailable) as refused:
+        await writer.submit(direct.place("late", "a-0", 100))
+    assert refused.value.cause == "the database server did not answer in time"
+    assert not settled.done()
+    disk.come_back()
+    assert (await settled).charged_nano == 30
+    assert isinstance(await writer.submit(direct.place("r2", "a-0", 1)), Placed)
     assert direct.available(1) == 1000 - 30 - 1
     direct.check()
 

@@ -30,7 +30,7 @@ from tokenhub.store.writer import Writer
 _IDLE_CONNECTION_S = 75.0
 _BACKLOG = 4096
 _LAST_WRITES_S = 15.0
-_COMMIT_S = 10.0
+_ANSWER_S = 10.0
 """What a charge waits for a database, too."""
 
 
@@ -83,7 +83,8 @@ class Gateway:
     ) -> "Gateway":
         """Open everything; ``opened`` is told how to close what would be left behind."""
         loop, settings = asyncio.get_running_loop(), hub.settings
-        hub.database.commit_s = _COMMIT_S
+        hub.database.answer_s = _ANSWER_S
+        hub.database.hurry()
         loop.set_exception_handler(_unforeseen)
         lease = _take_lease(hub)
         opened.callback(_end_lease, hub.database, lease)

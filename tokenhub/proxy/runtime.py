@@ -74,8 +74,8 @@ class Runtime:
         self.ledger_adds_up: Callable[[], bool] = lambda: True
         """Whether the look at the ledger when this process started found nothing."""
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="tokenhub-reader")
-        self._verbs = ThreadPoolExecutor(1, thread_name_prefix="tokenhub-verbs")
+        self._reader = ThreadPoolExecutor(1, "tokenhub-reader", self.database.hurry)
+        self._verbs = ThreadPoolExecutor(1, "tokenhub-verbs", self.database.hurry)
         self._away_told_s = float("-inf")
         self._looked_up: dict[bytes, asyncio.Future[Caller | None]] = {}
         self._reading_snapshot: asyncio.Future[Snapshot] | None = None

@@ -73,14 +73,19 @@ class Database:
         self.lock_clause: str = backend.lock_clause
         """What a SELECT in a write ends with to lock its rows; SQLite has locked everything already."""
         self.peewee = backend
-        self.commit_s: float | None = None
-        """How long PostgreSQL's answer to a COMMIT is waited for, before what became of it is unknown; None: as long as it takes."""
+        self.answer_s: float | None = None
+        """How long PostgreSQL's answer to a COMMIT is waited for, before what became of it is unknown, and in a thread that hurries
+        every answer, before the server is away; None: as long as it takes."""
         self._here = _Thread()
 
     def connect(self) -> None:
         """Open this thread's connection now, not at its first use."""
         with self._failures():
             self.peewee.connect(reuse_if_open=True)
+
+    def hurry(self) -> None:
+        """Wait no longer than ``answer_s`` for any answer: at the start of a thread that requests wait for."""
+        self.peewee.hurry(self.answer_s)
 
     def close(self) -> None:
         """Close this thread's connection; one of a thread that ends without it is closed by the next to open one."""
@@ -252,7 +257,7 @@ class Database:
         mode, here.mode = here.mode, ""
         self.peewee.pop_transaction()  # type: ignore[no-untyped-call]
         try:
-            self.peewee.finish(commit=commit, within_s=self.commit_s)
+            self.peewee.finish(commit=commit, within_s=self.answer_s)
         except Exception as error:
             lost = self.peewee.is_lost()
             self.peewee.drop()

@@ -1,6 +1,7 @@
 """PostgreSQL through psycopg 3: a kept connection per thread, and our SQL with its placeholders translated."""
 
 import re
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -67,6 +68,12 @@ _NOW_MS = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _BEGIN_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text, {_NOW_MS}"
 
 
+class _Thread(threading.local):
+    """How long this thread waits for an answer."""
+
+    answer_s: float | None = None
+
+
 class _Psycopg(peewee.Psycopg3Adapter):
     """peewee's own, with the driver that peewee was loaded without (``tokenhub.store``)."""
 
@@ -85,6 +92,7 @@ class Postgres(peewee.PostgresqlDatabase):
 
     def __init__(self, url: str) -> None:
         self.connections = Connections()
+        self._here = _Thread()
         super().__init__(url, prefer_psycopg3=True)
 
     def _connect(self) -> Any:
@@ -92,13 +100,16 @@ class Postgres(peewee.PostgresqlDatabase):
         from psycopg.conninfo import conninfo_to_dict
 
         class Connection(psycopg.Connection[Any]):
-            """One whose next statement may be waited for until a moment, at most; what only a new session mends ends it."""
+            """One that ends where an answer does not come in time, or is one that only a new session mends."""
 
-            end_s: float | None = None
+            answer_s = self._here.answer_s
 
             def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
                 try:
-                    return super().wait(gen if self.end_s is None else _until(self.end_s, gen), *args, **options)
+                    return super().wait(gen if self.answer_s is None else _within(self.answer_s, gen), *args, **options)
+                except TimeoutError as error:
+                    self.close()
+                    raise psycopg.OperationalError(str(error)) from error
                 except psycopg.Error as error:
                     if wants_new_session(error):
                         self.close()
@@ -131,6 +142,12 @@ class Postgres(peewee.PostgresqlDatabase):
         cursor.executemany(translated_sql(sql), rows)
         return cursor
 
+    def hurry(self, answer_s: float | None) -> None:
+        """Wait for so long, at most, for each answer in this thread."""
+        self._here.answer_s = answer_s
+        if (connection := self.connections.mine()) is not None:
+            connection.answer_s = answer_s
+
     def begin_write(self, *, durable: bool) -> tuple[str, int]:  # noqa: ARG002
         """Begin, and return the transaction's id and the server's time, in one round trip.
 
@@ -156,17 +173,11 @@ class Postgres(peewee.PostgresqlDatabase):
         A connection on which COMMIT has no answer within this time is given up: a server may wait for its disk, or for
         a standby (``synchronous_standby_names``), for ever.
         """
-        import psycopg
-
         cursor = self.cursor()
         if commit and within_s is not None:
-            cursor.connection.end_s = clock.monotonic_s() + within_s
-        try:
-            cursor.execute("COMMIT" if commit else "ROLLBACK", prepare=False)
-        except TimeoutError as error:
-            cursor.connection.close()
-            raise psycopg.OperationalError(str(error)) from error
-        cursor.connection.end_s = None
+            cursor.connection.answer_s = within_s
+        cursor.execute("COMMIT" if commit else "ROLLBACK", prepare=False)
+        cursor.connection.answer_s = self._here.answer_s
         if commit and cursor.statusmessage != "COMMIT":
             raise RuntimeError("a statement of this transaction failed, so it was rolled back")
 
@@ -206,9 +217,9 @@ class Postgres(peewee.PostgresqlDatabase):
         return "database"
 
 
-def _until(end_s: float, waiting: Any) -> Any:
-    """Wait as psycopg does, which looks up ten times a second; raises TimeoutError at this moment of the stop-watch."""
-    ready = None
+def _within(seconds: float, waiting: Any) -> Any:
+    """Wait as psycopg does, which looks up ten times a second; raises TimeoutError when it takes longer than this."""
+    end_s, ready = clock.monotonic_s() + seconds, None
     while True:
         try:
             state = waiting.send(ready)

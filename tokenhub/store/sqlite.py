@@ -184,6 +184,9 @@ class Sqlite(peewee.SqliteDatabase):
     def begin_read(self) -> None:
         self.cursor().execute("BEGIN")
 
+    def hurry(self, answer_s: float | None) -> None:
+        """Nothing is waited for but locks, for a while."""
+
     def finish(self, *, commit: bool, within_s: float | None) -> None:  # noqa: ARG002
         """End the open transaction, however long the disk takes.
 

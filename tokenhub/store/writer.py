@@ -189,6 +189,7 @@ class Writer:
     # The thread
 
     def _run(self) -> None:
+        self._database.hurry()
         try:
             while not self._is_done():
                 self._commit()
