@@ -209,6 +209,18 @@ def test_t16_settling_more_than_a_column_holds_is_cut_to_the_hold(bank):
     bank.check()
 
 
+def test_t16_what_replies_are_said_to_cost_and_save_can_be_added_up(bank):
+    """A day whose sums do not fit would never be closed, nor its requests deleted."""
+    bank.account("a", 1000)
+    for number in range(3):
+        bank.do(bank.place(f"r{number}", "a-0", 100))
+        bank.do(bank.settle(f"r{number}", "a-0", 2**63, saved_nano=2**62))
+    (line,) = usage.usage(bank.database, "day")
+    assert (line.total_nano, line.saved_nano) == (300, 300)
+    assert line.shortfall_nano * 10**7 < 2**63
+    bank.check()
+
+
 def test_negative_fee_is_refused_and_leaves_the_hold_as_it_was(bank):
     bank.account("a", 1000)
     bank.do(bank.place("r", "a-0", 100))

@@ -32,8 +32,8 @@ from tokenhub.money import ATTO_PER_NANO, NANO_PER_USD, ceil_div
 BUSY_RETRY_S = 5
 """Retry-After of a refusal that an account's own open requests cause: when one of them ends nobody knows."""
 
-MAX_SHORTFALL_NANO = 1_000_000 * NANO_PER_USD
-"""What a reply is said to cost above this is a provider's nonsense: more would fit neither the column nor its sums."""
+MAX_SHORTFALL_NANO = 100 * NANO_PER_USD
+"""What a reply is said to cost above its hold and this is a provider's nonsense: more would not fit the sums of many."""
 
 ROUNDING_NANO = 2
 """Added to a lowered hold: the model fee and, on the rounded model fee, the service fee are each rounded

@@ -201,7 +201,7 @@ def request_row(ending: Ending, now_ms: int) -> tuple[Any, ...]:
         attempts,
         decision,
         record.session,
-        record.saved_nano,
+        min(record.saved_nano, ending.held),
         _units_json(usage.units),
     )
 
