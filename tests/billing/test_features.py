@@ -48,6 +48,8 @@ def test_field_that_only_buys_speed_or_another_price_is_left_out_and_said(field,
         ("best_of", 4),
         ("mcp_servers", [{"url": "https://x.example"}]),
         ("prompt_cache_options", {"ttl": "12h"}),
+        ("prompt_cache_options", {"prewarm": True}),
+        ("access_programs", {"cyber": "daybreak_red"}),
     ],
 )
 def test_field_that_asks_for_a_paid_service_is_refused_by_name(field, value):
@@ -56,9 +58,18 @@ def test_field_that_asks_for_a_paid_service_is_refused_by_name(field, value):
     assert (refused.value.status, refused.value.code, refused.value.param) == (400, "unpriced_feature", field)
 
 
+def test_a_reply_that_is_not_to_be_made_is_refused():
+    """It would be free for being empty, while the provider is paid for the cache that it fills."""
+    with pytest.raises(InvalidRequest) as refused:
+        features.check({"model": "gpt-6", "input": "Hi", "generate": False}, Wire.RESPONSES)
+    assert (refused.value.code, refused.value.param) == ("unpriced_feature", "generate")
+    assert features.check({"input": "Hi", "generate": True}, Wire.RESPONSES)[1] == ()
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("access_programs", {"cyber": "standard"}),
         ("modalities", ["text"]),
         ("modalities", None),
         ("audio", None),

@@ -58,8 +58,18 @@ def _text_only(value: Any) -> bool:
 
 
 def _cache_options(value: Any) -> bool:
-    """Lifetimes that price cards know pass; a longer one is dearer (12h at 2.5 times, OpenAI, 2026-11)."""
-    if isinstance(value, Mapping) and value.get("ttl", "30m") not in PRICED_CACHE_LIFETIMES:
+    """Lifetimes that price cards know pass; a longer one is dearer (12h at 2.5 times, OpenAI, 2026-11).
+
+    A cache that is only filled is paid for at the provider, and its empty reply is free here (``prewarm``, openai 3.54).
+    """
+    if isinstance(value, Mapping) and (value.get("prewarm") or value.get("ttl", "30m") not in PRICED_CACHE_LIFETIMES):
+        raise ValueError
+    return False
+
+
+def _never_false(value: Any) -> bool:
+    """A reply that is not to be made: ``prewarm`` by another name."""
+    if value is False:
         raise ValueError
     return False
 
@@ -80,6 +90,8 @@ _RULES: Mapping[str, Callable[[Any], bool]] = {
     # Another region or another model than the one whose price is held (``models`` and ``provider`` are the route's).
     "inference_geo": _strip,
     "preset": _needless(),
+    # What the operator's organisation may do, which it may not do at all: a 403 that would count against the deployment (openai 3.54).
+    "access_programs": _needless({"cyber": "standard"}),
     # Paid services beside the tokens.
     "web_search_options": _only_null,
     "search_parameters": _needless(),
@@ -96,6 +108,7 @@ _RULES: Mapping[str, Callable[[Any], bool]] = {
 }
 """Field to its rule: True leaves the field out, False lets it pass, ValueError refuses it."""
 _MORE_RULES: Mapping[Wire, Mapping[str, Callable[[Any], bool]]] = {
+    Wire.RESPONSES: {"generate": _never_false},
     # Other models than the one that is held for, other payers, tokens beside the reply's (anthropic SDK 2.12.0, beta
     # messages, 2026-11).
     Wire.MESSAGES: {
