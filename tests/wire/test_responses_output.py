@@ -13,8 +13,10 @@ from tokenhub.usage import Usage
 from tokenhub.wire.chat.frames import ChunkWriter
 from tokenhub.wire.faults import UpstreamFault
 from tokenhub.wire.replies import Reply, StreamFacts
+from tokenhub.wire.responses import items as responses_items
 from tokenhub.wire.responses import over_chat as responses_over_chat
 from tokenhub.wire.responses.surface import ResponsesSurface
+from tokenhub.wire.responses.tools import Tools
 from tokenhub.wire.surface import Arrival, End
 
 COST = {"cost": 0.5, "is_byok": False, "cost_details": {"total": "0.5"}}
@@ -264,6 +266,19 @@ def test_a_picture_is_an_item_of_its_own() -> None:
     )
     assert [item["type"] for item in got["output"]] == ["message", "image_generation_call"]
     assert got["output"][1]["result"] == "AAAA"
+
+
+@pytest.mark.parametrize("url", ["data:image/jpeg;base64,AAAA", "https://x.example/a,b.png"])
+def test_a_picture_that_comes_back_is_the_models_own_again(url: str) -> None:
+    """ "Make it darker" is said of it."""
+    images = [{"type": "image_url", "image_url": {"url": url}}]
+    output = whole({"content": "Here:", "images": images})["output"]
+    history = [{"role": "user", "content": "Draw"}, *output, {"role": "user", "content": "Darker"}]
+    assert responses_items.messages_of(None, history, Tools())[1] == {
+        "role": "assistant",
+        "content": "Here:",
+        "images": images,
+    }
 
 
 def test_an_error_in_a_stream_has_its_words_twice_and_ends_the_response() -> None:

@@ -117,6 +117,16 @@ class _Turns:
         output = _content(item.get("output"), f"{place}.output")
         self.messages.append({"role": "tool", "tool_call_id": _call_id(item, place), "content": output})
 
+    def _add_image(self, item: Mapping[str, Any], _place: str) -> None:
+        """Give back a picture that the model made, as chat's own replies have it."""
+        made = item.get("result")
+        if not isinstance(made, str) or not made:
+            return
+        form = item.get("output_format")
+        kind = form if isinstance(form, str) and form else "png"
+        url = made if made.startswith(("data:", "https://", "http://")) else f"data:image/{kind};base64,{made}"
+        self._speaking().setdefault("images", []).append({"type": "image_url", "image_url": {"url": url}})
+
     def _add_reasoning(self, item: Mapping[str, Any], _place: str) -> None:
         sealed = item.get("encrypted_content")
         packed = opaque.unpack(sealed)
@@ -153,6 +163,7 @@ _ADDERS: Mapping[str, Callable[[_Turns, Mapping[str, Any], str], None]] = {
     "custom_tool_call": _Turns._add_call,
     "function_call_output": _Turns._add_output,
     "custom_tool_call_output": _Turns._add_output,
+    "image_generation_call": _Turns._add_image,
     "reasoning": _Turns._add_reasoning,
 }
 

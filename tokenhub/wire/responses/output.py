@@ -5,6 +5,7 @@ is done once must not grow again. What only its maker can read is packed into a 
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from tokenhub.wire.text_frames import Texts
 
 Item = dict[str, Any]
 _PART = {"output_text": "text", "refusal": "refusal"}
+_DATA_URL = re.compile(r"data:image/([\w.+-]+)(?:;[\w=.+-]+)*;base64,", re.ASCII)
 _NO_ARGUMENTS = "{}"
 """OpenAI's own word for a call without any; chat servers say nothing, which is no JSON."""
 
@@ -265,7 +267,11 @@ class Output:
             return b""
         events = self._close_reasoning() + self._close_message("completed")
         item = {"id": self._id("ig"), "type": "image_generation_call", "status": "completed"}
-        opened, added = self._opened({**item, "result": url.partition(",")[2] or url})
+        if found := _DATA_URL.match(url):
+            item |= {"output_format": found[1], "result": url[found.end() :]}
+        else:
+            item["result"] = url
+        opened, added = self._opened(item)
         return events + added + self._done(opened)
 
     def close(self, status: str) -> bytes:
