@@ -49,6 +49,7 @@ def test_field_that_only_buys_speed_or_another_price_is_left_out_and_said(field,
         ("mcp_servers", [{"url": "https://x.example"}]),
         ("prompt_cache_options", {"ttl": "12h"}),
         ("prompt_cache_options", {"prewarm": True}),
+        ("moderation", {"model": "gpt-6-sol"}),
         ("access_programs", {"cyber": "daybreak_red"}),
     ],
 )
@@ -70,6 +71,8 @@ def test_a_reply_that_is_not_to_be_made_is_refused():
     ("field", "value"),
     [
         ("access_programs", {"cyber": "standard"}),
+        ("moderation", {"model": "omni-moderation-latest"}),
+        ("moderation", "low"),
         ("modalities", ["text"]),
         ("modalities", None),
         ("audio", None),

@@ -27,6 +27,7 @@ _OWN_BY_WIRE: Mapping[Wire, frozenset[str]] = {
     | {"text_editor_20250728"},
 }
 PRICED_CACHE_LIFETIMES = frozenset({"30m", "5m", "1h"})
+FREE_MODERATIONS = ("omni-moderation", "text-moderation")
 
 _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 
@@ -74,6 +75,13 @@ def _never_false(value: Any) -> bool:
     return False
 
 
+def _moderation(value: Any) -> bool:
+    """OpenAI's moderation models are free; another one beside the reply's is not held for, and is gone for all if it is none."""
+    if isinstance(value, Mapping) and not str(value.get("model")).startswith(FREE_MODERATIONS):
+        raise ValueError
+    return False
+
+
 def _search_options(value: Any) -> bool:
     """Search that the model may leave be is left out; forced search is refused (DashScope, 2026-11)."""
     if isinstance(value, Mapping) and value.get("forced_search"):
@@ -89,6 +97,7 @@ _RULES: Mapping[str, Callable[[Any], bool]] = {
     "store": _strip,
     # Another region or another model than the one whose price is held (``models`` and ``provider`` are the route's).
     "inference_geo": _strip,
+    "moderation": _moderation,
     "preset": _needless(),
     # What the operator's organisation may do, which it may not do at all: a 403 that would count against the deployment (openai 3.54).
     "access_programs": _needless({"cyber": "standard"}),
