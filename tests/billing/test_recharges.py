@@ -7,12 +7,12 @@ import pytest
 from tokenhub.billing.recharges import (
     COOLDOWN_MS,
     Claim,
-    Declined,
+    Decline,
     Recharge,
     RechargeState,
     Wait,
     claim,
-    declined,
+    why_suspended,
     with_attempt,
 )
 
@@ -104,33 +104,31 @@ def test_an_attempt_that_is_known_only_now_never_moves_the_last_one_back():
 
 @pytest.mark.parametrize("word", ["authentication_required", "lost_card", "stolen_card", "fraudulent"])
 def test_s35_a_card_that_must_not_be_tried_again_suspends_at_once(word):
-    by_code = declined(0, code=word, decline_code=None, advice_code=None)
-    by_decline = declined(0, code="card_declined", decline_code=word, advice_code="try_again_later")
-    assert by_code == by_decline == Declined(1, f"the card was refused: {word}")
+    by_code = why_suspended(Decline(word), 1)
+    by_decline = why_suspended(Decline("card_declined", word, "try_again_later"), 1)
+    assert by_code == by_decline == f"the card was refused: {word}"
 
 
 def test_s35_the_banks_advice_suspends_at_once():
-    advised = declined(0, code="card_declined", decline_code="generic_decline", advice_code="do_not_try_again")
-    assert advised == Declined(1, "the card was refused: generic_decline")
+    advised = why_suspended(Decline("card_declined", "generic_decline", "do_not_try_again"), 1)
+    assert advised == "the card was refused: generic_decline"
 
 
 @pytest.mark.parametrize(
-    ("count", "words", "reason"),
+    ("in_a_row", "decline", "reason"),
     [
-        (0, ("card_declined", None, "do_not_try_again"), "the card was refused: card_declined"),
-        (0, (None, None, "do_not_try_again"), "the card was refused: do_not_try_again"),
-        (2, ("card_declined", "expired_card", None), "the card was refused 3 times: expired_card"),
-        (2, ("card_declined", None, None), "the card was refused 3 times: card_declined"),
-        (2, (None, None, None), "the card was refused 3 times: declined"),
+        (1, Decline("card_declined", None, "do_not_try_again"), "the card was refused: card_declined"),
+        (1, Decline(None, None, "do_not_try_again"), "the card was refused: do_not_try_again"),
+        (3, Decline("card_declined", "expired_card"), "the card was refused 3 times: expired_card"),
+        (3, Decline("card_declined"), "the card was refused 3 times: card_declined"),
+        (3, Decline(), "the card was refused 3 times: declined"),
+        (1, Decline("lost_card", suspends="the card was removed"), "the card was removed"),
     ],
 )
-def test_a_suspension_says_the_most_that_is_known_of_the_refusal(count, words, reason):
-    code, decline_code, advice_code = words
-    refused = declined(count, code=code, decline_code=decline_code, advice_code=advice_code)
-    assert refused == Declined(count + 1, reason)
+def test_a_suspension_says_the_most_that_is_known_of_the_decline(in_a_row, decline, reason):
+    assert why_suspended(decline, in_a_row) == reason
 
 
-def test_s35_three_other_refusals_in_a_row_suspend():
-    counts = [declined(n, code="card_declined", decline_code="insufficient_funds", advice_code=None) for n in range(3)]
-    assert [one.declines for one in counts] == [1, 2, 3]
-    assert [bool(one.suspended) for one in counts] == [False, False, True]
+def test_s35_three_other_declines_in_a_row_suspend():
+    decline = Decline("card_declined", "insufficient_funds")
+    assert [bool(why_suspended(decline, in_a_row)) for in_a_row in (1, 2, 3)] == [False, False, True]

@@ -120,21 +120,31 @@ def with_attempt(recharge: Recharge, amount_minor: int, at_ms: int, now_ms: int)
 
 
 @dataclass(frozen=True, slots=True)
-class Declined:
-    """What a refused attempt leads to: how many in a row, and the reason to suspend ("" for none)."""
+class Decline:
+    """Why an attempt got no money, in Stripe's words."""
 
-    declines: int
-    suspended: str
+    code: str | None = None
+    decline_code: str | None = None
+    advice_code: str | None = None
+    suspends: str = ""
+    """Why no further attempt makes sense, where that does not follow from the words."""
+
+    @property
+    def text(self) -> str:
+        """All that was said, each word once."""
+        return " ".join(dict.fromkeys(filter(None, (self.code, self.decline_code, self.advice_code))))
 
 
-def declined(declines: int, *, code: str | None, decline_code: str | None, advice_code: str | None) -> Declined:
-    """Count a refused attempt; the arguments after the count are Stripe's words for it."""
-    declines += 1
-    for word in (decline_code, code):
+def why_suspended(decline: Decline, in_a_row: int) -> str:
+    """Return why a decline, the last of so many in a row, suspends; "" when it does not."""
+    if decline.suspends:
+        return decline.suspends
+    for word in (decline.decline_code, decline.code):
         if word in FINAL_DECLINES:
-            return Declined(declines, f"the card was refused: {word}")
-    if advice_code == "do_not_try_again":
-        return Declined(declines, f"the card was refused: {decline_code or code or advice_code}")
-    if declines >= MOST_DECLINES:
-        return Declined(declines, f"the card was refused {declines} times: {decline_code or code or 'declined'}")
-    return Declined(declines, "")
+            return f"the card was refused: {word}"
+    most_telling = decline.decline_code or decline.code
+    if decline.advice_code == "do_not_try_again":
+        return f"the card was refused: {most_telling or decline.advice_code}"
+    if in_a_row >= MOST_DECLINES:
+        return f"the card was refused {in_a_row} times: {most_telling or 'declined'}"
+    return ""

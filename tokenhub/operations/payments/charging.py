@@ -6,7 +6,7 @@ has the same effect.
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from tokenhub import clock, failpoints
@@ -16,7 +16,7 @@ from tokenhub.billing import recharges as rules
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import PaymentFacts
 from tokenhub.billing.periods import month_start_ms
-from tokenhub.billing.recharges import Claim
+from tokenhub.billing.recharges import Claim, Decline
 from tokenhub.billing.topups import RECHARGE, Topup, TopupState, intended, payment_metadata
 from tokenhub.ids import new_id
 from tokenhub.money import exact
@@ -149,11 +149,11 @@ def charge(hub: Hub, api: StripeApi, topup: Topup) -> Topup:
 
 
 def _refused(hub: Hub, topup: Topup, error: StripeRefused) -> Topup:
-    words = Words(error.refusal, error.decline_code, error.advice_code)
+    decline = Decline(error.refusal, error.decline_code, error.advice_code)
     if error.http_status == _CARD_REFUSED:
-        return end(hub, topup.id, TopupState.FAILED, error.reason, words, error.payment_intent)
+        return end(hub, topup.id, TopupState.FAILED, error.reason, decline, error.payment_intent)
     why = rules.CARD_GONE if isinstance(error, StripeNotFound) else f"Stripe refused the charge: {error.refusal}"
-    return end(hub, topup.id, TopupState.REJECTED, error.reason, replace(words, suspends=why))
+    return end(hub, topup.id, TopupState.REJECTED, error.reason, replace(decline, suspends=why))
 
 
 def settle(hub: Hub, topup: Topup, payment: PaymentFacts) -> Topup:
@@ -165,10 +165,10 @@ def settle(hub: Hub, topup: Topup, payment: PaymentFacts) -> Topup:
             return settled
         if settled.state == TopupState.REVIEW or payment.status not in _FAILED or settled.recharge_of is None:
             return wait(hub, settled.id)
-        words = Words(payment.error_code or payment.status, payment.decline_code, payment.advice_code)
+        decline = Decline(payment.error_code or payment.status, payment.decline_code, payment.advice_code)
         if payment.status == "requires_action":
-            words = replace(words, code="authentication_required")
-        return end(hub, topup.id, TopupState.FAILED, words.text, words, payment.id)
+            decline = replace(decline, code="authentication_required")
+        return end(hub, topup.id, TopupState.FAILED, decline.text, decline, payment.id)
 
 
 def wait(hub: Hub, topup_id: str) -> Topup:
@@ -189,27 +189,12 @@ def _succeeded(hub: Hub, topup: Topup) -> None:
         store.save(hub.database, topup.account_id, replace(recharge, declines=0), clock.now_ms())
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """Why an attempt got no money, in Stripe's words."""
-
-    code: str | None
-    decline_code: str | None
-    advice_code: str | None
-    suspends: str = ""
-    """Why no further attempt makes sense, when that does not follow from the words."""
-
-    @property
-    def text(self) -> str:
-        return " ".join(dict.fromkeys(filter(None, (self.code, self.decline_code, self.advice_code))))
-
-
 def end(
-    hub: Hub, topup_id: str, to: TopupState, reason: str, words: Words | None, payment_intent: str | None = None
+    hub: Hub, topup_id: str, to: TopupState, reason: str, decline: Decline | None, payment_intent: str | None = None
 ) -> Topup:
     """End an attempt that got no money, once: its share of the month's cap is free again, and its refusal counts.
 
-    ``words`` None: nobody refused anything.
+    ``decline`` None: nobody refused anything.
     """
     now_ms = clock.now_ms()
     with hub.database.write():
@@ -222,12 +207,12 @@ def end(
         if payment_intent is not None:
             changes["payment_intent"] = payment_intent
         topups.update(hub.database, topup_id, now_ms, changes)
-        _count(hub, topup, reason, words, now_ms)
+        _count(hub, topup, reason, decline, now_ms)
     failpoints.hit("recharge.ended")
     return topups.get(hub.database, topup_id)
 
 
-def _count(hub: Hub, topup: Topup, reason: str, words: Words | None, now_ms: int) -> None:
+def _count(hub: Hub, topup: Topup, reason: str, decline: Decline | None, now_ms: int) -> None:
     recharge = store.get(hub.database, topup.account_id)
     if recharge is None:
         return
@@ -235,18 +220,15 @@ def _count(hub: Hub, topup: Topup, reason: str, words: Words | None, now_ms: int
         left = max(0, recharge.month_total_minor - topup.amount_minor)
         recharge = replace(recharge, month_total_minor=left)
     suspends = ""
-    if words is not None:
-        counted = rules.declined(
-            recharge.declines, code=words.code, decline_code=words.decline_code, advice_code=words.advice_code
-        )
-        suspends = words.suspends or counted.suspended
-        recharge = replace(recharge, declines=counted.declines)
+    if decline is not None:
+        recharge = replace(recharge, declines=recharge.declines + 1)
+        suspends = rules.why_suspended(decline, recharge.declines)
     store.save(hub.database, topup.account_id, recharge, now_ms)
     customer = store.customer_of(hub.database, topup.account_id)
     card = customer.card if customer else ""
     if suspends and store.suspend(hub.database, topup.account_id, suspends):
         cards.tell_suspended(hub, topup.account_id, suspends, card, topup.id, topup)
-    elif words is not None:
+    elif decline is not None:
         body = {
             "topup": topup.id,
             "amount": credits.major(topup.amount_minor, topup.currency),
