@@ -24,10 +24,10 @@ from tokenhub.store import schema
 from tokenhub.store.database import (
     CommitUnknown,
     Database,
-    Outcome,
     StoreBusy,
     StoreRejected,
     StoreUnavailable,
+    TransactionStatus,
     clean_text,
     open_database,
 )
@@ -388,17 +388,17 @@ def test_t96_a_connection_lost_in_commit_is_an_unknown_outcome_that_can_be_asked
     with pytest.raises(CommitUnknown) as unknown, through.write():
         through.execute(INSERT, ("a", 300))
         cut.cut_at(b"COMMIT", pass_it_on=reaches)
-    outcome = Outcome.PENDING
-    while outcome is Outcome.PENDING:
-        outcome = through.outcome(unknown.value.transaction)
-    assert outcome is (Outcome.COMMITTED if reaches else Outcome.ABORTED)
+    status = TransactionStatus.IN_PROGRESS
+    while status is TransactionStatus.IN_PROGRESS:
+        status = through.transaction_status(unknown.value.transaction)
+    assert status is (TransactionStatus.COMMITTED if reaches else TransactionStatus.ABORTED)
     assert plans(through) == (["a"] if reaches else [])
     assert unknown.value.code == "ledger_unavailable"
 
 
 @ONLY_POSTGRES
 def test_t96_a_transaction_that_a_crashed_server_forgot_is_aborted(database: Database) -> None:
-    assert database.outcome(str(2**40)) is Outcome.ABORTED
+    assert database.transaction_status(str(2**40)) is TransactionStatus.ABORTED
 
 
 @ONLY_POSTGRES

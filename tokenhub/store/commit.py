@@ -26,8 +26,15 @@ from tokenhub.billing.holds import (
 )
 from tokenhub.errors import InternalError, Unavailable
 from tokenhub.observability import log
-from tokenhub.store import database as store
-from tokenhub.store.database import CommitUnknown, Database, StoreBusy, StoreError, StoreRejected, StoreUnavailable
+from tokenhub.store.database import (
+    CommitUnknown,
+    Database,
+    StoreBusy,
+    StoreError,
+    StoreRejected,
+    StoreUnavailable,
+    TransactionStatus,
+)
 from tokenhub.store.holds import Holds, LeaseLost
 from tokenhub.store.leases import Lease
 
@@ -137,10 +144,10 @@ class Committer:
         that has no answer either it stays unknown: it was written, as far as anybody knows.
         """
         was_unknown = any(item.unknown for item in items)
-        state = None if was_unknown else self._outcome_of(error.transaction)
-        if state is store.Outcome.ABORTED:
+        status = None if was_unknown else self._status_of(error.transaction)
+        if status is TransactionStatus.ABORTED:
             return Result(left=list(items), error=StoreBusy("the database lost a transaction; try again"))
-        if state is store.Outcome.COMMITTED:
+        if status is TransactionStatus.COMMITTED:
             decided = list(zip(items, self._decided, strict=True))
             refused: list[tuple[Item, Answer]] = [pair for pair in decided if isinstance(pair[1], Refused)]
             rest = [item for item, outcome in decided if not isinstance(outcome, Refused)]
@@ -151,15 +158,15 @@ class Committer:
             item.unknown = True
         return Result(left=list(items), error=error)
 
-    def _outcome_of(self, transaction: str) -> store.Outcome | None:
+    def _status_of(self, transaction: str) -> TransactionStatus | None:
         """Ask the server what became of a transaction; None when it cannot be asked, or has not ended it."""
         for _ in range(ASKS):
             try:
-                state = self._database.outcome(transaction)
+                status = self._database.transaction_status(transaction)
             except StoreError:
                 return None
-            if state is not store.Outcome.PENDING:
-                return state
+            if status is not TransactionStatus.IN_PROGRESS:
+                return status
             time.sleep(ASK_PAUSE_S)
         return None
 

@@ -33,11 +33,11 @@ from tokenhub.store.failures import (
 __all__ = [
     "CommitUnknown",
     "Database",
-    "Outcome",
     "StoreBusy",
     "StoreError",
     "StoreRejected",
     "StoreUnavailable",
+    "TransactionStatus",
     "clean_text",
     "open_database",
     "opened_beside",
@@ -47,12 +47,12 @@ T = TypeVar("T")
 Mode = Literal["", "read", "write"]
 
 
-class Outcome(StrEnum):
-    """What became of a transaction whose COMMIT had no answer."""
+class TransactionStatus(StrEnum):
+    """What became of a transaction whose COMMIT had no answer, in PostgreSQL's words."""
 
     COMMITTED = "committed"
     ABORTED = "aborted"
-    PENDING = "pending"
+    IN_PROGRESS = "in progress"
     """The server has not ended it yet: ask again."""
 
 
@@ -195,7 +195,7 @@ class Database:
         with suppress(StoreError), self._failures():
             self.peewee.await_writes()
 
-    def outcome(self, transaction: str) -> Outcome:
+    def transaction_status(self, transaction: str) -> TransactionStatus:
         """Say what became of the transaction of a :class:`CommitUnknown` (T96).
 
         A server that crashed knows nothing of an id that never reached its disk, or may even have
@@ -204,10 +204,8 @@ class Database:
         try:
             found = self.row("SELECT pg_xact_status(CAST(? AS xid8))", (transaction,))
         except StoreRejected:  # "transaction ID … is in the future"
-            return Outcome.ABORTED
-        return {"committed": Outcome.COMMITTED, "in progress": Outcome.PENDING}.get(
-            found[0] if found else "", Outcome.ABORTED
-        )
+            return TransactionStatus.ABORTED
+        return TransactionStatus(found[0]) if found and found[0] else TransactionStatus.ABORTED
 
     @contextmanager
     def _transaction(self, mode: Mode, *, durable: bool = True) -> Iterator[None]:
