@@ -4,8 +4,6 @@ A refusal never tells why a key is not accepted: unknown, malformed, revoked and
 keys get the same bytes (T39). Nothing is held and nothing counts before the body is whole.
 """
 
-from collections.abc import Callable, Mapping
-
 from aiohttp.web_request import BaseRequest
 
 from tokenhub import clock
@@ -13,19 +11,11 @@ from tokenhub.accounts import keys
 from tokenhub.accounts.accounts import Caller, Versions
 from tokenhub.billing import bound, features
 from tokenhub.billing.holds import Place, Placed, RateState, Refusal, Refused
-from tokenhub.errors import (
-    AuthenticationFailed,
-    HubError,
-    InsufficientCredits,
-    PermissionDenied,
-    RateLimited,
-    Unavailable,
-)
-from tokenhub.money import exact
+from tokenhub.errors import AuthenticationFailed, HubError
 from tokenhub.operations import callers, planning, snapshots
 from tokenhub.operations.snapshots import Snapshot
 from tokenhub.providers.addresses import HOP_HEADER, next_hop
-from tokenhub.proxy import bodies, sessions
+from tokenhub.proxy import bodies, hold_refused, sessions
 from tokenhub.proxy.exchange_state import Exchange
 from tokenhub.proxy.runtime import Runtime
 from tokenhub.store import accounts
@@ -166,7 +156,7 @@ def _take(outcome: object, exchange: Exchange) -> None:
     exchange.ended = True
     if outcome.key_rate is not None and outcome.account_rate is not None:
         tell_rates(exchange.downstream.headers, outcome.key_rate, outcome.account_rate)
-    raise refused(outcome)
+    raise hold_refused.error_of(outcome)
 
 
 def tell_rates(headers: dict[str, str], key_rate: RateState, account_rate: RateState) -> None:
@@ -175,63 +165,3 @@ def tell_rates(headers: dict[str, str], key_rate: RateState, account_rate: RateS
     headers["x-ratelimit-limit-requests"] = str(rate.limit)
     headers["x-ratelimit-remaining-requests"] = str(rate.remaining)
     headers["x-ratelimit-reset-requests"] = f"{rate.reset_s}s"
-
-
-def refused(refusal: Refused) -> HubError:
-    """Turn the write's refusal into what the client is told."""
-    return _REFUSALS[refusal.reason](refusal)
-
-
-def _rate_limited(refusal: Refused) -> HubError:
-    return RateLimited(
-        f"The rate limit of this {refusal.scope} is reached; try again in {refusal.retry_after_s} s.",
-        metadata={"scope": refusal.scope},
-        retry_after_s=refusal.retry_after_s,
-    )
-
-
-def _too_many(refusal: Refused) -> HubError:
-    return RateLimited(
-        "This account has too many requests under way; wait for one to end.",
-        code="too_many_concurrent",
-        retry_after_s=refusal.retry_after_s or 1,
-    )
-
-
-def _insufficient(refusal: Refused) -> HubError:
-    return _unpaid(
-        refusal, "balance", "The balance does not cover this request; top up, or set a smaller max_completion_tokens."
-    )
-
-
-def _in_flight(refusal: Refused) -> HubError:
-    return _unpaid(
-        refusal, "in_flight", "The balance is set aside for requests under way; try again when they have ended."
-    )
-
-
-def _key_limit(refusal: Refused) -> HubError:
-    return _unpaid(refusal, "key_limit", "The spend limit of this key does not cover this request.")
-
-
-def _unpaid(refusal: Refused, reason: str, message: str) -> HubError:
-    amounts = {"reason": reason, "required": exact(refusal.required_nano), "available": exact(refusal.available_nano)}
-    return InsufficientCredits(message, metadata=amounts, retry_after_s=refusal.retry_after_s)
-
-
-def _withdrawn(_: Refused) -> HubError:
-    return Unavailable("The gateway is stopping; try again.", code="overloaded", retry_after_s=1)
-
-
-_REFUSALS: Mapping[Refusal, Callable[[Refused], HubError]] = {
-    Refusal.KEY_INVALID: lambda _: AuthenticationFailed(callers.NOT_ACCEPTED),
-    Refusal.ACCOUNT_DISABLED: lambda _: PermissionDenied(callers.DISABLED, code="account_disabled"),
-    Refusal.RATE_LIMITED: _rate_limited,
-    Refusal.TOO_MANY_CONCURRENT: _too_many,
-    Refusal.INSUFFICIENT: _insufficient,
-    Refusal.IN_FLIGHT: _in_flight,
-    Refusal.KEY_LIMIT: _key_limit,
-    Refusal.ENDED: _withdrawn,
-    Refusal.FENCED: _withdrawn,
-    Refusal.STALE: _withdrawn,
-}
