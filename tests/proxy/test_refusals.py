@@ -22,7 +22,7 @@ from tokenhub.paths import Home
 from tokenhub.proxy.refusals import ACCOUNT_BURST, ACCOUNT_EVERY_S, ALL_BURST, ALL_EVERY_S, Refusals
 from tokenhub.settings import Settings
 from tokenhub.store.database import Database, open_database
-from tokenhub.store.refusals import Refusal
+from tokenhub.store.refusals import RefusedRequest
 
 MODEL = "gpt-4o-mini"
 CANARY = "canary-7f3a-in-a-prompt"
@@ -303,8 +303,10 @@ class Later:
         return len(waiting)
 
 
-def made(number: int) -> Refusal:
-    return Refusal(f"req_{number:04}", 1, "k", 0, 0, "chat", MODEL, False, 403, "no_eligible_provider", 1, "{}", None)
+def made(number: int) -> RefusedRequest:
+    return RefusedRequest(
+        f"req_{number:04}", 1, "k", 0, 0, "chat", MODEL, False, 403, "no_eligible_provider", 1, "{}", None
+    )
 
 
 def test_t130_a_bucket_for_each_account_and_one_for_all() -> None:

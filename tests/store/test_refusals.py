@@ -10,7 +10,7 @@ from tokenhub.ids import new_id
 from tokenhub.operations import ledger, retention, usage
 from tokenhub.operations.hub import Hub
 from tokenhub.store import days, refusals, requests, vitals
-from tokenhub.store.refusals import FORGET_BATCH, Refusal
+from tokenhub.store.refusals import FORGET_BATCH, RefusedRequest
 from tokenhub.store.requests import RequestFilter
 
 HOUR = 3_600_000
@@ -25,7 +25,7 @@ def bank(hub: Hub) -> Bank:
 
 def refuse(bank: Bank, account_id: int, at_ms: int = NOW, **changes: object) -> str:
     """Keep a refusal and return its id."""
-    one = Refusal(
+    one = RefusedRequest(
         new_id("req", at_ms),
         account_id,
         "a-0",

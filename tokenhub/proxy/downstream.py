@@ -44,7 +44,9 @@ class Sent:
         """Nothing is left to write."""
 
 
-def refusal(error: HubError, request_id: str = "", headers: Mapping[str, str] | None = None) -> tuple[bytes, bytes]:
+def render_refusal(
+    error: HubError, request_id: str = "", headers: Mapping[str, str] | None = None
+) -> tuple[bytes, bytes]:
     """Render an error reply that ends its connection: head and body."""
     body = orjson.dumps(chat_frames.render_error(error, request_id))
     extra = dict(headers or {})

@@ -41,7 +41,7 @@ def tell_refusal(error: HubError, exchange: Exchange, runtime: Runtime) -> None:
     # One that had a hold has a receipt.
     kept = exchange.hold is None and runtime.refusals.has_room(exchange.caller.account.id)
     if kept:
-        runtime.refusals.keep(refusals.refusal(error, exchange, decision, now_ms))
+        runtime.refusals.keep(refusals.refused_request(error, exchange, decision, now_ms))
     if exchange.explain:
         exchange.downstream.headers[TOLD] = short(decision)
     if exchange.route is not None and decision is exchange.route.decision:

@@ -16,7 +16,7 @@ from tokenhub.observability import log
 from tokenhub.routing.decision import Decision
 from tokenhub.store import refusals as store
 from tokenhub.store.database import Database
-from tokenhub.store.refusals import Refusal
+from tokenhub.store.refusals import RefusedRequest
 
 if TYPE_CHECKING:
     from tokenhub.proxy.exchange_state import Exchange
@@ -42,12 +42,12 @@ def decision_of(error: HubError, exchange: "Exchange") -> Decision | None:
     return None
 
 
-def refusal(error: HubError, exchange: "Exchange", decision: Decision, now_ms: int) -> Refusal:
+def refused_request(error: HubError, exchange: "Exchange", decision: Decision, now_ms: int) -> RefusedRequest:
     """Return what is kept of a refused request: metadata and reasons, as of one that ended."""
     caller, call = exchange.caller, exchange.call
     assert caller is not None
     assert call is not None
-    return Refusal(
+    return RefusedRequest(
         id=exchange.id,
         account_id=caller.account.id,
         key_id=caller.key.id,
@@ -82,7 +82,7 @@ class Refusals:
         self._full_s = 0.0
         self._accounts_full_s: dict[int, float] = {}
         """When the bucket of all, and each account's, is full again, on the process's stop-watch."""
-        self._waiting: list[Refusal] | None = None
+        self._waiting: list[RefusedRequest] | None = None
         """What the queued write will take with it; None: none is queued."""
         self._lock = Lock()
         self.kept = 0
@@ -113,7 +113,7 @@ class Refusals:
             log.event("refusals_not_kept", level="warning", refusals=self._untold)
             self._untold, self._told_s = 0, now_s
 
-    def keep(self, one: Refusal) -> None:
+    def keep(self, one: RefusedRequest) -> None:
         """Queue a row to the writer; those that come before it is written go with it, in one transaction."""
         with self._lock:
             if self._waiting is not None:
@@ -137,7 +137,7 @@ class Refusals:
             self.kept -= 1
             self._drop()
 
-    def _close(self, taken: list[Refusal]) -> None:
+    def _close(self, taken: list[RefusedRequest]) -> None:
         """Let nothing more be added to what a write takes: it has begun, or it will never be done."""
         with self._lock:
             if self._waiting is taken:

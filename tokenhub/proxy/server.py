@@ -20,7 +20,7 @@ from aiohttp.web_request import BaseRequest
 from aiohttp.web_server import Server
 
 from tokenhub.errors import HubError, InternalError, InvalidRequest, Unavailable
-from tokenhub.proxy.downstream import Sent, break_off, refusal
+from tokenhub.proxy.downstream import Sent, break_off, render_refusal
 
 Handler = Callable[[BaseRequest], Awaitable[Any]]
 
@@ -79,7 +79,7 @@ class GatewayProtocol(RequestHandler):
         super().connection_made(transport)
         manager = self._manager
         if isinstance(manager, GatewayServer) and manager.is_full(wire):
-            head, body = refusal(
+            head, body = render_refusal(
                 Unavailable(
                     "The gateway has too many open connections; try again shortly.", code="overloaded", retry_after_s=1
                 )
@@ -185,7 +185,7 @@ class GatewayProtocol(RequestHandler):
             error = InvalidRequest("This is not a well-formed HTTP/1.1 request.", code="malformed_request")
         if request.transport is None:
             raise ConnectionResetError
-        head, body = refusal(error)
+        head, body = render_refusal(error)
         request.transport.write(head + body)
         return Sent(keep_alive=False)
 

@@ -16,7 +16,7 @@ FORGET_BATCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedRequest:
     """A row of ``refusals``. Moments are milliseconds since 1970."""
 
     id: str
@@ -37,10 +37,10 @@ class Refusal:
     """An HMAC that names the session."""
 
 
-COLUMNS: Final[tuple[str, ...]] = tuple(Refusal.__slots__)
+COLUMNS: Final[tuple[str, ...]] = tuple(RefusedRequest.__slots__)
 
 
-def add(database: Database, refusals: Iterable[Refusal]) -> None:
+def add(database: Database, refusals: Iterable[RefusedRequest]) -> None:
     """Write refusals, inside the caller's write."""
     rows = [tuple(getattr(one, name) for name in COLUMNS) for one in refusals]
     Bulk(database).insert("refusals", COLUMNS)(rows)
