@@ -165,13 +165,17 @@ class Door:
         return _COMMAND.sub(lambda _: f"tokenhub --home {place} ", text)
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask before something that cannot be taken back; without a terminal, ``--yes`` must have said it (T126)."""
+        """Ask before something that cannot be taken back; without a yes the command ends (T126)."""
+        if not self.agreed(question, yes=yes):
+            raise typer.Abort
+
+    def agreed(self, question: str, *, yes: bool) -> bool:
+        """Ask what ``--yes`` has not answered; without a terminal it must have."""
         if yes:
-            return
+            return True
         if not self.can_ask():
             raise InvalidRequest(f"{question} Add --yes to confirm; there is no terminal to ask on.")
-        if not self.ask(question):
-            raise typer.Abort
+        return self.ask(question)
 
     def can_ask(self) -> bool:
         """Tell whether somebody is there to answer (T123: never wait for input without a terminal)."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tokenhub.catalog.data_policy import DataPolicy
-    from tokenhub.operations.credentials import CredentialState, Found
+    from tokenhub.operations.credentials import CredentialState
     from tokenhub.operations.probe import Probe
 
 app = noun("credentials")
@@ -338,7 +338,11 @@ def import_(door: Door, yes: Yes = False) -> None:
     from tokenhub.operations import credentials
 
     found = credentials.found_in_environment(door.hub, os.environ)
-    wanted = [one for one in found if _wanted(door, one, yes=yes)]
+    wanted = [
+        one
+        for one in found
+        if door.agreed(f"Keep {one.variable} as a credential for {one.provider} in {one.region}?", yes=yes)
+    ]
     states = credentials.import_found(door.hub, wanted)
     if door.as_json:
         render.print_line(render.as_json(rows(door, states)))
@@ -347,12 +351,3 @@ def import_(door: Door, yes: Yes = False) -> None:
         door.say(f"Credential {state.id} for {state.provider} in {state.region} is kept. {_next(door, state)}")
     if not found:
         render.say("The environment holds no provider's key that is not kept yet.")
-
-
-def _wanted(door: Door, one: "Found", *, yes: bool) -> bool:
-    if yes:
-        return True
-    question = f"Keep {one.variable} as a credential for {one.provider} in {one.region}?"
-    if not door.can_ask():
-        raise InvalidRequest(f"{question} Add --yes to confirm; there is no terminal to ask on.")
-    return door.ask(question)
