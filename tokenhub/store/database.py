@@ -237,7 +237,7 @@ class Database:
             here.transaction, here.began_ms = self._started(mode, durable=durable)
         except Exception:
             if not (kept and self.peewee.is_lost()):
-                self._drop_if_lost()
+                self._drop_if_useless()
                 raise
             self.peewee.drop()
             here.transaction, here.began_ms = self._started(mode, durable=durable)
@@ -265,17 +265,19 @@ class Database:
                 ) from error
             if commit:
                 raise
+        if not commit:
+            self._drop_if_useless()
 
-    def _drop_if_lost(self) -> bool:
-        """Forget this thread's connection if it is dead, so that the next use opens another."""
-        lost = self.peewee.is_lost()
-        if lost:
+    def _drop_if_useless(self) -> bool:
+        """Forget this thread's connection if it is dead or its session spoilt, so that the next use opens another."""
+        useless = self.peewee.is_useless()
+        if useless:
             self.peewee.drop()
-        return lost
+        return useless
 
     def _once_more(self, error: Exception, statement: Callable[[], T]) -> T:
-        """Do what failed again on a new connection, if it stood alone and its connection turned out to be dead: it can only have read."""
-        if self._here.mode or not self._drop_if_lost():
+        """Do what failed again on a new connection, if it stood alone and its connection turned out to be of no use: it can only have read."""
+        if self._here.mode or not self._drop_if_useless():
             self._statement_failed(error)
         try:
             return statement()
@@ -286,7 +288,7 @@ class Database:
         """Note that a statement failed, for the end of the transaction it is in, and raise what it means."""
         self._here.failed = True
         if not self._here.mode:
-            self._drop_if_lost()
+            self._drop_if_useless()
         if self._here.mode != "write" and is_forbidden_write(error):
             raise RuntimeError("a statement that writes belongs in Database.write()") from error
         failure = unstorable(error)

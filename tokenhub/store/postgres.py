@@ -100,9 +100,10 @@ class Postgres(peewee.PostgresqlDatabase):
         from psycopg.conninfo import conninfo_to_dict
 
         class Connection(psycopg.Connection[Any]):
-            """One that ends where an answer does not come in time, or is one that only a new session mends."""
+            """One that ends where an answer does not come in time, and knows when it got one that only a new session mends."""
 
             answer_s = self._here.answer_s
+            is_spoilt = False
 
             def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
                 try:
@@ -111,8 +112,7 @@ class Postgres(peewee.PostgresqlDatabase):
                     self.close()
                     raise psycopg.OperationalError(str(error)) from error
                 except psycopg.Error as error:
-                    if wants_new_session(error):
-                        self.close()
+                    self.is_spoilt = self.is_spoilt or wants_new_session(error)
                     raise
 
         parameters = {**CONNECTION, **conninfo_to_dict(self.database)}
@@ -185,6 +185,11 @@ class Postgres(peewee.PostgresqlDatabase):
         """Whether this thread's connection is gone."""
         connection = self.connections.mine()
         return connection is not None and (connection.closed or connection.broken)
+
+    def is_useless(self) -> bool:
+        """Whether it is gone, or its session of no more use."""
+        connection = self.connections.mine()
+        return connection is not None and (connection.closed or connection.broken or connection.is_spoilt)
 
     def drop(self) -> None:
         """Forget this thread's connection, whatever state it is in."""

@@ -204,6 +204,8 @@ class Sqlite(peewee.SqliteDatabase):
         """A file does not hang up."""
         return False
 
+    is_useless = is_lost
+
     def drop(self) -> None:
         """Forget this thread's connections; what they had open is undone."""
         self._writer.connection = None
