@@ -136,6 +136,6 @@ class SetupError(HubError):
 
     status, type = 500, "setup_error"
 
-    def __init__(self, message: str, *, code: str | None = None, see_to: Matter = "") -> None:
-        super().__init__(message, code=code)
+    def __init__(self, message: str, *, see_to: Matter = "", **more: Any) -> None:
+        super().__init__(message, **more)
         self.see_to = see_to

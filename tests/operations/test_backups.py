@@ -445,7 +445,7 @@ def test_a_database_that_cannot_be_filled_leaves_a_home_as_it_was(hub, databases
     refused = {
         "postgresql://127.0.0.1:9/nowhere": "annot connect",
         full: r"is a TokenHub database already.+Name another in TOKENHUB_DATABASE_URL",
-        url.replace("//postgres", f"//{reader}", 1): "does not let this user",
+        url.replace("//postgres", f"//{reader}", 1): "permission denied for schema",
     }
     for address, words in refused.items():
         with pytest.raises(SetupError, match=words):
