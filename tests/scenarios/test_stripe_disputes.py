@@ -337,6 +337,29 @@ def test_open_disputes_of_one_payment_together_freeze_what_is_left_of_what_it_bo
     assert (till.available(), till.frozen(), till.debt()) == (54_000_000, 0, 0)
 
 
+@pytest.mark.parametrize("end", ["needs_response", "lost"])
+def test_what_an_older_version_has_frozen_too_much_is_free_at_the_next_look(till: Till, end: str) -> None:
+    topup = till.bought()
+    till.bought(5000)
+    request = till.hold(20_000_000)
+    till.stripe.refund_in_dashboard(topup.payment_intent or "", 1000)
+    refunds.reconcile_payment(till.hub, till.api, topup.payment_intent or "")
+    till.settle(request, 0)
+    first, second = contest(till, topup, 1000), contest(till, topup, 600)
+    with till.hub.database.write():
+        for sql, row in (
+            ("UPDATE disputes SET frozen = frozen + ? WHERE id = ?", second),
+            ("UPDATE lots SET available = available - 6000000000, frozen = frozen + ? WHERE id = ?", topup.lot_id),
+            ("UPDATE accounts SET available = available - ? WHERE id = ?", till.account_id),
+        ):
+            till.hub.database.execute(sql, (6 * 10**9, row))
+    assert (till.available(), till.frozen()) == (44_000_000, 16_000_000)
+    till.stripe.set_dispute(first, end)
+    see(till, first)
+    see(till, second)
+    assert (till.available(), till.frozen(), till.debt()) == (50_000_000, 0 if end == "lost" else 10_000_000, 0)
+
+
 def test_a_dispute_that_is_lost_takes_what_another_of_its_payment_has_frozen(till: Till) -> None:
     topup = till.bought()
     till.bought(5000)
