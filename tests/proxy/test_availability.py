@@ -253,6 +253,21 @@ def test_a_throttled_credential_is_left_alone_as_long_as_it_says(chain: Chain) -
     assert state_of(chain, "alpha") == "closed"
 
 
+def test_a_request_that_is_too_large_for_a_key_throttles_nobody_else(chain: Chain) -> None:
+    """It would be refused each time, for free: one client could keep the key from all others."""
+    text = "Request too large for m in organization org-x on tokens per min (TPM): Limit 9, Requested 20."
+    refused = json_reply(openai_error(text, type="tokens", code="rate_limit_exceeded"), 429)
+    chain.play(refused)
+    assert text_of(chain.ask()) == "I am beta."
+    assert chain.calls == [1, 1, 0]
+    chain.play(refused, refused, refused)
+    answer = chain.ask()
+    assert (answer.status, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert chain.calls == [1, 1, 1]
+    chain.fakes["alpha"].script = lambda request: clean("alpha", stream=False)
+    assert text_of(chain.ask()) == "I am alpha."
+
+
 def test_when_all_are_throttled_the_answer_says_when_to_come_back_and_nobody_is_asked(chain: Chain) -> None:
     chain.play(throttle("30"), throttle("20"), throttle("40"))
     first = chain.ask()

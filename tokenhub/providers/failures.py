@@ -93,7 +93,10 @@ def _names_a_field(said: Said) -> bool:
     return isinstance(said.param, str) and said.param not in ("", "model")
 
 
+_TOO_LARGE = _rule(FaultKind.CONTEXT, 429, texts=("request too large for",))
+"""More tokens than this key may send in a minute: no wait helps, and others' smaller requests are not throttled (OpenAI, 2026-11)."""
 _OPENAI = (
+    _TOO_LARGE,
     _rule(FaultKind.BAD_REQUEST, 404, holds=_names_a_field),
     _rule(FaultKind.GEO, 403, words="unsupported_country_region_territory"),
     _rule(FaultKind.GEO, 403, texts=("country, region, or territory not supported",)),
@@ -207,6 +210,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 """By provider; one that is not here has only the general rules. Gemini's stand in ``wire/gemini/errors.py``."""
 
 ANYWHERE = (
+    _TOO_LARGE,
     _rule(
         FaultKind.BILLING,
         texts=(

@@ -84,9 +84,7 @@ async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
         impossible = outcome or impossible
     if not exchange.attempts:
         raise _none_left(exchange, runtime)
-    if impossible is not None and all(
-        one.failure and one.failure.kind is FaultKind.BAD_REQUEST for one in exchange.attempts
-    ):
+    if impossible is not None and all(one.failure and one.failure.kind in CLIENT_FAULTS for one in exchange.attempts):
         raise impossible
     raise failed.all_failed(exchange, runtime)
 
@@ -149,9 +147,12 @@ async def _attempt(exchange: Exchange, candidate: Candidate, runtime: Runtime) -
         attempt.failure = fault.failure
         watch.failed(deployment, fault.failure)
         _note(exchange, candidate, fault.failure)
-        if fault.failure.kind in CLIENT_FAULTS:
-            raise client_fault(fault.failure, candidate) from None
-        return None
+        if fault.failure.kind not in CLIENT_FAULTS:
+            return None
+        refusal = client_fault(fault.failure, candidate)
+        if fault.failure.status == _THIS_KEYS_LIMIT:
+            return refusal
+        raise refusal from None
     except BaseException:
         watch.let_go(deployment)
         raise
@@ -250,6 +251,8 @@ def _note(exchange: Exchange, candidate: Candidate, failure: Failure) -> None:
     )
 
 
+_THIS_KEYS_LIMIT = 429
+"""The status of a request that is too large for one credential: another one may take it."""
 _OPERATORS_FAULTS = frozenset({FaultKind.AUTH, FaultKind.BILLING, FaultKind.GEO, FaultKind.MODEL_GONE})
 
 _CLIENT_CODES = {
