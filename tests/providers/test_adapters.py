@@ -10,6 +10,7 @@ import pytest
 from tests.fakes import upstream as fakes
 from tests.fakes.upstream import FakeUpstream, Reply, json_reply, sse_reply
 from tests.providers.made import deployment, provider
+from tokenhub.billing import features
 from tokenhub.call import INSIDE, Call, Capability, Wire
 from tokenhub.catalog import load
 from tokenhub.catalog.models import Credential, Deployment
@@ -322,3 +323,15 @@ def test_a_providers_models_are_listed_where_it_lists_them() -> None:
     own = dataclasses.replace(target.credential, base_url="http://127.0.0.1:1/v1")
     assert registry.models_request(by, target.region, own).url == "http://127.0.0.1:1/v1/models"  # type: ignore[union-attr]
     assert registry.models_request(dataclasses.replace(by, models_path=""), target.region, target.credential) is None
+
+
+@pytest.mark.parametrize("name", ["openai", "azure"])
+def test_metadata_does_not_go_where_it_is_refused_without_store(name: str) -> None:
+    """``store`` is left out, so that a chat completion with both, as OpenAI's own guides have it, was a 400 each time."""
+    by = load.load().providers[name]
+    target = deployment(by)
+    body, left_out = features.check({**CHAT, "store": True, "metadata": {"a": "b"}}, Wire.CHAT)
+    request = registry.adapters_of({by.id: by})[by.id, Capability.CHAT].request(call_of(body), body, target, None)
+    assert isinstance(request.body, bytes)
+    assert orjson.loads(request.body).keys() == {"model", "messages"}
+    assert {*left_out, *request.dropped} == {"store", "metadata"}
