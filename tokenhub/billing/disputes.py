@@ -63,8 +63,6 @@ def following(state: DisputeState | None, read: DisputeState, status: str) -> Di
     An end is not reopened by what was read earlier; only an appeal follows an end: it freezes
     what was won, and what was lost stays taken until the appeal is decided.
     """
-    if state is None or state is read:
-        return read
     if state is DisputeState.FROZEN and read is DisputeState.FLAGGED:
         return state
     if state in ENDED and read not in ENDED:
