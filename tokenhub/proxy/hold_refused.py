@@ -32,7 +32,7 @@ def _too_many(refused: Refused) -> HubError:
     return RateLimited(
         "This account has too many requests under way; wait for one to end.",
         code="too_many_concurrent",
-        retry_after_s=refused.retry_after_s or 1,
+        retry_after_s=refused.retry_after_s,
     )
 
 
