@@ -88,6 +88,12 @@ def test_t3_lowered_output_limit_never_costs_more_than_its_hold(token_atto, inpu
     assert cost(limit) <= outcome.amount_nano
 
 
+def test_hold_of_an_output_that_costs_nothing_is_the_balance_where_that_covers_the_minimum():
+    (outcome,) = rules.decide(batch(70), [place(100, minimum_nano=60, output_minimum=5, output_wanted=9)])
+    assert isinstance(outcome, Placed)
+    assert (outcome.amount_nano, outcome.output_limit) == (60 + rules.ROUNDING_NANO, 5)
+
+
 def test_operation_that_raises_has_changed_nothing():
     rows = batch(100)
     rules.decide(rows, [place(60)])

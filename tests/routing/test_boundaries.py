@@ -142,6 +142,12 @@ def test_a_highest_price_holds_for_every_token_that_a_call_can_be_charged(
     assert not is_inside(prompt, completion - 0.01)
 
 
+def test_a_price_above_the_highest_is_told_beside_it() -> None:
+    found = outside(deployment(ALPHA, "eu", ONE), max_price={"prompt": "2", "completion": "3.99"})
+    assert found is not None
+    assert found.detail == "completion costs 4 USD per million tokens; at most 3.99"
+
+
 @pytest.mark.parametrize(
     ("stated", "wanted", "inside"),
     [
@@ -292,16 +298,18 @@ def test_only_too_long_is_the_clients_400() -> None:
 
 
 def test_t80_nothing_available_is_a_503_until_the_first_is_back() -> None:
-    group = [deployment(ALPHA, "us", ONE), deployment(provider("beta"), "us", ONE, credential=2)]
+    group = [deployment(provider(f"p{n}"), "us", ONE, credential=n) for n in range(1, 4)]
     away = {
-        group[0].id: Standing(False, "cooling_down", NOW_MS + 9_001),
-        group[1].id: Standing(False, "credential_failed"),
+        group[0].id: Standing(False, "cooling_down", NOW_MS + 60_000),
+        group[1].id: Standing(False, "cooling_down", NOW_MS + 9_001),
+        group[2].id: Standing(False, "credential_failed"),
     }
     with pytest.raises(NoProviderAvailable) as refused:
         planned([group], availability=Standings(away))
     error = refused.value
     assert (error.status, error.code, error.retry_after_s) == (503, "no_provider_available", 10)
-    assert sorted(one["reason"] for one in error.metadata["excluded"]) == ["cooling_down", "credential_failed"]
+    reasons = [one["reason"] for one in error.metadata["excluded"]]
+    assert sorted(reasons) == ["cooling_down", "cooling_down", "credential_failed"]
 
 
 @pytest.mark.parametrize("code", ["circuit_open", "half_open"])
