@@ -14,7 +14,7 @@ from tokenhub import clock
 from tokenhub.billing.refunds import RefundState
 from tokenhub.errors import Conflict, HubError, InvalidRequest, SetupError
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import disputes, refunds, topups
+from tokenhub.operations.payments import disputes, refund_records, refunds, topups
 from tokenhub.store import ledger
 
 REFUNDS = "/v1/refunds"
@@ -501,16 +501,30 @@ def test_a_refund_without_answer_that_the_dashboard_has_overtaken_is_ended_and_w
     assert refund(till, topup.id).amount_minor == 1300
 
 
-def test_a_refund_without_answer_that_still_fits_goes_on(till: Till) -> None:
+@pytest.mark.parametrize("elsewhere", [700, 1500])
+def test_a_refund_without_answer_that_still_fits_goes_on(till: Till, elsewhere: int) -> None:
     topup = till.bought()
     till.stripe.fault("drop_before", REFUNDS, times=3, method="POST")
     waiting = refund(till, topup.id, 500)
-    till.stripe.refund_in_dashboard(topup.payment_intent or "", 700)
+    till.stripe.refund_in_dashboard(topup.payment_intent or "", elsewhere)
     seen(till, topup.payment_intent)
     till.later(HOUR)
     till.work()
     assert {one.id: one.state for one in refunds.of_topup(till.hub, topup.id)}[waiting.id] == "succeeded"
-    assert till.available() == 8_000_000
+    assert till.available() == (1500 - elsewhere) * 10_000
+
+
+def test_a_no_that_is_heard_after_the_refund_has_moved_on_gives_no_credit_back(till: Till) -> None:
+    topup = till.bought()
+    till.stripe.fault("drop_before", REFUNDS, times=3, method="POST")
+    waiting = refund(till, topup.id)
+    again = refund_records.next_attempt(till.hub, waiting)
+    assert refund_records.reject(till.hub, waiting, "too late") == again
+    till.later(HOUR)
+    till.work()
+    done = refund_records.reject(till.hub, again, "too late")
+    assert (done.state, done.attempt, till.available()) == ("succeeded", 2, 0)
+    assert till.journal("refund_return") == []
 
 
 def test_s36_a_refund_that_a_restored_database_does_not_know_is_taken_as_made_elsewhere(till: Till) -> None:
