@@ -124,11 +124,14 @@ def test_s29_an_inquiry_that_escalates_freezes(till: Till) -> None:
 
 
 def test_s29_a_status_that_nobody_knows_freezes_and_is_told(till: Till, capsys: pytest.CaptureFixture[str]) -> None:
+    till.tells()
     topup = till.bought()
     dispute = contest(till, topup, status="warning_needs_response")
-    move(till, dispute, "being_pondered")
-    assert (till.available(), till.frozen()) == (0, 20_000_000)
-    assert "dispute_status_unknown" in capsys.readouterr().err
+    for number, status in enumerate(("being_pondered", "being_weighed"), 2):
+        move(till, dispute, status)
+        assert (till.available(), till.frozen()) == (0, 20_000_000)
+        assert "dispute_status_unknown" in capsys.readouterr().err
+        assert till.told() == ["dispute_opened"] * number
     till.stripe.broken.clear()
 
 

@@ -326,6 +326,17 @@ def test_s36_the_comparison_makes_it_again_and_says_so_and_the_second_time_finds
     assert balance(paying_hub) == 15 * USD
 
 
+def test_a_comparison_says_once_that_a_payment_has_failed(
+    paying_hub: Hub, topup: Topup, api: StripeApi, stripe: FakeStripe
+) -> None:
+    stripe.pay_pending(session_of(topup))
+    stripe.fail_pending(session_of(topup))
+    assert comparison.reconcile_since(paying_hub, 0, api) == [
+        Repair("topup", topup.id, "Was open here; is failed now.")
+    ]
+    assert comparison.reconcile_since(paying_hub, 0, api) == []
+
+
 def test_s36_money_for_an_account_that_is_another_one_now_is_not_credited_to_it(
     paying_hub: Hub, topup: Topup, api: StripeApi, stripe: FakeStripe
 ) -> None:
@@ -395,6 +406,23 @@ def test_an_event_that_fails_waits_and_holds_up_no_other(
     assert balance(paying_hub) == 40 * USD
 
 
+def test_an_event_that_fails_200_times_is_kept_for_review_with_its_reason(
+    paying_hub: Hub, topup: Topup, api: StripeApi, stripe: FakeStripe, pass_time: Move
+) -> None:
+    stripe.pay(session_of(topup))
+    told_all(paying_hub, stripe, "checkout.session.completed")
+    stripe.fault("500", f"/v1/checkout/sessions/{session_of(topup)}", times=100)
+    with paying_hub.database.write():
+        paying_hub.database.execute("UPDATE stripe_events SET tries = 198")
+    for state in ("new", "review"):
+        events.work_inbox(paying_hub, api)
+        assert states(paying_hub) == {"checkout.session.completed": [state]}
+        pass_time(3_600_001)
+    assert paying_hub.database.row("SELECT reason FROM stripe_events") == (
+        "Stripe gave no clear answer. It will be asked again.",
+    )
+
+
 def test_an_event_that_is_limited_ends_the_round(
     paying_hub: Hub, topup: Topup, api: StripeApi, stripe: FakeStripe
 ) -> None:
@@ -437,13 +465,14 @@ def test_a_fraud_warning_is_told(paying_hub: Hub, topup: Topup, api: StripeApi, 
 def test_a_sweep_reads_only_what_is_new_and_overlaps(
     paying_hub: Hub, topup: Topup, api: StripeApi, stripe: FakeStripe, pass_time: Move
 ) -> None:
+    pass_time(600_000)
     stripe.pay(session_of(topup))
     assert events.sweep(paying_hub, api) == 2
     assert events.sweep(paying_hub, api) == 0
     pass_time(10_001)
     assert events.sweep(paying_hub, api) == 0
     (first, second) = [one for one in stripe.asked if one.path == "/v1/events"]
-    assert int(second.params["created"]["gte"]) >= int(first.params["created"]["gte"])
+    assert int(second.params["created"]["gte"]) >= int(first.params["created"]["gte"]) + 600
     seen = stripe_events.sweeps(paying_hub.database)
     assert seen is not None
     assert int(second.params["created"]["gte"]) * 1000 <= seen.event_cursor_ms - 300_000 + 1000

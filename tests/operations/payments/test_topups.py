@@ -585,6 +585,19 @@ def test_a_link_is_looked_at_often_at_first_and_then_less() -> None:
     assert next_poll_ms("paid", 0, DAY_MS, 0) is None
 
 
+def test_a_gateway_looks_at_a_link_when_it_is_due_and_not_before(
+    paying_hub: Hub, account_id: int, stripe: FakeStripe, pass_time: Move
+) -> None:
+    topup = topups.create(paying_hub, account_id, 2000, "usd")
+
+    def looks(step_ms: int) -> int:
+        pass_time(step_ms)
+        work.tick(paying_hub, clock.now_ms())
+        return sum(asked.path == f"{SESSIONS}/{topup.session_id}" for asked in stripe.asked)
+
+    assert [looks(step_ms) for step_ms in (0, 5_001, 0, 1_000, 4_001, 0)] == [0, 1, 1, 1, 2, 2]
+
+
 def test_a_key_of_the_other_mode_is_refused(paying_hub: Hub) -> None:
     from tokenhub.errors import Conflict
 
