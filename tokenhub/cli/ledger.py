@@ -109,10 +109,8 @@ def show(
         door.record({**summary, "lots": lots, "entries": entries}, ())
         return
     tables.print_record(summary, BALANCE_COLUMNS)
-    for rows, columns in ((lots, LOT_COLUMNS), (entries, ENTRY_COLUMNS)):
-        if rows:
-            render.print_blank()
-            tables.print_table(rows, columns)
+    tables.print_below(lots, LOT_COLUMNS)
+    tables.print_below(entries, ENTRY_COLUMNS)
 
 
 @command(app, examples=["tokenhub ledger verify", "tokenhub ledger verify --json || mail -s 'books' ops@example.com"])

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from tokenhub.call import Capability
-from tokenhub.cli import models_own, price_options, render, tables, values
+from tokenhub.cli import models_own, price_options, tables, values
 from tokenhub.cli.context import Door, command, noun
 from tokenhub.cli.model_rows import place_row, row
 from tokenhub.cli.tables import Column
@@ -117,10 +117,9 @@ def show(door: Door, name: Name) -> None:
     state = models.show(door.hub, name)
     places = [place_row(place) for place in state.places]
     door.record({**row(state), "places": places} if door.as_json else row(state), FIELDS)
-    if not door.as_json and places:
-        render.print_blank()
+    if not door.as_json:
         shown = [_shown(place) for place in places]
-        tables.print_table(shown, tables.used(shown, PLACE_COLUMNS))
+        tables.print_below(shown, tables.used(shown, PLACE_COLUMNS))
 
 
 @command(

@@ -221,10 +221,10 @@ def show(
         Column(f"{name}_tokens", f"{name.replace('_', ' ')} tokens") for name in _COUNTS if shown[f"{name}_tokens"]
     )
     door.record(shown, (*FIELDS, *counts))
-    if not door.as_json and shown["attempts"]:
-        render.print_blank()
-        tables.print_table(shown["attempts"], ATTEMPT_COLUMNS)
-    if not door.as_json and shown["decision"]:
+    if door.as_json:
+        return
+    tables.print_below(shown["attempts"], ATTEMPT_COLUMNS)
+    if shown["decision"]:
         render.print_blank()
         tried = {attempt["deployment"] for attempt in shown["attempts"]}
         decision.print_decision(shown["decision"], names, found.started_at, tried)

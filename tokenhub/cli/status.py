@@ -119,11 +119,9 @@ def _show(door: Door, found: "Status", *, one_line: bool) -> None:
         door.say(f"{found.gateway.words}: nothing is served now. Start one: tokenhub serve")
     if found.deployments:
         tables.print_table([_told(one) for one in shown["providers"]], PLACES)
-        render.print_blank()
-        tables.print_table([_told(one) for one in shown["deployments"]], DEPLOYMENTS)
+        tables.print_below([_told(one) for one in shown["deployments"]], DEPLOYMENTS)
     if found.credentials:
-        render.print_blank()
-        tables.print_table(shown["credentials"], CREDENTIALS)
+        tables.print_below(shown["credentials"], CREDENTIALS)
         door.say("Mend one: tokenhub credentials rotate ID, or test it: tokenhub credentials test ID --chat")
     if found.hidden:
         door.say(

@@ -78,6 +78,13 @@ def _tell_left_out(columns: Sequence[Column], kept: Collection[Column]) -> None:
         render.say(f"Too narrow here for: {out}. A wider window shows all, and so does --json.")
 
 
+def print_below(rows: Sequence[Row], columns: Sequence[Column]) -> None:
+    """Write a table under what was shown before, with an empty line between; nothing where there are no rows."""
+    if rows:
+        render.print_blank()
+        print_table(rows, columns)
+
+
 def used(found: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
     """Return the columns in which some row has something to say."""
     return [column for column in columns if any(row.get(column.field) is not None for row in found)]

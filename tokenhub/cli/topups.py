@@ -6,7 +6,7 @@ import typer
 
 from tokenhub import clock, money
 from tokenhub.billing import credits
-from tokenhub.cli import render, tables, values
+from tokenhub.cli import tables, values
 from tokenhub.cli.context import Door, OnlyAccount, command, noun, whose
 from tokenhub.cli.tables import Column
 
@@ -169,10 +169,8 @@ def show(
         return
     fields = [column for column in FIELDS if column.field not in _LINK_FIELDS or found.state in ("new", "open")]
     tables.print_record(row(found, account), fields)
-    for rows, columns in ((sent_back, REFUND_COLUMNS), (contested, DISPUTE_COLUMNS)):
-        if rows:
-            render.print_blank()
-            tables.print_table(rows, columns)
+    tables.print_below(sent_back, REFUND_COLUMNS)
+    tables.print_below(contested, DISPUTE_COLUMNS)
 
 
 @command(app, examples=["tokenhub topups reconcile", "tokenhub topups reconcile --since 2026-11-01 --json"])
