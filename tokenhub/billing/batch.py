@@ -80,11 +80,11 @@ class Ending:
     key_id: str
     end: End
     held: int
-    model_fee: int
-    service_fee: int
-    shortfall: int
-    paid: tuple[Part, ...]
     record: RequestRecord
+    model_fee: int = 0
+    service_fee: int = 0
+    shortfall: int = 0
+    paid: tuple[Part, ...] = ()
     pin: Pin | None = None
 
 

@@ -70,7 +70,7 @@ def _place(batch: Batch, place: Place) -> Outcome:
     account = batch.accounts[key.account_id]
     hold = batch.holds.get(place.request_id)
     if hold is not None:
-        return _placed(batch, place, hold.amount, account, key)
+        return _placed(batch, place, hold.amount)
     refusal = _stranger(batch, place, account, key)
     if refusal is not None:
         return Refused(refusal)
@@ -141,7 +141,7 @@ def _set_aside(batch: Batch, place: Place, account: AccountState, key: KeyState)
         return _refused(batch, place, reason, wait_s, available=balance)
     amount = _amount(place, min(balance, room))
     _open_hold(batch, place, amount, account, counter)
-    return _placed(batch, place, amount, account, key)
+    return _placed(batch, place, amount)
 
 
 def _open_hold(batch: Batch, place: Place, amount: int, account: AccountState, counter: KeyState) -> None:
@@ -208,28 +208,25 @@ def _window(batch: Batch, row: AccountState | KeyState) -> RateWindow:
     return row.window
 
 
-def _placed(batch: Batch, place: Place, amount: int, account: AccountState, key: KeyState) -> Placed:
-    return Placed(
-        amount,
-        _output_limit(place, amount),
-        _window(batch, key).state(place.key_rpm),
-        _window(batch, account).state(place.account_rpm),
-    )
+def _placed(batch: Batch, place: Place, amount: int) -> Placed:
+    key_rate, account_rate = _rates(batch, place)
+    return Placed(amount, _output_limit(place, amount), key_rate, account_rate)
 
 
 def _refused(
     batch: Batch, place: Place, reason: Refusal, retry_after_s: int | None, *, available: int = 0, scope: str = ""
 ) -> Refused:
     """Return a refusal of a known caller, with what the headers and the body of its answer say."""
-    key, account = _rates(batch, place)
+    key_rate, account_rate = _rates(batch, place)
     required = place.minimum_nano if reason in _FOR_MONEY else 0
-    return Refused(reason, retry_after_s, required, available, scope, key, account)
+    return Refused(reason, retry_after_s, required, available, scope, key_rate, account_rate)
 
 
 _FOR_MONEY = {Refusal.KEY_LIMIT, Refusal.INSUFFICIENT, Refusal.IN_FLIGHT}
 
 
 def _rates(batch: Batch, place: Place) -> tuple[RateState, RateState]:
+    """Return how a known caller's two rate windows stand, the key's and the account's: every answer's headers say so."""
     key = batch.keys[place.key_id]
     account = batch.accounts[key.account_id]
     return _window(batch, key).state(place.key_rpm), _window(batch, account).state(place.account_rpm)
@@ -246,7 +243,7 @@ def _settle(batch: Batch, settle: Settle) -> Ended:
         return _release(batch, settle.request_id, settle.record)
     model_fee = min(settle.model_fee_nano, hold.amount)
     service_fee = min(settle.service_fee_nano, hold.amount - model_fee)
-    cut = min(settle.model_fee_nano + settle.service_fee_nano - model_fee - service_fee, MAX_SHORTFALL_NANO)
+    shortfall = min(settle.model_fee_nano + settle.service_fee_nano - model_fee - service_fee, MAX_SHORTFALL_NANO)
     paid = _close_hold(batch, hold, model_fee + service_fee)
     ending = Ending(
         hold.request_id,
@@ -254,11 +251,11 @@ def _settle(batch: Batch, settle: Settle) -> Ended:
         hold.key_id,
         End.SETTLED,
         hold.amount,
+        settle.record,
         model_fee,
         service_fee,
-        cut,
+        shortfall,
         paid,
-        settle.record,
         settle.pin,
     )
     return _write_end(batch, ending)
@@ -322,7 +319,7 @@ def _released(batch: Batch, request_id: str, hold: HoldState | None, record: Req
     else:
         account_id, key_id, amount, started_at_ms = 0, "", 0, batch.now_ms
     record = record or RequestRecord(account_id, key_id, started_at_ms, capability="", model="", status=0)
-    return Ending(request_id, account_id, key_id, End.RELEASED, amount, 0, 0, 0, (), record)
+    return Ending(request_id, account_id, key_id, End.RELEASED, amount, record)
 
 
 def _write_end(batch: Batch, ending: Ending) -> Ended:
