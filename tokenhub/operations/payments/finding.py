@@ -62,10 +62,10 @@ def of_unknown_session(hub: Hub, api: StripeApi, session: SessionFacts) -> Found
         return NOT_OURS
     topup = store.find(hub.database, session.metadata.get(TOPUP, ""))
     if topup is None:
-        asked = session.amount_subtotal or 0
-        topup, trouble = _rebuilt(hub, session, asked, CHECKOUT)
-        if topup is None:
-            return Found(None, trouble)
+        found = _rebuilt(hub, session, session.amount_subtotal or 0, CHECKOUT)
+        if found.topup is None:
+            return found
+        topup = found.topup
     if topup.kind == CHECKOUT and topup.session_id in (None, session.id):
         return Found(topups.see(hub, api, topup, session))
     trouble = f"another session names {topup.id}: {session.id}"
@@ -90,9 +90,10 @@ def _of_unknown_payment(hub: Hub, api: StripeApi, payment: PaymentFacts) -> Foun
     """Find the top-up of a payment without a session: an automatic recharge."""
     topup = store.find(hub.database, payment.metadata.get(TOPUP, ""))
     if topup is None:
-        topup, trouble = _rebuilt(hub, payment, payment.amount, RECHARGE)
-        if topup is None:
-            return Found(None, trouble)
+        found = _rebuilt(hub, payment, payment.amount, RECHARGE)
+        if found.topup is None:
+            return found
+        topup = found.topup
     if topup.payment_intent is None and topup.kind != CHECKOUT:
         topup = crediting.settle(hub, topup.id, payment=payment)
     topup = topups.reconcile(hub, api, topup.id)
@@ -128,25 +129,23 @@ def _troubled(hub: Hub, topup: Topup, trouble: str) -> Found:
 # Making a top-up again
 
 
-def _rebuilt(hub: Hub, facts: SessionFacts | PaymentFacts, asked_minor: int, kind: str) -> tuple[Topup | None, str]:
-    """Write the row of a top-up that this database does not have; no row and the reason when its metadata are not ours."""
+def _rebuilt(hub: Hub, facts: SessionFacts | PaymentFacts, asked_minor: int, kind: str) -> Found:
+    """Write the row of a top-up that this database does not have; trouble when its metadata are not ours."""
     topup = _from_metadata(facts, asked_minor, kind)
     if topup is None:
-        return None, f"{facts.id} names this installation, but no top-up that it could have made"
+        return Found(trouble=f"{facts.id} names this installation, but no top-up that it could have made")
     if topup.livemode is not connection.livemode(hub):
-        return None, f"{facts.id} is of the other mode"
+        return Found(trouble=f"{facts.id} is of the other mode")
     with hub.database.write():
         account = accounts.account_by_id(hub.database, topup.account_id)
         if account is None or not _is_same_account(hub, topup.account_id, facts.metadata):
-            return None, f"{facts.id} was for account {topup.account_id}, which this database does not have"
+            return Found(trouble=f"{facts.id} was for account {topup.account_id}, which this database does not have")
         if store.find(hub.database, topup.id) is None:
-            write = charging.remember if kind == RECHARGE else _write
-            write(hub, topup)
-        return store.get(hub.database, topup.id), ""
-
-
-def _write(hub: Hub, topup: Topup) -> None:
-    store.insert(hub.database, topup)
+            if kind == RECHARGE:
+                charging.remember(hub, topup)
+            else:
+                store.insert(hub.database, topup)
+        return Found(store.get(hub.database, topup.id))
 
 
 def _is_same_account(hub: Hub, account_id: int, metadata: Mapping[str, str]) -> bool:
