@@ -14,7 +14,7 @@ from tests.fakes.upstream import FakeUpstream, Received, Reply, WaitFor
 from tests.fakes.video_houses import DashScope
 from tests.harness import Answer, start_gateway, temporary_home
 from tokenhub import clock
-from tokenhub.proxy import videos
+from tokenhub.proxy import video_booking
 from tokenhub.store import ledger
 
 
@@ -36,7 +36,7 @@ def test_t96_a_booking_whose_commit_is_unknown(
     tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch, comes_back: bool, arrives: bool
 ) -> None:
     """Asked again in time it is booked, once; else neither "booked" nor "not charged" is said, and nothing is charged."""
-    monkeypatch.setattr(videos, "BOOKING_S", 20.0 if comes_back else 1.0)
+    monkeypatch.setattr(video_booking, "BOOKING_S", 20.0 if comes_back else 1.0)
     url, house = databases.empty(), Gated()
     with CutSocket(url, tmp_path) as cut, FakeUpstream(house) as fake:
         house.origin = fake.origin
