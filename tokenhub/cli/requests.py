@@ -137,9 +137,17 @@ def list_(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing requests as they end, until Ctrl-C.")] = False,
 ) -> None:  # fmt: skip
     """List requests that ended, the newest first; with --follow the newest last."""
-    from tokenhub.operations import accounts, requests
+    from tokenhub.operations import accounts, keys, requests
 
-    wanted = requests.checked(door.hub, _filter(door, account, key, model, provider, failed, since))
+    asked = requests.RequestFilter(
+        account_id=accounts.id_of(door.hub, account),
+        key_id=keys.find(door.hub, key).key.id if key is not None else None,
+        model=model,
+        provider=provider,
+        failed=True if failed else None,
+        since_ms=since,
+    )
+    wanted = requests.checked(door.hub, asked)
     if follow:
         _follow(door, wanted, limit)
     else:
@@ -166,28 +174,6 @@ def _follow(door: Door, wanted: "RequestFilter", limit: int) -> None:
         else:
             tables.print_record(shown, COLUMNS)
             render.print_blank()
-
-
-def _filter(
-    door: Door,
-    account: str | None,
-    key: str | None,
-    model: str | None,
-    provider: str | None,
-    failed: bool,
-    since: int | None,
-) -> "RequestFilter":
-    from tokenhub.operations import accounts, keys
-    from tokenhub.operations.requests import RequestFilter
-
-    return RequestFilter(
-        account_id=accounts.id_of(door.hub, account),
-        key_id=keys.find(door.hub, key).key.id if key is not None else None,
-        model=model,
-        provider=provider,
-        failed=True if failed else None,
-        since_ms=since,
-    )
 
 
 def _awaited(door: Door, id: str) -> "EndedRequest":
