@@ -1,8 +1,9 @@
 """When Stripe is asked again."""
 
-from tokenhub.billing.polling import KEY_LIFE_MS, next_poll_ms
+from tokenhub.billing.polling import KEY_LIFE_MS, ended_poll_ms, next_poll_ms
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
 
 def test_what_is_older_is_looked_at_more_rarely_within_bounds() -> None:
@@ -13,6 +14,12 @@ def test_what_is_older_is_looked_at_more_rarely_within_bounds() -> None:
 
 def test_what_is_of_a_clock_ahead_is_looked_at_soonest() -> None:
     assert next_poll_ms(HOUR_MS, 0) == 15_000
+
+
+def test_what_has_ended_is_looked_at_for_half_a_year() -> None:
+    assert ended_poll_ms(0, 0) == DAY_MS
+    assert ended_poll_ms(0, 180 * DAY_MS) == 210 * DAY_MS
+    assert ended_poll_ms(0, 180 * DAY_MS + 1) is None
 
 
 def test_a_request_is_not_repeated_once_stripe_may_have_forgotten_its_key() -> None:

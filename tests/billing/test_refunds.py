@@ -12,7 +12,6 @@ from tokenhub.billing.refunds import (
     Refusal,
     claw_nano,
     credit_of,
-    ended_poll_ms,
     following,
     free_nano,
     next_poll_ms,
@@ -195,7 +194,5 @@ def test_a_refund_is_asked_after_ever_more_rarely_and_watched_for_half_a_year():
     assert next_poll_ms(RefundState.PENDING, PAID_AT, PAID_AT + DAY // 2) == PAID_AT + DAY // 2 + DAY // 8
     assert next_poll_ms(RefundState.SUCCEEDED, PAID_AT, PAID_AT) == PAID_AT + DAY
     assert next_poll_ms(RefundState.SUCCEEDED, PAID_AT, PAID_AT + 10 * DAY) == PAID_AT + 20 * DAY
-    assert ended_poll_ms(PAID_AT, PAID_AT + 180 * DAY) == PAID_AT + 210 * DAY
-    assert ended_poll_ms(PAID_AT, PAID_AT + 180 * DAY + 1) is None
     assert next_poll_ms(RefundState.FAILED, PAID_AT, PAID_AT) is None
     assert next_poll_ms(RefundState.REJECTED, PAID_AT, PAID_AT) is None

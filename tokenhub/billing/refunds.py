@@ -147,13 +147,5 @@ def next_poll_ms(state: RefundState, created_at_ms: int, now_ms: int) -> int | N
     if state in (RefundState.FAILED, RefundState.REJECTED):
         return None
     if state is RefundState.SUCCEEDED:
-        return ended_poll_ms(created_at_ms, now_ms)
+        return polling.ended_poll_ms(created_at_ms, now_ms)
     return polling.next_poll_ms(created_at_ms, now_ms)
-
-
-def ended_poll_ms(created_at_ms: int, now_ms: int) -> int | None:
-    """Return when to look again at what has ended, for half a year."""
-    age = max(0, now_ms - created_at_ms)
-    if age > 180 * DAY_MS:
-        return None
-    return now_ms + min(max(age, DAY_MS), 30 * DAY_MS)

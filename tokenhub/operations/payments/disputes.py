@@ -13,8 +13,8 @@ from tokenhub.billing.disputes import Change, DisputeState
 from tokenhub.billing.journal import EntryKind
 from tokenhub.billing.notices import NoticeKind
 from tokenhub.billing.payments import DisputeFacts
+from tokenhub.billing.polling import ended_poll_ms
 from tokenhub.billing.recharges import DISPUTED, RechargeState
-from tokenhub.billing.refunds import ended_poll_ms
 from tokenhub.money import exact
 from tokenhub.observability import log
 from tokenhub.operations import notices
