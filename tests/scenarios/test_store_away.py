@@ -116,7 +116,7 @@ def test_t97_database_away_under_load_fails_closed_and_books_what_was_running(
 def test_t96_a_gateway_whose_commits_have_no_end_refuses_and_stops(
     way: CutSocket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway_app, "_ANSWER_S", 0.2)
+    monkeypatch.setattr(gateway_app, "_ANSWER_S", 0.5)
     gateway = start_gateway(temporary_home(tmp_path), {"database.url": way.url})
     with opened_beside(gateway.hub.settings, gateway.hub.home) as server:
         standby = Standby(server)
@@ -135,7 +135,7 @@ def test_t96_a_gateway_whose_commits_have_no_end_refuses_and_stops(
 def test_t97_a_gateway_whose_reads_have_no_end_refuses_and_stops(
     way: CutSocket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway_app, "_ANSWER_S", 0.1)
+    monkeypatch.setattr(gateway_app, "_ANSWER_S", 0.5)
     gateway = start_gateway(temporary_home(tmp_path), {"database.url": way.url})
     assert gateway.gateway is not None
     with pytest.raises(Unavailable, match="The ledger does not answer"):
@@ -147,7 +147,8 @@ def test_t97_a_gateway_whose_reads_have_no_end_refuses_and_stops(
 
 
 def hang(database: Database) -> None:
-    database.row("SELECT pg_sleep(60)")
+    with database.read():
+        database.row("SELECT pg_sleep(60)")
 
 
 async def in_the_loop(database: Database) -> None:

@@ -301,7 +301,7 @@ async def test_t96_place_whose_commit_stays_unknown_fails_and_leaves_no_hold(arr
 async def test_t96_commit_that_the_server_does_not_end_is_not_waited_for(direct, through, started):
     """Nobody knows what becomes of it, until the server does end it."""
     standby = Standby(direct.database)
-    through.answer_s = 0.2
+    through.answer_s = 0.3
     writer = await started(through, direct, patience_s=0.1)
     await writer.submit(direct.place("r", "a-0", 100))
     standby.leave()
@@ -324,7 +324,7 @@ async def test_t96_commit_that_the_server_does_not_end_is_not_waited_for(direct,
 async def test_t97_statement_that_the_server_does_not_end_is_not_waited_for(direct, through, started):
     """Nothing of it was committed: a place is refused, and what was charged is booked when the server does its work again."""
     disk = Standby(direct.database, at_commit=False)
-    through.answer_s = 0.2
+    through.answer_s = 0.3
     writer = await started(through, direct)
     await writer.submit(direct.place("r", "a-0", 100))
     disk.leave()
