@@ -204,6 +204,11 @@ def test_fields_of_messages_that_change_payer_model_or_length_are_left_out(field
     assert features.check(body(**{field: ["x"]}), Wire.CHAT)[1] == ()
 
 
+@pytest.mark.parametrize("messages", ["Hi", ["Hi", None], [{"content": None}, {"content": ["Hi"]}]])
+def test_turns_of_another_shape_are_left_to_their_wire(messages):
+    assert features.check(body(messages=messages), Wire.MESSAGES) == (body(messages=messages), ())
+
+
 def added(**tool: object) -> dict[str, object]:
     """A request in which a turn adds a tool to those before it."""
     turn = {"role": "system", "content": [{"type": "tool_addition", "tool": tool}]}

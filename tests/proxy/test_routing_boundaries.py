@@ -350,6 +350,21 @@ def test_t108_a_request_is_not_sent_again_to_what_has_changed(world: World, chan
         move(world, "beta", beta.url.replace("127.0.0.1", "beta.localhost"))
 
 
+def test_sending_again_what_a_kept_connection_broke_is_no_second_attempt(world: World) -> None:
+    beta, only = world.fakes["beta"], {"provider": {"only": ["beta"]}}
+    world.set("account", failover=False)
+    assert served_by(world.ask(**only)) == "beta"
+    before, answers = len(beta.received), beta.script
+
+    def breaks_once(received: Received) -> Reply:
+        beta.script = answers
+        return [Cut()]
+
+    beta.script = breaks_once
+    assert served_by(world.ask(**only)) == "beta"
+    assert len(beta.received) == before + 2
+
+
 def move(world: World, place: str, url: str) -> None:
     """Give a provider another address under the id of the same region."""
     database = world.gateway.hub.database

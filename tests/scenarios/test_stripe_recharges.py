@@ -15,6 +15,7 @@ from tests.fakes.till import DAY, HOUR, SECOND, Till
 from tokenhub.accounts.accounts import AccountStatus
 from tokenhub.billing import payments
 from tokenhub.billing.payments import PaymentFacts
+from tokenhub.billing.topups import TopupState
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.operations import accounts
 from tokenhub.operations.hub import Hub
@@ -170,6 +171,41 @@ def test_a_charge_without_answer_that_went_through_is_credited_although_it_was_t
     by(till, HOUR)
     assert [one.state for one in made(till)] == ["paid"]
     assert till.available() == 24_000_000
+
+
+@pytest.mark.parametrize(
+    ("status", "decline_code", "reason"),
+    [
+        ("requires_payment_method", "insufficient_funds", "card_declined insufficient_funds"),
+        ("requires_action", None, "authentication_required"),
+    ],
+)
+def test_a_charge_without_answer_that_was_declined_says_why_when_it_is_found(
+    till: Till, status: str, decline_code: str | None, reason: str
+) -> None:
+    till.stripe.decline_next("card_declined", decline_code)
+    till.stripe.fault("drop_after", PAYMENTS, times=1, method="POST")
+    till.stripe.fault("drop_before", PAYMENTS, times=2, method="POST")
+    work(till)
+    recharges.off(till.hub, till.account_id)
+    (declined,) = (one for one in till.stripe.of("payment_intent") if one["status"] != "succeeded")
+    declined["status"] = status
+    by(till, HOUR)
+    assert [(one.state, one.reason) for one in made(till)] == [("failed", reason)]
+
+
+def test_a_no_that_is_heard_after_the_charge_was_credited_or_has_ended_counts_for_nothing(till: Till) -> None:
+    words = charging.Words("card_declined", None, None)
+    work(till)
+    till.spend(20_000_000)
+    till.later(2 * HOUR)
+    till.stripe.decline_next("card_declined")
+    work(till)
+    paid, failed = made(till)
+    for ended in (paid, failed):
+        assert charging.end(till.hub, ended.id, TopupState.REJECTED, "too late", words) == ended
+    assert (paid.state, failed.state, state(till).declines) == ("paid", "failed", 1)
+    assert state(till).month_total_minor == 2000
 
 
 def test_a_charge_that_another_process_credits_while_its_answer_is_lost_needs_no_look_any_more(

@@ -93,8 +93,9 @@ def test_a_part_is_refunded_and_the_rest_stays(till: Till) -> None:
     assert (done.amount_minor, done.credit_nano) == (750, 7_500_000 * MICRO)
     assert till.available() == 12_500_000
     till.later(SECOND)
-    with pytest.raises(Conflict, match=r"At most 12\.50 USD"):
+    with pytest.raises(Conflict, match=r"At most 12\.50 USD") as refused:
         refund(till, topup.id, 1251)
+    assert (refused.value.code, refused.value.param) == ("refund_too_much", "amount")
     assert refund(till, topup.id, 1250).amount_minor == 1250
     assert till.available() == 0
     assert [one.amount_minor for one in refunds.of_topup(till.hub, topup.id)] == [750, 1250]
