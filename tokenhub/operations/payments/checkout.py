@@ -16,7 +16,7 @@ from tokenhub.billing.topups import (
     next_poll_ms,
     payment_metadata,
 )
-from tokenhub.errors import InvalidRequest, SetupError
+from tokenhub.errors import InvalidRequest
 from tokenhub.ids import new_id
 from tokenhub.money import NANO_PER_USD, exact
 from tokenhub.operations.hub import Hub
@@ -85,10 +85,9 @@ def _wanted(methods: Sequence[str], save_card: bool) -> tuple[str, ...]:
 
 
 def intent(hub: Hub, owner: AccountState, order: Order, customer: str | None, now_ms: int) -> Topup:
-    """Return a new top-up with all that will be posted for it. Raises SetupError without Stripe."""
+    """Return a new top-up with all that will be posted for it, to a Stripe that is set up."""
     livemode = connection.livemode(hub)
-    if livemode is None:
-        raise SetupError("Stripe is not set up. Give its secret key: tokenhub config set stripe.secret_key")
+    assert livemode is not None
     topup_id = new_id("topup", now_ms)
     expires_at_ms = now_ms + OPEN_MS
     metadata = payment_metadata(
