@@ -146,7 +146,7 @@ async def _attempt(exchange: Exchange, candidate: Candidate, runtime: Runtime) -
     except UpstreamFault as fault:
         attempt.failure = fault.failure
         watch.failed(deployment, fault.failure)
-        _note(exchange, candidate, fault.failure)
+        _log_failed(exchange, candidate, fault.failure)
         if fault.failure.kind not in CLIENT_FAULTS:
             return None
         refusal = client_fault(fault.failure, candidate)
@@ -236,7 +236,7 @@ def _unreadable(exchange: Exchange, error: Exception) -> UpstreamFault:
     return UpstreamFault(Failure(FaultKind.PROTOCOL, code=f"unreadable_{type(error).__name__}"))
 
 
-def _note(exchange: Exchange, candidate: Candidate, failure: Failure) -> None:
+def _log_failed(exchange: Exchange, candidate: Candidate, failure: Failure) -> None:
     """Log a failed attempt; as a warning when only the operator can mend it."""
     deployment = candidate.deployment
     level = "warning" if failure.kind in _OPERATORS_FAULTS else "info"

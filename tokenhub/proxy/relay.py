@@ -171,8 +171,8 @@ def _drained(task: "asyncio.Task[None]", answer: Answer, exchange: Exchange, run
     runtime.drains.pop(exchange.id, None)
 
 
-async def _drain(answer: Answer, exchange: Exchange, runtime: Runtime, left: int) -> None:
-    """Read a stream on to its usage, bounded in time and by ``left`` bytes; then charge it.
+async def _drain(answer: Answer, exchange: Exchange, runtime: Runtime, room_bytes: int) -> None:
+    """Read a stream on to its usage, bounded in time and by ``room_bytes``; then charge it.
 
     Within the bounds the charge is the real usage; over them it is the estimate of what was
     received. A stream that its upstream breaks is released.
@@ -183,12 +183,12 @@ async def _drain(answer: Answer, exchange: Exchange, runtime: Runtime, left: int
     facts = reader.facts
     try:
         async with asyncio.timeout(runtime.settings.server_drain_s):
-            while not facts.complete and facts.failure is None and left > 0:
+            while not facts.complete and facts.failure is None and room_bytes > 0:
                 data = await upstream.next()
                 if not data:
                     reader.close()
                     break
-                left -= len(data)
+                room_bytes -= len(data)
                 reader.feed(data)
     except UpstreamFault as fault:
         facts.failure = fault.failure

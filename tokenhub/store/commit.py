@@ -130,7 +130,7 @@ class Committer:
         return self._holds.release_all(self._lease.id, self._now_ms(), reason="hold_unknown", keep=is_known)
 
     def _write(self, operations: Sequence[Operation], fresh: Collection[str]) -> list[Outcome]:
-        with self._database.write(durable=any(map(_must_last, operations))):
+        with self._database.write(durable=any(map(_must_be_durable, operations))):
             self._decided = self._holds.apply(operations, self._lease, self._now_ms(), fresh=fresh)
             failpoints.hit("batch.written")
         failpoints.hit("batch.committed")
@@ -206,7 +206,7 @@ def _fenced(item: Item) -> Answer:
     return Refused(Refusal.FENCED)
 
 
-def _must_last(operation: Operation) -> bool:
+def _must_be_durable(operation: Operation) -> bool:
     """Say whether losing this to a failing machine would lose more than requests that died with it (decision 10).
 
     A hold without its request frees the money it kept; a release that is lost is made again with the lease.
