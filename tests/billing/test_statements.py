@@ -58,7 +58,8 @@ def test_shown_cents_lead_from_the_opening_to_the_closing_balance(opening, amoun
     assert found.opening_cents + sum(line.cents for line in found.lines) == found.closing_cents
     assert found.opening_cents == opening // CENT
     for line in found.lines:
-        if line.model_fee_cents is None:
+        if line.model_fee_nano is None:
+            assert line.model_fee_cents is line.service_fee_cents is None
             assert is_within_a_cent(line.cents, line.amount_nano)
         else:
             assert is_within_a_cent(line.model_fee_cents, line.model_fee_nano)

@@ -9,7 +9,7 @@ from tests.fakes.stripe import FakeStripe
 from tests.fakes.till import DAY, HOUR, SECOND, Till
 from tokenhub.operations import backups, secrets
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import recharges, work
+from tokenhub.operations.payments import comparison, recharges, work
 from tokenhub.operations.payments.recharges import State
 from tokenhub.paths import Home
 from tokenhub.settings import Settings
@@ -97,6 +97,16 @@ def test_a_recharge_that_the_backup_lacks_is_found_before_another_one_begins(
     backup.tick()
     assert stripe.effects(PAYMENTS) == 1
     assert backup.till.available() == 24_000_000
+
+
+def test_the_comparison_makes_a_recharge_again_and_says_so_once(backup: Backup) -> None:
+    backup.run()
+    hub = backup.restore()
+    found = [comparison.reconcile_since(hub, 0) for _ in range(2)]
+    assert [[one.message for one in each] for each in found] == [
+        ["Was missing here; is paid now, and is credited."],
+        [],
+    ]
 
 
 def test_nobody_is_charged_while_stripe_cannot_be_compared_with(backup: Backup, stripe: FakeStripe) -> None:
