@@ -438,6 +438,20 @@ def test_what_an_appeal_gives_back_goes_to_a_refund_that_was_noticed_after_the_l
         assert (till.available(), till.debt()) == (12_500_000, 0)
 
 
+def test_a_dispute_that_cannot_be_read_is_asked_for_later_and_holds_up_no_other(till: Till) -> None:
+    first, second = till.bought(), till.bought()
+    unread, read = (contest(till, topup) for topup in (first, second))
+    till.later(HOUR)
+    till.stripe.fault("500", f"/v1/disputes/{unread}", times=100)
+    till.stripe.set_dispute(read, "won")
+    for _ in range(3):
+        till.work()
+        till.later(1)
+    (waiting,), (won,) = (disputes.of_topup(till.hub, topup.id) for topup in (first, second))
+    assert (waiting.state, won.state) == ("frozen", "won")
+    assert (waiting.next_poll_at_ms or 0) > till.now_ms
+
+
 def test_what_a_request_gives_back_of_a_disputed_payment_is_frozen_soon(till: Till) -> None:
     topup = till.bought()
     request = till.hold(20_000_000)
