@@ -59,6 +59,18 @@ SAID: list[tuple[str, int, Any, FaultKind]] = [
     ("openai", 429, openai("insufficient_quota", "billing_hard_limit_reached"), K.BILLING),
     ("openai", 429, openai("billing_not_active", "billing_not_active"), K.BILLING),
     ("openai", 429, openai("tokens", "rate_limit_exceeded"), K.RATE),
+    (
+        "openai",
+        429,
+        openai("tokens", "rate_limit_exceeded", "Request too large for gpt-4o in organization"),
+        K.TOO_LARGE,
+    ),
+    (
+        "groq",
+        413,
+        openai("tokens", "rate_limit_exceeded", "Request too large for model `m` in organization"),
+        K.TOO_LARGE,
+    ),
     ("openai", 429, openai("requests", "slow_down"), K.RATE),
     ("openai", 503, openai("service_unavailable_error", "slow_down"), K.OVERLOAD),
     ("openai", 503, openai("server_error", "server_is_overloaded"), K.OVERLOAD),

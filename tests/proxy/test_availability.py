@@ -264,6 +264,8 @@ def test_a_request_that_is_too_large_for_a_key_throttles_nobody_else(chain: Chai
     answer = chain.ask()
     assert (answer.status, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert chain.calls == [1, 1, 1]
+    chain.play(refused, throttle("30"), refused)
+    assert (chain.ask().status, chain.calls) == (503, [1, 1, 1])
     chain.fakes["alpha"].script = lambda request: clean("alpha", stream=False)
     assert text_of(chain.ask()) == "I am alpha."
 

@@ -400,9 +400,8 @@ async def test_t97_log_says_once_in_a_while_why_nothing_can_be_written_and_calle
     await until(lambda: not direct.database.rows("SELECT 1 FROM holds"))
 
 
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 async def test_t97_callers_hear_no_names_of_tables_and_the_log_does(bank, second, started, capsys):
-    if bank.database.kind == "sqlite":
-        pytest.skip("SQLite's words are the program's own")
     writer = await started(second, bank)
     with bank.database.write():
         bank.database.execute("ALTER TABLE holds RENAME TO elsewhere")

@@ -93,8 +93,8 @@ def _names_a_field(said: Said) -> bool:
     return isinstance(said.param, str) and said.param not in ("", "model")
 
 
-_TOO_LARGE = _rule(FaultKind.CONTEXT, 429, texts=("request too large for",))
-"""More tokens than this key may send in a minute: no wait helps, and others' smaller requests are not throttled (OpenAI, 2026-11)."""
+_TOO_LARGE = _rule(FaultKind.TOO_LARGE, 413, 429, texts=("request too large for",))
+"""More tokens than this key may send in a minute: others' smaller requests are not throttled (OpenAI's 429, Groq's 413, 2026-11)."""
 _OPENAI = (
     _TOO_LARGE,
     _rule(FaultKind.BAD_REQUEST, 404, holds=_names_a_field),

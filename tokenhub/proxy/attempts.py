@@ -149,10 +149,9 @@ async def _attempt(exchange: Exchange, candidate: Candidate, runtime: Runtime) -
         _log_failed(exchange, candidate, fault.failure)
         if fault.failure.kind not in CLIENT_FAULTS:
             return None
-        refusal = client_fault(fault.failure, candidate)
-        if fault.failure.status == _THIS_KEYS_LIMIT:
-            return refusal
-        raise refusal from None
+        if fault.failure.kind is FaultKind.TOO_LARGE:
+            return client_fault(fault.failure, candidate)
+        raise client_fault(fault.failure, candidate) from None
     except BaseException:
         watch.let_go(deployment)
         raise
@@ -251,12 +250,11 @@ def _log_failed(exchange: Exchange, candidate: Candidate, failure: Failure) -> N
     )
 
 
-_THIS_KEYS_LIMIT = 429
-"""The status of a request that is too large for one credential: another one may take it."""
 _OPERATORS_FAULTS = frozenset({FaultKind.AUTH, FaultKind.BILLING, FaultKind.GEO, FaultKind.MODEL_GONE})
 
 _CLIENT_CODES = {
     FaultKind.CONTEXT: "context_length_exceeded",
+    FaultKind.TOO_LARGE: "context_length_exceeded",
     FaultKind.FILTER: "content_filter",
     FaultKind.BAD_REQUEST: None,
 }

@@ -45,7 +45,7 @@ def all_failed(exchange: Exchange, runtime: Runtime) -> HubError:
         return ModelNotFound(
             f"{who} no longer offers {model.id!r}{_since(model)}.{instead}", param="model", metadata=metadata
         )
-    if kinds == {FaultKind.RATE}:
+    if kinds in ({FaultKind.RATE}, {FaultKind.RATE, FaultKind.TOO_LARGE}):
         waits = [failure.retry_after_s for _, failure in tried if failure.retry_after_s]
         return Unavailable(
             f"{who} throttles this gateway at present.{instead}",

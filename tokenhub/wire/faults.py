@@ -24,12 +24,14 @@ class FaultKind(StrEnum):
     """A reply that is not HTTP or not the provider's wire: cut, malformed, redirect, too large."""
     MODEL_GONE = "model_gone"
     CONTEXT = "context"
+    TOO_LARGE = "too_large"
+    """More tokens at once than its credential may send in a minute: no wait helps, but another credential may take it."""
     FILTER = "filter"
     BAD_REQUEST = "bad_request"
 
 
-CLIENT_FAULTS = frozenset({FaultKind.CONTEXT, FaultKind.FILTER, FaultKind.BAD_REQUEST})
-"""Faults of the request itself: another deployment would refuse it too, so the client is told (400)."""
+CLIENT_FAULTS = frozenset({FaultKind.CONTEXT, FaultKind.TOO_LARGE, FaultKind.FILTER, FaultKind.BAD_REQUEST})
+"""Faults of the request itself, which the client is told (400): all but ``TOO_LARGE`` another deployment would refuse too."""
 
 
 @dataclass(frozen=True, slots=True)
