@@ -15,6 +15,7 @@ from tests.fakes.till import DAY, HOUR, SECOND, Till
 from tokenhub.accounts.accounts import AccountStatus
 from tokenhub.billing import payments
 from tokenhub.billing.payments import PaymentFacts
+from tokenhub.billing.recharges import Decline
 from tokenhub.billing.topups import TopupState
 from tokenhub.errors import InvalidRequest, NotFound
 from tokenhub.operations import accounts
@@ -195,7 +196,7 @@ def test_a_charge_without_answer_that_was_declined_says_why_when_it_is_found(
 
 
 def test_a_no_that_is_heard_after_the_charge_was_credited_or_has_ended_counts_for_nothing(till: Till) -> None:
-    words = charging.Words("card_declined", None, None)
+    decline = Decline("card_declined")
     work(till)
     till.spend(20_000_000)
     till.later(2 * HOUR)
@@ -203,7 +204,7 @@ def test_a_no_that_is_heard_after_the_charge_was_credited_or_has_ended_counts_fo
     work(till)
     paid, failed = made(till)
     for ended in (paid, failed):
-        assert charging.end(till.hub, ended.id, TopupState.REJECTED, "too late", words) == ended
+        assert charging.end(till.hub, ended.id, TopupState.REJECTED, "too late", decline) == ended
     assert (paid.state, failed.state, state(till).declines) == ("paid", "failed", 1)
     assert state(till).month_total_minor == 2000
 

@@ -3,7 +3,7 @@
     StoreError                 nothing was written
     ├─ StoreBusy               locked for too long, or a conflict with another transaction: try again
     └─ StoreUnavailable        connection lost, disk full, file broken, server down
-    CommitUnknown              COMMIT was sent and no answer came: ask ``Database.outcome``
+    CommitUnknown              COMMIT was sent and no answer came: ask ``Database.transaction_status``
     StoreRejected              the data breaks a rule of the schema, or cannot be stored at all
 
 Both kinds of StoreError, and CommitUnknown, are a 503 ``ledger_unavailable`` to a caller.
@@ -43,7 +43,7 @@ class CommitUnknown(Unavailable):
     def __init__(self, message: str, transaction: str, *, cause: str = "") -> None:
         super().__init__(message, code="ledger_unavailable", retry_after_s=1, cause=cause)
         self.transaction = transaction
-        """What ``Database.outcome`` takes."""
+        """What ``Database.transaction_status`` takes."""
 
 
 class StoreRejected(InternalError):
