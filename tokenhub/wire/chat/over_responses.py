@@ -132,19 +132,21 @@ def _text_of(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _items(messages: list[dict[str, Any]]) -> list[Item]:
     items: list[Item] = []
+    ids = ToolIds(_short)
+    kinds: dict[str, str] = {}
     for position, message in enumerate(messages):
         adder = _ADDERS.get(message["role"])
         if adder is None:
             place, role = f"messages[{position}]", message["role"][:40]
             raise InvalidRequest(f"{place} has the role {role!r}, which this model cannot take.", param=place)
-        items += adder(message, f"messages[{position}]")
-    return _answered_by_kind(items)
+        if message["role"] == "assistant":
+            ids.turn()
+        items += _answered_by_kind(adder(message, f"messages[{position}]"), ids, kinds)
+    return items
 
 
-def _answered_by_kind(items: list[Item]) -> list[Item]:
+def _answered_by_kind(items: list[Item], ids: ToolIds, kinds: dict[str, str]) -> list[Item]:
     """Name each result after its call: chat has one role for both kinds, this API finds no call of another. Ids that repeat are told apart."""
-    ids = ToolIds(_short)
-    kinds: dict[str, str] = {}
     for item in items:
         if item["type"] == "function_call_output":
             item["call_id"] = ids.answered(item["call_id"])

@@ -95,6 +95,7 @@ def _add_instruction(conversation: Conversation, message: Mapping[str, Any], par
 
 def _assistant(conversation: Conversation, message: Mapping[str, Any], param: str) -> list[Part]:
     """Return the parts of an assistant's message: text, images, then calls. Its reasoning text is not sent back."""
+    conversation.ids.turn()
     content = message.get("content")
     parts = gemini_parts.parse_content(content or message.get("refusal"), f"{param}.content")
     signature = _signature(message)

@@ -103,6 +103,8 @@ def _with_legal_ids(turn: Any, ids: ToolIds) -> Any:
     content = turn.get("content") if isinstance(turn, dict) else None
     if not isinstance(content, list):
         return turn
+    if turn.get("role") == "assistant":
+        ids.turn()
     named = [_renamed(block, ids) for block in content]
     return turn if all(map(operator.is_, named, content)) else {**turn, "content": named}
 

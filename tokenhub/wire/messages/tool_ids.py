@@ -32,6 +32,10 @@ class ToolIds:
         """The calls of each name that have no result yet."""
         self._unique = _Unique()
 
+    def turn(self) -> None:
+        """Begin a turn of the model: a call before it that has no result gets none any more."""
+        self._waiting.clear()
+
     def called(self, id: str) -> str:
         """Return the id of the next call."""
         self._renamed[id] = new = self._legal(self._unique.made_of(self._legal(id)))
@@ -39,7 +43,7 @@ class ToolIds:
         return new
 
     def answered(self, id: str) -> str:
-        """Return the id of the call that a result is for: the first of that name without one, else the latest."""
+        """Return the id of the call that a result is for: the first of that name in this turn that has none, else the latest."""
         waiting = self._waiting.get(id)
         return waiting.popleft() if waiting else self._renamed.get(id) or self._legal(id)
 

@@ -49,6 +49,7 @@ class Conversation:
         self._say("user", _blocks(message, place))
 
     def _add_assistant(self, message: Mapping[str, Any], place: str) -> None:
+        self._tool_ids.turn()
         given_back = [block for block in blocks_of(message, "thinking_blocks") if block.get("type") in THINKING]
         calls = [
             self._tool_use(call, f"{place}.tool_calls[{position}]")
