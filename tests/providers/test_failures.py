@@ -585,6 +585,13 @@ def test_words_that_the_request_has_itself_are_no_proof_against_a_credential(
         assert failures.believed(failure, [b"{}", sent.encode()]) == Failure(K.BAD_REQUEST, status, failure.code)
 
 
+def test_words_that_spare_a_credential_are_believed_in_any_case() -> None:
+    """A 402 that passes by itself (T76): without its words it would be an unpaid account, for every prompt about flights."""
+    failure = classify("openrouter", 402, {"error": {"code": 402, "message": "In-flight requests hold your credits"}})
+    assert failure.kind is K.RATE
+    assert failures.believed(failure, [b'{"messages":[{"role":"user","content":"An in-flight meal"}]}']) is failure
+
+
 def test_what_a_code_says_is_proof_whatever_the_request_says() -> None:
     failure = classify("openai", 429, openai("insufficient_quota", "insufficient_quota", "exceeded your current quota"))
     assert failures.believed(failure, [b'"insufficient_quota exceeded your current quota"']) is failure

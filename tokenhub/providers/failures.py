@@ -299,13 +299,14 @@ def believed(failure: Failure, sent: Sequence[bytes | memoryview]) -> Failure:
     """Return a failure as its status tells it where the words that told it were sent with the request.
 
     Providers quote what they refuse ("Invalid value: 'insufficient balance'"): no client may put a credential
-    out of use for all by saying so.
+    out of use for all by saying so. What says less against a credential stays: without its words a status may say more.
     """
-    if not failure.evidence or failure.kind in CLIENT_FAULTS:
+    if not failure.evidence or failure.kind not in (FaultKind.AUTH, FaultKind.BILLING):
         return failure
     if not any(failure.evidence in _plainly(piece).lower() for piece in sent):
         return failure
-    return Failure(BY_STATUS.get(failure.status or 0, FaultKind.SERVER), failure.status, failure.code)
+    kind = BY_STATUS.get(failure.status or 0, FaultKind.SERVER)
+    return replace(failure, kind=kind, evidence="")
 
 
 def _plainly(piece: bytes | memoryview) -> str:
