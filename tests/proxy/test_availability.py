@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.chains import NAMES, Chain, clean, open_chain, text_of
+from tests.fakes.chains import CHAIN, NAMES, Chain, clean, open_chain, text_of
+from tests.fakes.raw_client import RawClient, post
 from tests.fakes.upstream import (
     Cut,
     Pause,
@@ -23,6 +24,7 @@ from tests.fakes.upstream import (
     json_reply,
     openai_chunk,
     openai_error,
+    sse,
     sse_reply,
 )
 from tokenhub import clock
@@ -313,6 +315,19 @@ def test_t76_nobody_puts_a_credential_out_of_use_by_words_of_their_own(chain: Ch
     answer = chain.ask(verbosity="insufficient balance")
     assert (answer.status, answer.json()["error"]["code"]) == (400, "invalid_request_error")
     assert chain.calls == [1, 0, 0]
+    chain.fakes["alpha"].script = lambda request: clean("alpha", stream=False)
+    assert text_of(chain.ask()) == "I am alpha."
+
+
+def test_t76_nor_in_the_middle_of_a_stream(chain: Chain) -> None:
+    shown, quoting = threading.Event(), {"error": {"message": "Invalid value: 'insufficient balance'.", "code": 400}}
+    chain.play(sse_reply([openai_chunk({"content": "I am"}), WaitFor(shown), sse(quoting)]))
+    body = {"model": CHAIN, "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    with RawClient(chain.gateway.port) as client:
+        client.send(post(chain.gateway.key, {**body, "verbosity": "insufficient balance"}))
+        client.until(b"I am")
+        shown.set()
+        client.until(b'"reason":"bad_request"')
     chain.fakes["alpha"].script = lambda request: clean("alpha", stream=False)
     assert text_of(chain.ask()) == "I am alpha."
 

@@ -13,6 +13,7 @@ import orjson
 from tokenhub import clock, failpoints
 from tokenhub.errors import Unavailable
 from tokenhub.observability import log
+from tokenhub.providers import failures
 from tokenhub.proxy import failed, settlement
 from tokenhub.proxy.attempts import Answer
 from tokenhub.proxy.downstream import ClientGone, Sent
@@ -113,6 +114,8 @@ def _tell_end(answer: Answer, exchange: Exchange, runtime: Runtime) -> None:
     assert answer.reader is not None
     facts, deployment = answer.reader.facts, answer.candidate.deployment
     if facts.failure is not None:
+        if facts.failure.evidence:
+            facts.failure = failures.believed(facts.failure, [orjson.dumps(exchange.native, default=str)])
         runtime.watch.failed(deployment, facts.failure, answered=True)
     elif facts.complete:
         took_ms = (clock.monotonic_s() - exchange.attempts[-1].started_s) * 1000
