@@ -173,6 +173,18 @@ def test_a_damaged_store_is_no_matter_of_its_message_whatever_the_home_is_called
     assert found.remedy.startswith("See to the files of ")
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_store_that_refuses_its_upgrade_is_no_matter_of_the_message(installed: Hub) -> None:
+    with installed.database.write():
+        installed.database.execute("DELETE FROM migrations WHERE name LIKE '0007%'")
+        installed.database.execute(
+            "CREATE TRIGGER refused BEFORE INSERT ON migrations BEGIN SELECT RAISE(ABORT, 'not now'); END"
+        )
+    found = next(one for one in wrong(installed.home) if one.check == "database")
+    assert found.message == "the database refused a row: not now"
+    assert found.remedy.startswith("See to the files of ")
+
+
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 def test_a_master_key_that_cannot_be_read_is_no_matter_of_the_server(installed: Hub) -> None:
     installed.home.master_key.unlink()

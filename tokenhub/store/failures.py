@@ -49,6 +49,8 @@ class CommitUnknown(Unavailable):
 class StoreRejected(InternalError):
     """The data were refused; ``reason`` says by which kind of rule (T16, T98)."""
 
+    see_to = "store"
+
     def __init__(self, message: str, reason: Reason, *, cause: str = "") -> None:
         super().__init__(message, cause=cause)
         self.reason = reason
