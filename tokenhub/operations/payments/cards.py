@@ -46,26 +46,25 @@ def customer_for(hub: Hub, api: StripeApi, account_id: int, *, gone: str = "") -
     return kept.customer
 
 
-def keep_card(hub: Hub, payment: PaymentFacts) -> bool:
+def keep_card(hub: Hub, payment: PaymentFacts) -> None:
     """Keep the card that paid, for recharges of its customer's account; another card ends a suspension about the last.
 
-    False when the payment is by no card, or by nobody's customer here, or when another was saved since.
+    Nothing is kept of a payment by no card, or by nobody's customer here, or when another was saved since.
     """
-    if payment.customer is None or payment.payment_method is None or payment.card is None:
-        return False
+    if not (payment.customer and payment.payment_method and payment.card):
+        return
     customer = store.by_customer(hub.database, payment.customer)
     if customer is None:
-        return False
+        return
     with hub.database.write():
         store.locked_balance(hub.database, customer.account_id)
         before = store.customer_of(hub.database, customer.account_id)
         is_older = topups.saves_card_since(hub.database, customer.account_id, payment.paid_at_ms or clock.now_ms())
         if is_older and before is not None and before.payment_method is not None:
-            return False
+            return
         store.set_card(hub.database, customer.account_id, payment.payment_method, payment.card)
         if before is None or before.payment_method != payment.payment_method:
             store.cleared_by_topup(hub.database, customer.account_id)
-    return True
 
 
 def card_detached(hub: Hub, payment_method: str) -> None:

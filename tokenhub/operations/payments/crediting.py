@@ -64,8 +64,7 @@ def _is_no_news(
         "payment_intent": topup.payment_intent,
         "charge_id": topup.charge_id,
     }
-    has_session = session is None or topup.session_id is not None
-    return awaits_look and has_session and all(known[name] == value for name, value in changes.items())
+    return awaits_look and all(known[name] == value for name, value in changes.items())
 
 
 def _credited(

@@ -106,8 +106,8 @@ def claim_returned(database: Database, topup_id: str, event: str, now_ms: int) -
 
 def _claim_for_refund(database: Database, refund: Refund, event: str, now_ms: int) -> None:
     position = locked(database, refund.topup_id)
-    if position is None or refund.stripe_id is None:
-        return
+    assert position is not None
+    assert refund.stripe_id is not None
     short = rules.credit_of(refund.amount_minor, position.paid_total, position.lot.granted_nano) - refund.credit_nano
     more = min(short, position.contested_nano(refund.amount_minor, now_ms))
     if more > 0:
@@ -117,8 +117,8 @@ def _claim_for_refund(database: Database, refund: Refund, event: str, now_ms: in
 
 def _claim_for_dispute(database: Database, topup_id: str, dispute_id: str, event: str, now_ms: int) -> None:
     position, dispute = locked(database, topup_id), disputes.find(database, dispute_id)
-    if position is None or dispute is None:
-        return
+    assert position is not None
+    assert dispute is not None
     if dispute.state is DisputeState.FROZEN:
         more = position.freezable_nano(dispute.amount_minor, now_ms, but_for=dispute_id) - dispute.frozen_nano
         if more > 0:

@@ -222,8 +222,7 @@ def _finish(hub: Hub, api: StripeApi, topup: Topup, payment: PaymentFacts | None
     if topup.lot_id is None or topup.next_poll_at_ms is None or topup.payment_intent is None:
         return topup
     payment = payment or api.payment(topup.payment_intent)
-    if payment.customer and payment.payment_method and payment.card:
-        recharges.keep_card(hub, payment)
+    recharges.keep_card(hub, payment)
     failpoints.hit("topup.kept_card")
     with hub.database.write():
         store.update(hub.database, topup.id, clock.now_ms(), {"next_poll_at": None})
