@@ -6,6 +6,7 @@ import pytest
 
 from tokenhub.billing.holds import End
 from tokenhub.billing.invariants import AccountSums, HoldSums, KeySums, LotSums, RequestSums, Seen, check
+from tokenhub.billing.payment_invariants import DisputeSums
 
 LOT = LotSums(
     id=5, account_id=1, granted=1000, available=350, held=300, frozen=40, spent=200, expired=70, returned=30,
@@ -17,11 +18,12 @@ ACCOUNT = AccountSums(
 )  # fmt: skip
 KEY = KeySums(id="key_1", period_held=300, holds=300)
 HOLD = HoldSums(request_id="req_1", amount=100, parts=100, ended=False)
+DISPUTE = DisputeSums(id="dp_1", taken=100, entries=-100)
 REQUEST = RequestSums("req_2", End.SETTLED, held=100, model_fee=60, service_fee=2, charged=62, paid=62)
 
 
 def test_rows_that_agree_violate_nothing():
-    assert check([LOT, ACCOUNT, KEY, HOLD, REQUEST]) == []
+    assert check([LOT, ACCOUNT, KEY, HOLD, DISPUTE, REQUEST]) == []
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,7 @@ def test_rows_that_agree_violate_nothing():
         (KEY, {"period_held": 0}, ["I1"]),
         (HOLD, {"parts": 99}, ["I4"]),
         (HOLD, {"ended": True}, ["I3"]),
+        (DISPUTE, {"entries": 0}, ["I10"]),
         (REQUEST, {"charged": 63, "paid": 63}, ["I4"]),
         (REQUEST, {"paid": 61}, ["I4"]),
         (REQUEST, {"held": 61}, ["I4"]),

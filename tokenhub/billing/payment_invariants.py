@@ -57,7 +57,6 @@ class RefundSums:
 @dataclass(frozen=True, slots=True)
 class DisputeSums:
     id: str
-    state: str
     taken: int
     entries: int
 
@@ -105,8 +104,7 @@ def check_refund(refund: RefundSums) -> Iterator[Discrepancy]:
 
 def check_dispute(dispute: DisputeSums) -> Iterator[Discrepancy]:
     """Return what is wrong with a dispute."""
-    away = -dispute.taken if dispute.state == "lost" else 0
-    return differences("I10", f"dispute {dispute.id}", {"credit and its entries": (away, dispute.entries)})
+    return differences("I10", f"dispute {dispute.id}", {"credit and its entries": (-dispute.taken, dispute.entries)})
 
 
 def check_stray(stray: StraySums) -> Iterator[Discrepancy]:

@@ -61,7 +61,7 @@ WHERE kind IN ('dispute', 'dispute_return') GROUP BY {REF_HEAD}
 """
 
 _DISPUTES: Final = f"""
-SELECT d.id, d.state, d.taken, COALESCE(e.total, 0)
+SELECT d.id, d.taken, COALESCE(e.total, 0)
 FROM disputes d
 LEFT JOIN ({_DISPUTE_ENTRIES}) e ON e.event = d.id
 ORDER BY d.id
