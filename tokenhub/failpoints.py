@@ -30,6 +30,7 @@ PAYMENT_FAILPOINTS = (
     "topup.crediting",
     "topup.credited",
     "topup.stored",
+    "sweep.due",
     "sweep.stored",
     "sweep.advanced",
     "objects.compared",

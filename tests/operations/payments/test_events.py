@@ -1,5 +1,6 @@
 """Events: kept, worked, swept. The numbers in the names are rows of Stripe's list of attacks."""
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.fakes.stripe import FakeStripe
 from tests.fakes.stripe.objects import Object
-from tokenhub import clock
+from tokenhub import clock, failpoints
 from tokenhub.billing.payments import EVENT_TYPES, EventFacts, event_facts
 from tokenhub.operations import accounts
 from tokenhub.operations.hub import Hub
@@ -497,7 +498,17 @@ def test_a_sweep_that_breaks_off_is_done_again(
     assert len(states(paying_hub)["checkout.session.expired"]) == 120
 
 
-def test_two_processes_do_not_sweep_at_once(paying_hub: Hub, topup: Topup, stripe: FakeStripe) -> None:
+def test_two_processes_do_not_sweep_at_once(
+    paying_hub: Hub, topup: Topup, stripe: FakeStripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(4)
+
+    def meet(failpoint: str) -> None:
+        if failpoint == "sweep.due":
+            together.wait(10)
+
+    monkeypatch.setattr(failpoints, "hit", meet)
+
     def look(_: int) -> None:
         try:
             events.sweep(paying_hub, connection.connect(paying_hub))

@@ -109,6 +109,7 @@ def sweep(hub: Hub, api: StripeApi, now_ms: int | None = None) -> int:
     # One that another process has swept is as fresh a little after this process's "now" as before it.
     if seen is None or abs(now_ms - seen.swept_at_ms) < SWEEP_MS:
         return 0
+    failpoints.hit("sweep.due")
     if not store.claim_sweep(hub.database, seen, now_ms):
         return 0
     found, newest_ms = 0, seen.event_cursor_ms
