@@ -497,3 +497,22 @@ def test_t63_a_client_that_half_closes_has_left(
         assert len(fake.received) == asked or fake.received[-1].gone.wait(1.0)
     assert row["cancelled"] == 1 or row["end"] == "settled"
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_stream_that_fails_after_its_client_has_left_is_not_read_on(running: Running) -> None:
+    gateway, fake = running
+    before, balance = count(gateway), gateway.balance()
+    assert gateway.gateway is not None
+    drains = gateway.gateway.runtime.drains
+    go = threading.Event()
+    failure = sse(openai_error("bad", code="server_error"))
+    fake.add(sse_reply([*openai_stream(["One "])[:2], WaitFor(go), failure, WaitForClientClose()]))
+    with RawClient(gateway.port) as client:
+        client.send(post(gateway.key, BODY))
+        client.until(b"One ")
+        client.half_close()
+        assert eventually(lambda: drains)
+        go.set()
+        assert fake.received[-1].gone.wait(2.0)
+    row = last(gateway, before)
+    assert (row["end"], row["charged"], gateway.balance()) == ("released", 0, balance)

@@ -438,6 +438,21 @@ def test_what_an_appeal_gives_back_goes_to_a_refund_that_was_noticed_after_the_l
         assert (till.available(), till.debt()) == (12_500_000, 0)
 
 
+def test_a_refund_in_the_dashboard_that_failed_takes_nothing_of_what_comes_back(till: Till) -> None:
+    topup = till.bought()
+    payment_intent = topup.payment_intent or ""
+    dispute = till.stripe.dispute(payment_intent, 1200, "warning_needs_response")["id"]
+    refund = till.stripe.refund_in_dashboard(payment_intent)
+    move(till, dispute, "lost")
+    refunds.reconcile_payment(till.hub, till.api, payment_intent)
+    assert till.journal("dispute", "clawback") == [-12_000_000, -8_000_000]
+    till.stripe.settle_refund(refund, "failed")
+    refunds.reconcile_payment(till.hub, till.api, payment_intent)
+    assert till.available() == 8_000_000
+    move(till, dispute, "won")
+    assert (till.available(), till.frozen()) == (20_000_000, 0)
+
+
 def test_a_dispute_that_cannot_be_read_is_asked_for_later_and_holds_up_no_other(till: Till) -> None:
     first, second = till.bought(), till.bought()
     unread, read = (contest(till, topup) for topup in (first, second))

@@ -18,6 +18,7 @@ from tokenhub.billing.payments import PaymentFacts
 from tokenhub.billing.recharges import Decline
 from tokenhub.billing.topups import TopupState
 from tokenhub.errors import InvalidRequest, NotFound
+from tokenhub.ids import new_id
 from tokenhub.operations import accounts
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import charging, crediting, disputes, events, finding, recharges, refunds, topups
@@ -162,6 +163,30 @@ def test_a_charge_without_answer_is_not_repeated_once_it_was_turned_off(till: Ti
     assert till.stripe.effects(PAYMENTS) == 0
     assert till.available() == 4_000_000
     assert state(till).month_total_minor == 0
+
+
+def test_a_charge_that_was_given_up_is_searched_for_although_it_would_be_made_again(till: Till) -> None:
+    till.stripe.fault("drop_before", PAYMENTS, times=3, method="POST")
+    work(till)
+    recharges.off(till.hub, till.account_id)
+    by(till, 2 * HOUR)
+    (topup,) = made(till)
+    assert topup.state == "abandoned"
+    recharges.resume(till.hub, till.account_id)
+    till.stripe.charge_saved_card(json.loads(topup.params))
+    assert recharges.reconcile(till.hub, till.api, topup.id).state == "paid"
+    assert till.available() == 24_000_000
+
+
+def test_a_charge_of_another_installation_is_none_of_ours(till: Till) -> None:
+    work(till)
+    (topup,) = made(till)
+    params = json.loads(topup.params)
+    for name in (topup.id, new_id("topup", till.now_ms)):
+        metadata = {**params["metadata"], "tokenhub_instance": "inst_other", "tokenhub_topup": name}
+        other = till.stripe.charge_saved_card({**params, "metadata": metadata})
+        assert finding.of_payment(till.hub, till.api, other["id"]) == finding.NOT_OURS
+    assert made(till) == [topup]
 
 
 def test_a_charge_without_answer_that_went_through_is_credited_although_it_was_turned_off(till: Till) -> None:
@@ -416,6 +441,16 @@ def test_a_card_that_went_with_its_customer_suspends_until_another_is_saved(till
     topups.reconcile(till.hub, till.api, link.id)
     assert state(till).state == "on"
     assert state(till).card
+
+
+def test_a_customer_without_a_card_suspends_nothing_when_he_is_gone(till: Till) -> None:
+    other = till.account("other")
+    customer = recharges.customer_for(till.hub, till.api, other)
+    recharges.configure(till.hub, other, 2000, 5 * USD, 10_000)
+    assert recharges.customer_for(till.hub, till.api, other, gone=customer) != customer
+    found = recharges.state(till.hub, other)
+    assert found is not None
+    assert found.state == "on"
 
 
 def warned(till: Till, topup: Topup) -> None:

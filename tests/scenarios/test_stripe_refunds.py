@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.fakes.stripe import FakeStripe
+from tests.fakes.stripe.desk import Asked
 from tests.fakes.till import DAY, HOUR, MICRO, SECOND, Till
 from tokenhub import clock
 from tokenhub.billing.refunds import RefundState
@@ -16,6 +17,7 @@ from tokenhub.errors import Conflict, HubError, InvalidRequest, SetupError
 from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import disputes, refund_records, refunds, topups
 from tokenhub.store import ledger
+from tokenhub.store import refunds as refund_store
 
 REFUNDS = "/v1/refunds"
 
@@ -576,6 +578,19 @@ def test_one_refund_that_cannot_be_read_does_not_hold_up_the_others(till: Till) 
     states = {one.id: one.state for one in refunds.listing(till.hub)}
     assert states == {lost.id: "pending", kept.id: "succeeded"}
     till.stripe.broken.clear()
+
+
+def test_while_stripe_is_asked_for_a_refund_the_gateway_does_not_ask_too(till: Till) -> None:
+    topup = till.bought()
+    due: list[list[str]] = []
+
+    def look(_: Asked) -> None:
+        due.append(refund_store.due(till.hub.database, till.now_ms, 10))
+        till.hub.database.close()
+
+    till.stripe.before = look
+    refund(till, topup.id)
+    assert due == [[]]
 
 
 @pytest.mark.parametrize("fault", ["429", "drop_before", "401"])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from tokenhub.billing.topups import next_poll_ms
 from tokenhub.errors import InvalidRequest, NotFound, SetupError
 from tokenhub.operations import accounts, ledger, secrets
 from tokenhub.operations.hub import Hub
-from tokenhub.operations.payments import connection, crediting, topups, work
+from tokenhub.operations.payments import cards, connection, crediting, topups, work
 from tokenhub.operations.payments.stripe_api import StripeApi, StripeAuth, StripeRefused, StripeUnknown
 from tokenhub.operations.payments.topups import Topup
 from tokenhub.store import audit, recharges
@@ -486,6 +487,19 @@ def test_a_card_is_kept_with_the_payment_that_was_to_save_it(
     assert customer.customer == topup.customer
     assert customer.payment_method is not None
     assert store.get(paying_hub.database, topup.id).next_poll_at_ms is None
+
+
+@pytest.mark.parametrize("missing", ["customer", "payment_method", "card"])
+def test_a_payment_by_no_card_leaves_the_card_that_is_kept(
+    paying_hub: Hub, account_id: int, api: StripeApi, stripe: FakeStripe, missing: str
+) -> None:
+    topup = topups.create(paying_hub, account_id, 2000, "usd", save_card=True)
+    stripe.pay(session_of(topup))
+    paid = topups.reconcile(paying_hub, api, topup.id)
+    kept = recharges.customer_of(paying_hub.database, account_id)
+    payment = api.payment(paid.payment_intent or "")
+    cards.keep_card(paying_hub, replace(payment, **{missing: None}))
+    assert recharges.customer_of(paying_hub.database, account_id) == kept
 
 
 def test_a_card_that_is_kept_late_does_not_take_the_place_of_one_that_was_saved_since(
