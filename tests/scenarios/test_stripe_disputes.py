@@ -507,6 +507,16 @@ def test_an_open_dispute_is_followed_to_its_end_without_an_event(till: Till) -> 
     assert (till.available(), till.frozen()) == (0, 0)
 
 
+def test_disputes_are_listed_by_account_the_newest_first(till: Till) -> None:
+    other = till.account("other")
+    first, theirs, last = (
+        contest(till, till.bought(account_id=one)) for one in (till.account_id, other, till.account_id)
+    )
+    assert [one.id for one in disputes.listing(till.hub)] == [last, theirs, first]
+    assert [one.id for one in disputes.listing(till.hub, till.account_id)] == [last, first]
+    assert [one.id for one in disputes.listing(till.hub, other)] == [theirs]
+
+
 def test_a_dispute_of_another_programs_payment_is_left_alone(till: Till) -> None:
     paid = till.stripe.pay(till.stripe.foreign_session(metadata={"shop": "mugs"}))
     made = till.stripe.dispute(paid)

@@ -108,6 +108,8 @@ def test_closed_day_is_not_closed_again(bank):
 def test_drafts_that_a_crash_left_are_thrown_away(bank, monkeypatch):
     monkeypatch.setattr(days, "CHUNK", 3)
     bank.account("a", 10**6)
+    serve(bank, "a-0", NOW - DAY)
+    close(bank, TODAY - DAY)
     for number in range(8):
         serve(bank, "a-0", NOW + number, model=f"m{number}")
     lines = list(days.add_up(bank.database, TODAY))
@@ -121,10 +123,10 @@ def test_drafts_that_a_crash_left_are_thrown_away(bank, monkeypatch):
                 "VALUES (?, ?, ?, ?, ?, ?, ?, 999, 1)",
                 (line.day_ms, line.account_id, line.key_id, line.model, line.provider, line.kind, line.lot_id),
             )
-    assert days.lines_of(bank.database, TODAY) == days.closed_days(bank.database) == []
-    assert spend.of_key(bank.database, 1, "a-0", day_ms=0, week_ms=0, month_ms=0).total == 824
+    assert (days.lines_of(bank.database, TODAY), days.closed_days(bank.database)) == ([], [TODAY - DAY])
+    assert spend.of_key(bank.database, 1, "a-0", day_ms=0, week_ms=0, month_ms=0).total == 927
     assert close(bank) == days.lines_of(bank.database, TODAY) == lines
-    assert spend.of_key(bank.database, 1, "a-0", day_ms=0, week_ms=0, month_ms=0).total == 824
+    assert spend.of_key(bank.database, 1, "a-0", day_ms=0, week_ms=0, month_ms=0).total == 927
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,9 @@ def test_purge_begins_only_where_lines_and_requests_agree(bank):
     bank.account("a", 10**6)
     request_id = serve(bank, "a-0")
     serve(bank, "a-0", NOW + 1)
+    serve(bank, "a-0", TODAY + DAY)
     close(bank)
+    close(bank, TODAY + DAY)
     assert days.agrees(bank.database, TODAY)
     assert days.kept_since(bank.database) == 0
     days.begin_purge(bank.database, TODAY, 5)
@@ -154,6 +158,8 @@ def test_purge_begins_only_where_lines_and_requests_agree(bank):
     assert days.delete(bank.database, [request_id]) == 1
     assert requests.one(bank.database, request_id) is None
     assert not days.agrees(bank.database, TODAY)
+    days.begin_purge(bank.database, TODAY + DAY, 6)
+    assert days.kept_since(bank.database) == TODAY + 2 * DAY
 
 
 def test_parts_of_a_charge_go_with_its_request(bank):

@@ -299,6 +299,8 @@ def test_many_lots_are_drawn_as_few_are(bank, monkeypatch, wanted, after_ms):
 def test_a_hold_reads_few_of_many_lots(bank):
     account = bank.account("a")
     add_lots(bank, account, [(10**9, NOW + DAY + n * 7919 % 1000) for n in range(1000)])
+    bank.do(bank.place("before", "a-0", 40 * 10**9))
+    bank.do(bank.settle("before", "a-0", 40 * 10**9))
     place = bank.place("r", "a-0", 5 * 10**9)
     with bank.database.write():
         batch = bank.holds._read([place], leases.standing(bank.database), NOW, ())

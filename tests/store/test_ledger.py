@@ -104,11 +104,11 @@ def test_entries_come_newest_first_a_page_at_a_time(bank):
 
 def test_shortfalls_are_added_up(bank):
     bank.account("a", 1000)
-    for number, fee in enumerate((5, 30, 20)):
+    for number, fee in enumerate((5, 30, 11)):
         bank.do(bank.place(f"r{number}", "a-0", 10), NOW + number)
         bank.do(bank.settle(f"r{number}", "a-0", fee), NOW + number)
-    assert ledger.shortfalls(bank.database, 0) == ledger.Shortfalls(2, 30)
-    assert ledger.shortfalls(bank.database, NOW + 2) == ledger.Shortfalls(1, 10)
+    assert ledger.shortfalls(bank.database, 0) == ledger.Shortfalls(2, 21)
+    assert ledger.shortfalls(bank.database, NOW + 2) == ledger.Shortfalls(1, 1)
 
 
 TAMPERINGS = {

@@ -520,6 +520,24 @@ def test_a_card_that_is_kept_late_does_not_take_the_place_of_one_that_was_saved_
     assert recharges.customer_of(paying_hub.database, account_id) == kept
 
 
+def test_a_card_that_is_kept_late_takes_the_place_of_an_older_one_whatever_was_paid_without_it_since(
+    paying_hub: Hub, account_id: int, api: StripeApi, stripe: FakeStripe, pass_time: Move
+) -> None:
+    payments = []
+    for save_card in (True, True, False):
+        topup = topups.create(paying_hub, account_id, 2000, "usd", save_card=save_card)
+        stripe.pay(session_of(topup))
+        session = api.session(session_of(topup))
+        payments.append(payment := api.payment(session.payment_intent or ""))
+        crediting.settle(paying_hub, topup.id, session=session, payment=payment)
+        pass_time(5_000)
+    for payment in payments:
+        cards.keep_card(paying_hub, payment)
+    kept = recharges.customer_of(paying_hub.database, account_id)
+    assert kept is not None
+    assert kept.payment_method == payments[1].payment_method
+
+
 def test_a_customer_that_was_deleted_at_stripe_is_made_anew(
     paying_hub: Hub, account_id: int, api: StripeApi, stripe: FakeStripe
 ) -> None:
