@@ -57,6 +57,7 @@ def whole_replies(upstream: ModuleType) -> Sequence[Reply]:
     return [
         json_reply(upstream.say(stories.ANSWER)),
         *(json_reply(body, status) for status, body in upstream.REFUSALS.values()),
+        json_reply({"error": {"message": "Request too large for this key"}}, 429),
         json_reply([]),
         [Cut()],
         [Reset()],

@@ -85,7 +85,10 @@ async def first_to_answer(exchange: Exchange, runtime: Runtime) -> Answer:
     if not exchange.attempts:
         raise _none_left(exchange, runtime)
     if impossible is not None and all(one.failure and one.failure.kind in CLIENT_FAULTS for one in exchange.attempts):
-        raise impossible
+        try:
+            raise impossible
+        finally:
+            impossible = outcome = None  # an error that its own frame holds is garbage, with the whole request
     raise failed.all_failed(exchange, runtime)
 
 
