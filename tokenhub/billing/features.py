@@ -26,7 +26,7 @@ _OWN_BY_WIRE: Mapping[Wire, frozenset[str]] = {
     | {"memory_20250818", "text_editor_20241022", "text_editor_20250124", "text_editor_20250429"}
     | {"text_editor_20250728"},
 }
-PRICED_CACHE_LIFETIMES = frozenset({"30m", "5m", "1h"})
+PRICED_CACHE_LIFETIMES = ("30m", "5m", "1h")
 FREE_MODERATIONS = ("omni-moderation", "text-moderation")
 
 _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
