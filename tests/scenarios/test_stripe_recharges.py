@@ -24,6 +24,7 @@ from tokenhub.operations.hub import Hub
 from tokenhub.operations.payments import charging, crediting, disputes, events, finding, recharges, refunds, topups
 from tokenhub.operations.payments.recharges import State
 from tokenhub.operations.payments.stripe_api import StripeApi, StripeError, StripeUnknown
+from tokenhub.store import recharges as store
 from tokenhub.store import topups as topup_store
 from tokenhub.store.topups import Topup
 
@@ -694,6 +695,12 @@ def test_an_account_has_one_customer_however_often_and_by_how_many_it_is_asked_f
     names = {recharges.customer_for(till.hub, till.api, third) for _ in range(3)}
     assert len(names) == 1
     assert till.stripe.effects(CUSTOMERS) - before == 2
+
+
+def test_a_customer_that_is_made_meanwhile_does_not_take_the_place_of_one_with_a_card(till: Till) -> None:
+    before = store.customer_of(till.hub.database, till.account_id)
+    store.add_customer(till.hub.database, till.account_id, "cus_late", till.now_ms)
+    assert store.customer_of(till.hub.database, till.account_id) == before
 
 
 def test_a_declined_charge_that_is_heard_of_again_counts_once(till: Till) -> None:
