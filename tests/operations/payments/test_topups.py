@@ -355,6 +355,7 @@ def test_s9_another_currency_credits_nothing_and_needs_a_look(
     seen = topups.reconcile(paying_hub, api, topup.id)
     assert (seen.state, seen.lot_id) == ("review", None)
     assert "usd, not cny" in seen.reason
+    assert (seen.payment_intent, seen.charge_id, seen.url) == (None, None, topup.url), "nothing of it is kept"
     assert balance(paying_hub, account_id) == 0
 
 
