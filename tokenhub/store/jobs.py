@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from tokenhub import failpoints
 from tokenhub.billing.holds import End, Ended, Release, Settle
-from tokenhub.store import leases
+from tokenhub.store import leases, purses
 from tokenhub.store.database import Database, clean_text
 from tokenhub.store.holds import Holds, LeaseLost
 from tokenhub.store.leases import Lease
@@ -141,7 +141,7 @@ def adopt(database: Database, lease: Lease, job_id: str, taken: Taken, now_ms: i
     row = database.row("SELECT account_id FROM jobs WHERE id = ?", (job_id,))
     if row is None:
         return False
-    database.row(f"SELECT id FROM accounts WHERE id = ?{database.lock_clause}", row)
+    purses.lock(database, *row)
     found = find(database, job_id)
     if found is None:
         return False

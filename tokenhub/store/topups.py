@@ -7,6 +7,7 @@ from typing import Any, Final
 from tokenhub.billing.topups import CHECKOUT
 from tokenhub.billing.topups import Topup as Topup
 from tokenhub.errors import NotFound
+from tokenhub.store import purses
 from tokenhub.store.database import Database
 
 _COLUMNS: Final = (
@@ -39,8 +40,7 @@ def find(database: Database, topup_id: str) -> Topup | None:
 
 def locked(database: Database, topup_id: str) -> Topup:
     """Lock a top-up's account in the caller's write and return the top-up as it is then. Raises NotFound."""
-    account_id = get(database, topup_id).account_id
-    database.row(f"SELECT id FROM accounts WHERE id = ?{database.lock_clause}", (account_id,))
+    purses.lock(database, get(database, topup_id).account_id)
     return get(database, topup_id)
 
 
